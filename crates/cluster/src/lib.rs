@@ -1,0 +1,1 @@
+//! Kubernetes: discovery, watch, staged apply, prune

@@ -1,0 +1,1 @@
+//! States over time to symptoms that held long enough to count

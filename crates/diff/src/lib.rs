@@ -1,0 +1,1 @@
+//! Desired against live: changes, ignore rules, health of one object

@@ -1,0 +1,1 @@
+//! Symptoms and history to diagnosis, plan, guards and the commit message

@@ -1,0 +1,1 @@
+//! File tree to objects, configuration and problems

@@ -1,0 +1,1 @@
+//! The replicated state on disk and between members: openraft, RocksDB, tonic

@@ -1,0 +1,1 @@
+//! Git: fetch, read, commit, push with compare-and-swap

@@ -1,0 +1,1 @@
+//! Seeded fake worlds around the real engine and state

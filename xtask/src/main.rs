@@ -1,0 +1,2 @@
+//! The one door: build, test, demo, checks.
+fn main() {}
