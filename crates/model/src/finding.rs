@@ -1,0 +1,171 @@
+//! What is wrong with a workload, since when, and how that is known.
+
+use crate::health::Health;
+use crate::id::{Fence, MemberId, TargetKey};
+use crate::object::ObjectKey;
+use crate::source::{Revision, TreeId};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How a workload fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum FailureClass {
+    /// A container restarts again and again.
+    CrashLoopBackOff,
+    /// An image cannot be pulled (`ErrImagePull`, `ImagePullBackOff`, `InvalidImageName`).
+    ImagePull,
+    /// A container cannot be made (`CreateContainerConfigError`, `CreateContainerError`).
+    ContainerConfig,
+    /// A rollout made no progress within its deadline.
+    ProgressDeadlineExceeded,
+}
+
+impl fmt::Display for FailureClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A failure seen now, not yet held long enough to count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Symptom {
+    /// The workload (Deployment, StatefulSet, DaemonSet, Job) that fails.
+    pub workload: ObjectKey,
+    /// How.
+    pub class: FailureClass,
+    /// Whether the failing pods belong to the newest template of the workload.
+    pub template: Template,
+    /// What was seen.
+    pub evidence: Vec<Evidence>,
+}
+
+/// Which template of a workload the failing pods have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Template {
+    /// Pods of the newest template fail, those of older ones (if any are left) do not.
+    Newest,
+    /// Pods of older templates fail too.
+    AlsoOlder,
+}
+
+/// A failure that held for `confirmFor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// What was seen last.
+    pub symptom: Symptom,
+    /// Since when it holds, without a break.
+    pub since: Timestamp,
+    /// Whether the workload's inputs differ from those of the last verified revision.
+    pub change: Change,
+}
+
+/// Whether a workload's inputs changed since they were last known to be good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Change {
+    /// Changed by commits on the tracked branch since the last verified revision.
+    Changed,
+    /// Same inputs as when it was healthy: no commit to blame.
+    Unchanged,
+    /// No revision was ever verified here, so it cannot be told (I7).
+    Unknown,
+}
+
+/// One observation that supports a judgement. Redacted before it is replicated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// The object it was seen on.
+    pub object: ObjectKey,
+    /// When it was observed.
+    pub at: Timestamp,
+    /// Where in the object, as a path, or `event`.
+    pub field: String,
+    /// What it said, at most [`Evidence::MAX_TEXT_BYTES`].
+    pub text: String,
+}
+
+impl Evidence {
+    /// Longest text kept.
+    pub const MAX_TEXT_BYTES: usize = 400;
+}
+
+/// Where one target stands, as the member that works on it reports it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetStatus {
+    /// Which target.
+    pub key: TargetKey,
+    /// Who reports.
+    pub member: MemberId,
+    /// Under which assignment.
+    pub fence: Fence,
+    /// The inputs last applied in full, absent before the first time.
+    pub applied: Option<AppliedInputs>,
+    /// Whether the cluster is what Git says.
+    pub sync: SyncStatus,
+    /// The worst health among its objects.
+    pub health: Health,
+    /// Since when `health` holds.
+    pub health_since: Timestamp,
+    /// Which object and field decides `health`, for people.
+    pub health_message: String,
+    /// Number of workloads it has.
+    pub workloads: u32,
+    /// Confirmed failures.
+    pub findings: Vec<Finding>,
+    /// Last inputs that were healthy for the verification window.
+    pub verified: Option<AppliedInputs>,
+}
+
+/// Inputs of an application as they were applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppliedInputs {
+    /// A revision that has these inputs.
+    pub revision: Revision,
+    /// The tree at the application's path.
+    pub tree: TreeId,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// Whether a cluster is what Git says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncStatus {
+    /// The state.
+    pub state: SyncState,
+    /// Stable word.
+    pub reason: String,
+    /// For people: the whole story and the next action.
+    pub message: String,
+}
+
+/// State of a target's synchronisation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SyncState {
+    /// Not looked at yet.
+    #[default]
+    Unknown,
+    /// Live is desired.
+    Synced,
+    /// Differs; being worked on, or waiting to be.
+    OutOfSync,
+    /// Cannot go on without a person or a change: conflicts, problems, a delete to confirm.
+    Blocked,
+    /// The cluster cannot be reached.
+    Unreachable,
+    /// A person paused it.
+    Suspended,
+}
+
+impl fmt::Display for SyncState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

@@ -1,0 +1,158 @@
+//! An incident: one fault, its evidence, its repair, its end.
+
+use crate::finding::{FailureClass, Finding};
+use crate::id::{
+    ApplicationName, BranchName, ClusterName, Fence, IncidentId, MemberId, RepositoryName,
+};
+use crate::plan::Plan;
+use crate::source::{Revision, TreeId};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// One fault in one application, over all clusters that show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Incident {
+    /// Its id.
+    pub id: IncidentId,
+    /// The application.
+    pub application: ApplicationName,
+    /// Its repository.
+    pub repository: RepositoryName,
+    /// The tracked branch.
+    pub branch: BranchName,
+    /// How it fails.
+    pub class: FailureClass,
+    /// The head at which the failure was seen.
+    pub seen_at: Revision,
+    /// The application's inputs at that head: a suspect stays the same while these do.
+    pub suspect_tree: TreeId,
+    /// Evidence by cluster.
+    pub targets: BTreeMap<ClusterName, Vec<Finding>>,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// Who executes it.
+    pub executor: MemberId,
+    /// Fence of that assignment: an older executor changes nothing any more (I2).
+    pub executor_fence: Fence,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Since when.
+    pub phase_since: Timestamp,
+    /// When this phase gives up.
+    pub deadline: Timestamp,
+    /// What it waits for, for people; empty when nothing.
+    pub waits_for: String,
+    /// The current attempt, from 1; 0 before the first plan.
+    pub attempt: u32,
+    /// The plan of the current attempt.
+    pub plan: Option<Plan>,
+    /// Fence of the lock its plan holds.
+    pub lock: Option<Fence>,
+    /// Our commit on the tracked branch.
+    pub committed: Option<Revision>,
+    /// A person's approval of a proposal.
+    pub approval: Option<Approval>,
+    /// What happened, oldest first, at most [`Incident::MAX_STEPS`].
+    pub steps: Vec<Step>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl Incident {
+    /// Most steps kept; the oldest after the first go.
+    pub const MAX_STEPS: usize = 100;
+
+    /// Whether it has not ended.
+    pub fn is_open(&self) -> bool {
+        self.phase != Phase::Ended
+    }
+}
+
+/// Where an incident stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// Seen; evidence is gathered and a plan is made when it suffices.
+    Open,
+    /// A plan passed every guard; its lock is asked for.
+    Planned,
+    /// The lock is held; the commit is under way.
+    Locked,
+    /// The commit is on the tracked branch; its effect is verified.
+    Committed,
+    /// The commit waits on a branch of its own for a person. Holds no lock.
+    Proposed,
+    /// Over.
+    Ended,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// How an incident ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// The way.
+    pub kind: OutcomeKind,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// The ways an incident ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum OutcomeKind {
+    /// The repair was applied and stayed healthy for the verification window.
+    Verified,
+    /// It healed by itself.
+    Recovered,
+    /// A person's commit came first.
+    Superseded,
+    /// Our commit was taken back because it did not help.
+    Reverted,
+    /// A person undid our commit; it is never committed again.
+    Vetoed,
+    /// Handed to a person.
+    Escalated,
+    /// Its deadline passed without anything to act on.
+    Expired,
+}
+
+impl fmt::Display for OutcomeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A person's approval of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Approval {
+    /// Who.
+    pub actor: String,
+    /// Hash of the diff that was approved; any other diff is not.
+    pub diff_hash: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// When, stamped by the leader.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// Stable word, `LockGranted`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
