@@ -120,6 +120,18 @@ pub struct TargetStatus {
     pub findings: Vec<Finding>,
     /// Last inputs that were healthy for the verification window.
     pub verified: Option<AppliedInputs>,
+    /// Deletions beyond the cap that wait for a person.
+    pub pending_deletion: Option<PendingDeletion>,
+}
+
+/// Deletions beyond the cap that wait for `confirm-delete`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingDeletion {
+    /// Names exactly this list: a confirmation of another list confirms nothing.
+    pub token: String,
+    /// What would be deleted.
+    pub objects: Vec<ObjectKey>,
 }
 
 /// Inputs of an application as they were applied.

@@ -1,6 +1,8 @@
 //! The replicated machine: `apply(command)` over an ordered key-value store.
 #![forbid(unsafe_code)]
 
+pub mod command;
+pub mod record;
 pub mod store;
 
 /// What one applied command did.

@@ -10,8 +10,11 @@ pub trait Read {
     /// The value at `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
     /// Visits every pair whose key starts with `prefix`, in key order, until `visit` returns [`Walk::Stop`].
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Walk)
-    -> Result<(), ReadError>;
+    fn scan(
+        &self,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Walk,
+    ) -> Result<(), ReadError>;
 }
 
 /// Whether a scan goes on.

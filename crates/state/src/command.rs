@@ -1,0 +1,370 @@
+//! What can be asked of the machine, and how it is written into the log.
+//!
+//! On the wire and on disk a command is three layers, each kept as raw bytes by the one outside it:
+//! [`Stamped`] (prost, by the leader: time) > [`Envelope`] (prost, by the proposer: who, dedupe) > [`Command`]
+//! (JSON: readable in an audit, refused when a field or variant is unknown).
+
+use crate::record::{Confirmation, Subject};
+use regraft_model::config::Fleet;
+use regraft_model::finding::{FailureClass, Finding, TargetStatus};
+use regraft_model::id::{
+    ApplicationName, BranchName, ClusterName, Fence, IncidentId, MemberId, PlanId, RepositoryName,
+    Scope, TargetKey,
+};
+use regraft_model::incident::OutcomeKind;
+use regraft_model::plan::Plan;
+use regraft_model::source::{Revision, TreeId};
+use regraft_model::time::{Seconds, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Newest command format this version writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// A log entry: the leader's time and the proposer's bytes.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Stamped {
+    /// Leader's clock, milliseconds since the epoch. The machine never lets time go back.
+    #[prost(int64, tag = "1")]
+    pub stamped_ms: i64,
+    /// An encoded [`Envelope`].
+    #[prost(bytes = "vec", tag = "2")]
+    pub command: Vec<u8>,
+}
+
+/// Who proposes what, once: the same (client, sequence) is applied once and answered alike for ever.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Envelope {
+    /// The client's session.
+    #[prost(string, tag = "1")]
+    pub client: String,
+    /// Rising number within the session, from 1.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// Who caused it: `member/1`, `user/alice`, `unix/0`.
+    #[prost(string, tag = "3")]
+    pub actor: String,
+    /// [`FORMAT`] of `command`.
+    #[prost(uint32, tag = "4")]
+    pub format: u32,
+    /// A [`Command`] as JSON.
+    #[prost(bytes = "vec", tag = "5")]
+    pub command: Vec<u8>,
+}
+
+/// A change of the replicated state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
+pub enum Command {
+    /// Names the installation; the first one wins.
+    Initialise {
+        /// Random id of this installation.
+        installation: String,
+    },
+    /// The tracked branch has a new tip.
+    RecordHead {
+        /// Repository.
+        repository: RepositoryName,
+        /// Branch.
+        branch: BranchName,
+        /// The tip.
+        revision: Revision,
+        /// The recorded head it was compared with; another one by now refuses the command.
+        previous: Option<Revision>,
+        /// How it relates to `previous`.
+        relation: HeadRelation,
+    },
+    /// The configuration of a revision is valid: from now on the last valid one.
+    RecordConfiguration {
+        /// Repository.
+        repository: RepositoryName,
+        /// Branch.
+        branch: BranchName,
+        /// The revision it was read from.
+        revision: Revision,
+        /// What it says.
+        fleet: Fleet,
+    },
+    /// A cluster was reached. Its UID is kept; another UID later stops the cluster.
+    RegisterCluster {
+        /// Name.
+        cluster: ClusterName,
+        /// UID of `kube-system`.
+        uid: String,
+    },
+    /// A person says that this cluster was replaced on purpose.
+    ForgetCluster {
+        /// Name.
+        cluster: ClusterName,
+    },
+    /// Spreads targets over members. Every grant has this command's index as its fence.
+    Assign {
+        /// New or moved assignments.
+        grants: Vec<(TargetKey, MemberId)>,
+        /// Targets that are no longer worked on.
+        revoked: Vec<TargetKey>,
+    },
+    /// Where a target stands, by the member it is assigned to.
+    Report {
+        /// The status, with member and fence.
+        status: Box<TargetStatus>,
+    },
+    /// A confirmed failure: opens an incident, or joins the open one of the same cause.
+    OpenIncident {
+        /// Application.
+        application: ApplicationName,
+        /// Repository.
+        repository: RepositoryName,
+        /// Branch.
+        branch: BranchName,
+        /// How it fails.
+        class: FailureClass,
+        /// Head at which it was seen.
+        seen_at: Revision,
+        /// The application's inputs there.
+        suspect_tree: TreeId,
+        /// The cluster that shows it.
+        cluster: ClusterName,
+        /// Evidence.
+        findings: Vec<Finding>,
+        /// Who reports, and so executes when it opens.
+        member: MemberId,
+        /// Fence of that member's assignment of the target.
+        fence: Fence,
+        /// When an incident without a plan gives up.
+        deadline: Timestamp,
+    },
+    /// Gives an incident to another member.
+    AssignExecutor {
+        /// Incident.
+        incident: IncidentId,
+        /// Member.
+        member: MemberId,
+    },
+    /// Moves an incident on, by its executor.
+    Advance {
+        /// Incident.
+        incident: IncidentId,
+        /// Fence of the executor's assignment.
+        fence: Fence,
+        /// What happens.
+        transition: Box<Transition>,
+    },
+    /// Asks for the lock of a planned repair.
+    Acquire {
+        /// Incident, in phase Planned.
+        incident: IncidentId,
+        /// Fence of the executor's assignment.
+        fence: Fence,
+        /// The plan that will own the lock.
+        plan: PlanId,
+        /// What it covers.
+        scope: Scope,
+        /// Lease.
+        lease: Seconds,
+        /// Most repairs under way in the whole fleet, this one included.
+        budget: u32,
+    },
+    /// Renews the lock of a live plan.
+    Renew {
+        /// Incident.
+        incident: IncidentId,
+        /// Fence of the executor's assignment.
+        fence: Fence,
+        /// Lease from now.
+        lease: Seconds,
+    },
+    /// Records that a person undid a repair (I9).
+    RecordVeto {
+        /// Incident whose commit was undone.
+        incident: IncidentId,
+        /// Fingerprint of its edits.
+        fingerprint: String,
+        /// Revision that undid it.
+        revision: Revision,
+    },
+    /// A person pauses healing and reconciling of a subject.
+    Suspend {
+        /// What.
+        subject: Subject,
+        /// Why.
+        reason: String,
+    },
+    /// A person resumes a subject; also thaws rewritten history.
+    Resume {
+        /// What.
+        subject: Subject,
+    },
+    /// A person approves a proposal.
+    Approve {
+        /// Incident.
+        incident: IncidentId,
+        /// Hash of the diff that was read.
+        diff_hash: String,
+    },
+    /// A person forbids a repair, now and for the same edits later.
+    Veto {
+        /// Incident.
+        incident: IncidentId,
+        /// Fingerprint of the plan's edits, when it has a plan.
+        fingerprint: Option<String>,
+        /// Why.
+        reason: String,
+    },
+    /// A person confirms deletions that are beyond the cap.
+    ConfirmDelete(Confirmation),
+    /// An application that left Git has no objects left in this cluster.
+    Retired {
+        /// Which.
+        target: TargetKey,
+    },
+    /// A person asks for a sync now.
+    SyncNow {
+        /// Application.
+        application: ApplicationName,
+    },
+}
+
+/// How a new head relates to the recorded one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HeadRelation {
+    /// First head of this branch.
+    First,
+    /// Descends from the recorded head.
+    Descends,
+    /// Does not: healing freezes until a person resumes it.
+    Rewritten,
+}
+
+/// How an incident moves on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
+pub enum Transition {
+    /// It waits for something; also how shadow mode says what it would do.
+    Wait {
+        /// Stable word.
+        reason: String,
+        /// For people.
+        message: String,
+        /// The plan it would carry out, in shadow mode.
+        plan: Option<Box<Plan>>,
+    },
+    /// Open -> Planned.
+    Plan {
+        /// The plan.
+        plan: Box<Plan>,
+        /// When asking for the lock and committing give up.
+        deadline: Timestamp,
+    },
+    /// Planned or Locked -> Open: the world moved, plan again. Releases the lock.
+    Replan {
+        /// Why.
+        message: String,
+    },
+    /// Locked -> Committed.
+    Commit {
+        /// Our commit.
+        revision: Revision,
+        /// Fence of the lock it was committed under.
+        lock: Fence,
+        /// When verification gives up.
+        deadline: Timestamp,
+    },
+    /// Open -> Proposed.
+    Propose {
+        /// The plan.
+        plan: Box<Plan>,
+        /// The branch it was pushed to.
+        pushed_to: BranchName,
+        /// Our commit there.
+        revision: Revision,
+        /// When a person must have decided.
+        deadline: Timestamp,
+    },
+    /// Any phase -> Ended. Releases the lock.
+    End {
+        /// How.
+        outcome: OutcomeKind,
+        /// Why.
+        message: String,
+        /// Whether the suspect is closed until a person commits.
+        closure: Closure,
+    },
+}
+
+/// Whether healing of these inputs is closed until a person commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Closure {
+    /// The same fault may open an incident again.
+    Open,
+    /// It may not.
+    Closed,
+}
+
+/// The machine's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Response {
+    /// Done.
+    Done,
+    /// An incident was opened or joined.
+    Opened {
+        /// Which.
+        incident: IncidentId,
+    },
+    /// A lock was granted.
+    Granted {
+        /// Its fence.
+        fence: Fence,
+    },
+    /// Refused; nothing changed.
+    Rejected(Rejection),
+}
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rejection {
+    /// Stable word.
+    pub reason: RejectionReason,
+    /// For people.
+    pub message: String,
+}
+
+/// Stable words for refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum RejectionReason {
+    /// The fence is not the newest (I2).
+    StaleFence,
+    /// The head is not the one the command was made for.
+    HeadMoved,
+    /// No such incident, application, cluster.
+    NotFound,
+    /// The incident is in another phase.
+    WrongPhase,
+    /// The lock, or the budget of repairs, is taken.
+    Busy,
+    /// The lock's lease ran out.
+    LockExpired,
+    /// The cluster has another UID than before.
+    ClusterChanged,
+    /// The approval names another diff.
+    DiffChanged,
+    /// Already so.
+    AlreadyDone,
+    /// Another incident of the application is open for other inputs.
+    OtherIncidentOpen,
+    /// The suspect was closed, or vetoed.
+    Closed,
+    /// The session's sequence is older than the last one.
+    StaleSequence,
+}

@@ -1,0 +1,209 @@
+//! What the state keeps, as records. Each table has a key prefix; values are JSON.
+
+use regraft_model::config::{Application, Fleet};
+use regraft_model::id::{
+    ApplicationName, BranchName, ClusterName, Fence, IncidentId, MemberId, PlanId, RepositoryName,
+    Scope, TargetKey,
+};
+use regraft_model::source::{Revision, TreeId};
+use regraft_model::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The one head of a repository's branch that every member applies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Head {
+    /// Repository.
+    pub repository: RepositoryName,
+    /// Branch.
+    pub branch: BranchName,
+    /// Tip.
+    pub revision: Revision,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// Index of the recording command.
+    pub fence: Fence,
+    /// Why healing is frozen (history was rewritten), until a person resumes it.
+    pub frozen: Option<String>,
+}
+
+/// The last valid configuration of a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Configuration {
+    /// Repository.
+    pub repository: RepositoryName,
+    /// Branch it was read from.
+    pub branch: BranchName,
+    /// Revision it was read from.
+    pub revision: Revision,
+    /// What it says.
+    pub fleet: Fleet,
+}
+
+/// A cluster's identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterIdentity {
+    /// Name.
+    pub cluster: ClusterName,
+    /// UID of `kube-system`.
+    pub uid: String,
+    /// Since when it is known.
+    pub since: Timestamp,
+}
+
+/// Which member works on a target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Assignment {
+    /// Target.
+    pub target: TargetKey,
+    /// Member.
+    pub member: MemberId,
+    /// Fence.
+    pub fence: Fence,
+}
+
+/// A lock held by a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lock {
+    /// What it covers.
+    pub scope: Scope,
+    /// The incident.
+    pub incident: IncidentId,
+    /// The plan that owns it.
+    pub plan: PlanId,
+    /// Its fence.
+    pub fence: Fence,
+    /// When the grant was made.
+    pub granted_at: Timestamp,
+    /// When it runs out unless renewed.
+    pub expires_at: Timestamp,
+}
+
+/// A repair that a person undid or forbade. Never committed again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Veto {
+    /// Application.
+    pub application: ApplicationName,
+    /// Fingerprint of the edits.
+    pub fingerprint: String,
+    /// The incident it came from.
+    pub incident: IncidentId,
+    /// Who or which revision.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Inputs for which healing is closed until a person commits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Closed {
+    /// Application.
+    pub application: ApplicationName,
+    /// Its inputs.
+    pub tree: TreeId,
+    /// The incident that closed them.
+    pub incident: IncidentId,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What a person can suspend.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Subject {
+    /// Everything: the kill switch.
+    All,
+    /// One application.
+    Application(ApplicationName),
+    /// Healing of a repository whose history was rewritten (only to resume it).
+    Repository(RepositoryName),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::All => f.write_str("all"),
+            Subject::Application(name) => write!(f, "application/{name}"),
+            Subject::Repository(name) => write!(f, "repository/{name}"),
+        }
+    }
+}
+
+/// A suspension.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Suspension {
+    /// What.
+    pub subject: Subject,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub actor: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A person's confirmation of deletions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Confirmation {
+    /// Where.
+    pub target: TargetKey,
+    /// Token of exactly the list that was shown.
+    pub token: String,
+}
+
+/// An application that left Git and whose objects are being orphaned or deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retiring {
+    /// Its last valid configuration.
+    pub application: Application,
+    /// Clusters that still have to be cleared.
+    pub clusters: Vec<ClusterName>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// One entry of the audit chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEntry {
+    /// Number in the chain, from 1.
+    pub number: u64,
+    /// Log index of the command.
+    pub index: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// Stable word of what happened.
+    pub reason: String,
+    /// What it was about: incident, application, repository, cluster.
+    pub subject: String,
+    /// For people.
+    pub message: String,
+    /// Hash of the entry before, in hex; 64 zeros for the first.
+    pub previous: String,
+    /// SHA-256 over all of the above, in hex.
+    pub hash: String,
+}
+
+/// A request for a sync now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncRequest {
+    /// Application.
+    pub application: ApplicationName,
+    /// Index of the request: a target that applied after it has answered it.
+    pub fence: Fence,
+    /// When.
+    pub at: Timestamp,
+}
