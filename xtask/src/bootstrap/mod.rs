@@ -1,0 +1,60 @@
+//! Makes a bare machine ready: tools, Debian packages, RocksDB, the control plane.
+//!
+//! Guarantees: every part is built once per machine and version; two runs at
+//! once wait for each other; a part is in the cache whole or not at all.
+
+mod cache;
+mod controlplane;
+mod packages;
+mod rocksdb;
+mod sshd;
+mod tools;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+
+use crate::workspace::Workspace;
+
+/// What to prepare.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Parts {
+    /// Everything that tests and demo need
+    All,
+    /// What compiling needs: RocksDB
+    Build,
+    /// The real servers: control plane, KWOK, sshd
+    Servers,
+}
+
+/// The environment in which cargo, tests and demo find the prepared parts.
+pub(crate) struct Prepared {
+    pub(crate) environment: Vec<(String, PathBuf)>,
+}
+
+/// Prepares the parts and writes `env.sh` for people who start cargo themselves.
+pub(crate) fn prepare(workspace: &Workspace, parts: Parts) -> Result<Prepared> {
+    tools::check()?;
+    packages::install_missing()?;
+    let mut environment = Vec::new();
+    if parts != Parts::Servers {
+        environment.extend(rocksdb::build(workspace)?);
+        write_env(workspace, &environment)?;
+    }
+    if parts != Parts::Build {
+        environment.extend(controlplane::build(workspace)?);
+        environment.extend(sshd::find(workspace)?);
+        write_env(workspace, &environment)?;
+    }
+    Ok(Prepared { environment })
+}
+
+fn write_env(workspace: &Workspace, environment: &[(String, PathBuf)]) -> Result<()> {
+    let mut text = String::from("# For people who start cargo themselves: source this file.\n");
+    for (key, value) in environment {
+        writeln!(text, "export {key}='{}'", value.display()).context("write to a string")?;
+    }
+    cache::write(&workspace.cache.join("env.sh"), &text)
+}
