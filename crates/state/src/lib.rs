@@ -1,37 +1,26 @@
 //! The replicated machine: `apply(command)` over an ordered key-value store.
-#![forbid(unsafe_code)]
+//!
+//! ```text
+//! log entry (Stamped > Envelope > Command) + store  ->  Batch + Response
+//! every member applies the same entries in the same order  ->  the same state (I4)
+//! ```
+//!
+//! It keeps heads, configurations, assignments, statuses, incidents, locks, vetoes, people's words and the audit
+//! chain. It reads no clock (time is in the entry), no randomness and no hash order; it never writes the store itself.
 
+pub mod audit;
 pub mod command;
+mod git;
+mod incident;
+mod lock;
+pub mod machine;
+mod people;
 pub mod record;
+mod session;
 pub mod store;
+pub mod table;
+mod target;
+mod transaction;
+pub mod view;
 
-/// What one applied command did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Writes for the owner of the store; already reflect dedupe and audit.
-    pub batch: store::Batch,
-    /// The answer for whoever proposed the command (encoded `Response`).
-    pub response: Vec<u8>,
-}
-
-/// The machine cannot go on (unknown command, unreadable store): the member must stop applying and say so.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Halt {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] store::ReadError),
-    /// The bytes at this index are no command this version knows.
-    #[error("log entry {index} is not a command this version knows: {reason}")]
-    Unknown {
-        /// Log index.
-        index: u64,
-        /// Why.
-        reason: String,
-    },
-}
-
-/// Applies one command. Deterministic: reads no clock (time is inside the command), no randomness.
-pub fn apply(read: &dyn store::Read, index: u64, command: &[u8]) -> Result<Applied, Halt> {
-    let _ = (read, index, command);
-    Ok(Applied::default())
-}
+pub use machine::{Applied, Halt, apply};

@@ -1,0 +1,409 @@
+//! Incidents: opened by evidence, moved on by their executor, ended once.
+//!
+//! Expected flow: Open -> Planned -> Locked -> Committed -> Ended, with Proposed for reviews.
+//! Guarantees: one open incident per application; only the executor with the newest fence moves it (I2); ending
+//! releases the lock; at most [`MAX_ENDED_INCIDENTS`] ended ones are kept.
+//! Errors: refusals name the phase or fence that stands in the way.
+
+use crate::audit;
+use crate::command::{Closure, RejectionReason, Response, Transition};
+use crate::lock;
+use crate::machine::{Halt, rejected};
+use crate::record::Closed;
+use crate::table::{self, prefix};
+use crate::target;
+use crate::transaction::Transaction;
+use regraft_model::finding::{FailureClass, Finding};
+use regraft_model::id::{
+    ApplicationName, BranchName, ClusterName, Fence, IncidentId, MemberId, RepositoryName,
+    TargetKey,
+};
+use regraft_model::incident::{Incident, Outcome, OutcomeKind, Phase, Step};
+use regraft_model::source::{Revision, TreeId};
+use regraft_model::time::Timestamp;
+use std::collections::BTreeMap;
+
+/// Ended incidents kept; the one that ended first goes first.
+pub const MAX_ENDED_INCIDENTS: usize = 500;
+/// Closed inputs kept; the oldest goes first.
+pub const MAX_CLOSED: usize = 1000;
+
+/// A confirmed failure.
+pub(crate) struct Fault {
+    pub(crate) application: ApplicationName,
+    pub(crate) repository: RepositoryName,
+    pub(crate) branch: BranchName,
+    pub(crate) class: FailureClass,
+    pub(crate) seen_at: Revision,
+    pub(crate) suspect_tree: TreeId,
+    pub(crate) cluster: ClusterName,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) deadline: Timestamp,
+}
+
+pub(crate) fn open(
+    transaction: &mut Transaction<'_>,
+    fault: Fault,
+    member: MemberId,
+    fence: Fence,
+) -> Result<Response, Halt> {
+    let target = TargetKey {
+        application: fault.application.clone(),
+        cluster: fault.cluster.clone(),
+    };
+    if let Some(refusal) = target::stale(transaction, &target, member, fence)? {
+        return Ok(refusal);
+    }
+    let closed = table::closed(&fault.application, &fault.suspect_tree);
+    if let Some(closed) = transaction.get::<Closed>(&closed)? {
+        return Ok(rejected(
+            RejectionReason::Closed,
+            format!(
+                "these inputs were closed by {}: commit a change first",
+                closed.incident
+            ),
+        ));
+    }
+    let running = transaction
+        .all::<Incident>(prefix::INCIDENTS)?
+        .into_iter()
+        .find(|(_, incident)| incident.is_open() && incident.application == fault.application);
+    let Some((_, mut incident)) = running else {
+        return create(transaction, fault, member);
+    };
+    if incident.suspect_tree != fault.suspect_tree {
+        return Ok(rejected(
+            RejectionReason::OtherIncidentOpen,
+            format!(
+                "{} is open for other inputs of {}",
+                incident.id, fault.application
+            ),
+        ));
+    }
+    let message = describe(&fault.cluster, &fault.findings);
+    let joined = incident
+        .targets
+        .insert(fault.cluster, fault.findings)
+        .is_none();
+    if joined {
+        step(transaction, &mut incident, "ClusterJoined", message);
+    }
+    save(transaction, &incident)?;
+    Ok(Response::Opened {
+        incident: incident.id,
+    })
+}
+
+pub(crate) fn assign_executor(
+    transaction: &mut Transaction<'_>,
+    id: &IncidentId,
+    member: MemberId,
+) -> Result<Response, Halt> {
+    let Some(mut incident) =
+        transaction.get::<Incident>(&table::incident(prefix::INCIDENTS, id))?
+    else {
+        return Ok(rejected(
+            RejectionReason::NotFound,
+            format!("no incident {id}"),
+        ));
+    };
+    if !incident.is_open() || incident.executor == member {
+        return Ok(rejected(
+            RejectionReason::AlreadyDone,
+            format!("{id} needs no new executor"),
+        ));
+    }
+    let message = format!(
+        "member {member} takes over from member {}",
+        incident.executor
+    );
+    incident.executor = member;
+    incident.executor_fence = transaction.fence();
+    step(
+        transaction,
+        &mut incident,
+        "ExecutorChanged",
+        message.clone(),
+    );
+    save(transaction, &incident)?;
+    audit::append(transaction, "ExecutorChanged", id.as_str(), message)?;
+    Ok(Response::Done)
+}
+
+pub(crate) fn advance(
+    transaction: &mut Transaction<'_>,
+    id: &IncidentId,
+    fence: Fence,
+    transition: Transition,
+) -> Result<Response, Halt> {
+    let mut incident = match held(transaction, id, fence)? {
+        Ok(incident) => incident,
+        Err(refusal) => return Ok(refusal),
+    };
+    let now = transaction.now;
+    match (incident.phase, transition) {
+        (
+            _,
+            Transition::End {
+                outcome,
+                message,
+                closure,
+            },
+        ) => {
+            end(transaction, &mut incident, outcome, message, closure)?;
+            return Ok(Response::Done);
+        }
+        (
+            _,
+            Transition::Wait {
+                reason,
+                message,
+                plan,
+            },
+        ) => {
+            if let (Phase::Open, Some(plan)) = (incident.phase, plan) {
+                incident.plan = Some(*plan);
+            }
+            incident.waits_for.clone_from(&message);
+            step(transaction, &mut incident, &reason, message);
+        }
+        (Phase::Open | Phase::Proposed, Transition::Plan { plan, deadline }) => {
+            if plan.incident != *id || plan.attempt != incident.attempt {
+                return Ok(rejected(
+                    RejectionReason::WrongPhase,
+                    format!(
+                        "{} is not a plan for attempt {} of {id}",
+                        plan.id, incident.attempt
+                    ),
+                ));
+            }
+            let message = format!(
+                "{} of {} files on {}",
+                plan.action,
+                plan.edits.len(),
+                plan.parent
+            );
+            incident.plan = Some(*plan);
+            enter(&mut incident, Phase::Planned, now);
+            incident.deadline = deadline;
+            step(transaction, &mut incident, "Planned", message.clone());
+            audit::append(transaction, "Planned", id.as_str(), message)?;
+        }
+        (Phase::Planned | Phase::Locked, Transition::Replan { message }) => {
+            lock::release(transaction, id);
+            incident.lock = None;
+            enter(&mut incident, Phase::Open, now);
+            step(transaction, &mut incident, "Replanned", message.clone());
+            audit::append(transaction, "Replanned", id.as_str(), message)?;
+        }
+        (
+            Phase::Locked,
+            Transition::Commit {
+                revision,
+                lock,
+                deadline,
+            },
+        ) => {
+            if incident.lock != Some(lock) {
+                return Ok(rejected(
+                    RejectionReason::StaleFence,
+                    format!("{id} holds the lock under another fence than {lock}"),
+                ));
+            }
+            let message = format!("committed {revision}");
+            incident.committed = Some(revision);
+            enter(&mut incident, Phase::Committed, now);
+            incident.deadline = deadline;
+            step(transaction, &mut incident, "Committed", message.clone());
+            audit::append(transaction, "Committed", id.as_str(), message)?;
+        }
+        (
+            Phase::Open,
+            Transition::Propose {
+                plan,
+                pushed_to,
+                revision,
+                deadline,
+            },
+        ) => {
+            let message = format!(
+                "proposed as {} on branch {pushed_to}; approve with diff {}",
+                revision.short(),
+                plan.diff_hash
+            );
+            incident.plan = Some(*plan);
+            enter(&mut incident, Phase::Proposed, now);
+            incident.deadline = deadline;
+            step(transaction, &mut incident, "Proposed", message.clone());
+            audit::append(transaction, "Proposed", id.as_str(), message)?;
+        }
+        (phase, _) => {
+            return Ok(rejected(
+                RejectionReason::WrongPhase,
+                format!("{id} is {phase}"),
+            ));
+        }
+    }
+    save(transaction, &incident)?;
+    Ok(Response::Done)
+}
+
+/// The open incident, when `fence` is its executor's newest.
+pub(crate) fn held(
+    transaction: &Transaction<'_>,
+    id: &IncidentId,
+    fence: Fence,
+) -> Result<Result<Incident, Response>, Halt> {
+    let incident: Option<Incident> = transaction.get(&table::incident(prefix::INCIDENTS, id))?;
+    Ok(match incident {
+        None => Err(rejected(
+            RejectionReason::NotFound,
+            format!("no incident {id}"),
+        )),
+        Some(incident) if incident.executor_fence != fence => Err(rejected(
+            RejectionReason::StaleFence,
+            format!(
+                "{id} is executed under fence {}, not {fence}",
+                incident.executor_fence
+            ),
+        )),
+        Some(incident) if !incident.is_open() => Err(rejected(
+            RejectionReason::WrongPhase,
+            format!("{id} has ended"),
+        )),
+        Some(incident) => Ok(incident),
+    })
+}
+
+pub(crate) fn end(
+    transaction: &mut Transaction<'_>,
+    incident: &mut Incident,
+    outcome: OutcomeKind,
+    reason: String,
+    closure: Closure,
+) -> Result<(), Halt> {
+    lock::release(transaction, &incident.id);
+    incident.lock = None;
+    enter(incident, Phase::Ended, transaction.now);
+    incident.ended_at = Some(transaction.now);
+    step(transaction, incident, &outcome.to_string(), reason.clone());
+    audit::append(
+        transaction,
+        &outcome.to_string(),
+        incident.id.as_str(),
+        reason.clone(),
+    )?;
+    incident.outcome = Some(Outcome {
+        kind: outcome,
+        reason,
+    });
+    if closure == Closure::Closed {
+        close(transaction, incident)?;
+    }
+    save(transaction, incident)?;
+    drop_oldest_ended(transaction)
+}
+
+pub(crate) fn enter(incident: &mut Incident, phase: Phase, now: Timestamp) {
+    incident.phase = phase;
+    incident.phase_since = now;
+    incident.waits_for.clear();
+}
+
+pub(crate) fn step(
+    transaction: &Transaction<'_>,
+    incident: &mut Incident,
+    reason: &str,
+    message: String,
+) {
+    if incident.steps.len() >= Incident::MAX_STEPS {
+        // The first step says why the incident exists: it stays.
+        incident.steps.remove(1);
+    }
+    incident.steps.push(Step {
+        at: transaction.now,
+        actor: transaction.actor.clone(),
+        reason: reason.to_owned(),
+        message,
+    });
+}
+
+pub(crate) fn save(transaction: &mut Transaction<'_>, incident: &Incident) -> Result<(), Halt> {
+    transaction.put(table::incident(prefix::INCIDENTS, &incident.id), incident)
+}
+
+fn create(
+    transaction: &mut Transaction<'_>,
+    fault: Fault,
+    member: MemberId,
+) -> Result<Response, Halt> {
+    let id = IncidentId(format!("{}-{}", fault.application, transaction.index));
+    let message = describe(&fault.cluster, &fault.findings);
+    let mut incident = Incident {
+        id: id.clone(),
+        application: fault.application,
+        repository: fault.repository,
+        branch: fault.branch,
+        class: fault.class,
+        seen_at: fault.seen_at,
+        suspect_tree: fault.suspect_tree,
+        targets: BTreeMap::from([(fault.cluster, fault.findings)]),
+        opened_at: transaction.now,
+        executor: member,
+        executor_fence: transaction.fence(),
+        phase: Phase::Open,
+        phase_since: transaction.now,
+        deadline: fault.deadline,
+        waits_for: String::new(),
+        attempt: 1,
+        plan: None,
+        lock: None,
+        committed: None,
+        approval: None,
+        steps: Vec::new(),
+        outcome: None,
+        ended_at: None,
+    };
+    step(transaction, &mut incident, "Opened", message.clone());
+    save(transaction, &incident)?;
+    audit::append(transaction, "IncidentOpened", id.as_str(), message)?;
+    Ok(Response::Opened { incident: id })
+}
+
+fn describe(cluster: &ClusterName, findings: &[Finding]) -> String {
+    let parts: Vec<_> = findings
+        .iter()
+        .map(|finding| format!("{} {}", finding.symptom.workload, finding.symptom.class))
+        .collect();
+    format!("{cluster}: {}", parts.join("; "))
+}
+
+fn close(transaction: &mut Transaction<'_>, incident: &Incident) -> Result<(), Halt> {
+    let closed = Closed {
+        application: incident.application.clone(),
+        tree: incident.suspect_tree.clone(),
+        incident: incident.id.clone(),
+        at: transaction.now,
+    };
+    transaction.put(table::closed(&closed.application, &closed.tree), &closed)?;
+    let all = transaction.all::<Closed>(prefix::CLOSED)?;
+    if all.len() > MAX_CLOSED
+        && let Some((key, _)) = all.into_iter().min_by_key(|(_, closed)| closed.at)
+    {
+        transaction.delete(key);
+    }
+    Ok(())
+}
+
+fn drop_oldest_ended(transaction: &mut Transaction<'_>) -> Result<(), Halt> {
+    let mut ended = transaction.all::<Incident>(prefix::INCIDENTS)?;
+    ended.retain(|(_, incident)| !incident.is_open());
+    if ended.len() > MAX_ENDED_INCIDENTS
+        && let Some((key, _)) = ended
+            .into_iter()
+            .min_by_key(|(_, incident)| incident.ended_at)
+    {
+        transaction.delete(key);
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Locks: which plan may act, and for how long.
+//!
+//! Expected flow: an incident in phase Planned acquires, its executor renews until the incident ends.
+//! Guarantees: at most `budget` live locks in the fleet, none with overlapping scopes; a grant's fence is the index
+//! of the granting entry, so fences only rise (I2). Expiry compares the stamped time of entries, never a clock.
+//! Assumptions: whoever acts checks fence and lease by a linearizable read first.
+//! Errors: a refusal names who holds what.
+
+use crate::audit;
+use crate::command::{RejectionReason, Response};
+use crate::incident;
+use crate::machine::{Halt, rejected};
+use crate::record::Lock;
+use crate::table::{self, prefix};
+use crate::transaction::Transaction;
+use regraft_model::id::{Fence, IncidentId, PlanId, Scope};
+use regraft_model::incident::Phase;
+use regraft_model::time::Seconds;
+
+/// What is asked for.
+pub(crate) struct Wish {
+    pub(crate) plan: PlanId,
+    pub(crate) scope: Scope,
+    pub(crate) lease: Seconds,
+    pub(crate) budget: u32,
+}
+
+pub(crate) fn acquire(
+    transaction: &mut Transaction<'_>,
+    id: &IncidentId,
+    fence: Fence,
+    wish: Wish,
+) -> Result<Response, Halt> {
+    let mut incident = match incident::held(transaction, id, fence)? {
+        Ok(incident) => incident,
+        Err(refusal) => return Ok(refusal),
+    };
+    let planned = incident
+        .plan
+        .as_ref()
+        .is_some_and(|plan| plan.id == wish.plan);
+    if incident.phase != Phase::Planned || !planned {
+        return Ok(rejected(
+            RejectionReason::WrongPhase,
+            format!(
+                "{id} is {} and does not wait for a lock of {}",
+                incident.phase, wish.plan
+            ),
+        ));
+    }
+    if let Some(refusal) = taken(transaction, id, &wish.scope, Some(wish.budget))? {
+        return Ok(refusal);
+    }
+    let granted = transaction.fence();
+    let lock = Lock {
+        scope: wish.scope,
+        incident: id.clone(),
+        plan: wish.plan,
+        fence: granted,
+        granted_at: transaction.now,
+        expires_at: transaction.now.plus(wish.lease),
+    };
+    let message = format!(
+        "lock on {} with fence {granted}, until {}",
+        lock.scope, lock.expires_at
+    );
+    transaction.put(table::incident(prefix::LOCKS, id), &lock)?;
+    incident.lock = Some(granted);
+    incident::enter(&mut incident, Phase::Locked, transaction.now);
+    incident::step(transaction, &mut incident, "LockGranted", message.clone());
+    incident::save(transaction, &incident)?;
+    audit::append(transaction, "LockGranted", id.as_str(), message)?;
+    Ok(Response::Granted { fence: granted })
+}
+
+pub(crate) fn renew(
+    transaction: &mut Transaction<'_>,
+    id: &IncidentId,
+    fence: Fence,
+    lease: Seconds,
+) -> Result<Response, Halt> {
+    if let Err(refusal) = incident::held(transaction, id, fence)? {
+        return Ok(refusal);
+    }
+    let key = table::incident(prefix::LOCKS, id);
+    let Some(mut lock) = transaction.get::<Lock>(&key)? else {
+        return Ok(rejected(
+            RejectionReason::LockExpired,
+            format!("{id} holds no lock"),
+        ));
+    };
+    // A lease that ran out may go on only while nobody else was let in.
+    if lock.expires_at <= transaction.now
+        && let Some(refusal) = taken(transaction, id, &lock.scope, None)?
+    {
+        return Ok(refusal);
+    }
+    lock.expires_at = lock.expires_at.max(transaction.now.plus(lease));
+    transaction.put(key, &lock)?;
+    Ok(Response::Done)
+}
+
+pub(crate) fn release(transaction: &mut Transaction<'_>, id: &IncidentId) {
+    transaction.delete(table::incident(prefix::LOCKS, id));
+}
+
+/// A refusal when live locks of other incidents overlap with `scope` or use up the budget.
+fn taken(
+    transaction: &Transaction<'_>,
+    id: &IncidentId,
+    scope: &Scope,
+    budget: Option<u32>,
+) -> Result<Option<Response>, Halt> {
+    let mut live = Vec::new();
+    for (_, lock) in transaction.all::<Lock>(prefix::LOCKS)? {
+        if lock.incident != *id && lock.expires_at > transaction.now {
+            live.push(lock);
+        }
+    }
+    if let Some(lock) = live.iter().find(|lock| overlap(&lock.scope, scope)) {
+        return Ok(Some(rejected(
+            RejectionReason::Busy,
+            format!(
+                "{} holds {} until {}",
+                lock.incident, lock.scope, lock.expires_at
+            ),
+        )));
+    }
+    let used = u32::try_from(live.len()).unwrap_or(u32::MAX);
+    Ok(budget.filter(|budget| used >= *budget).map(|budget| {
+        let holders: Vec<_> = live.iter().map(|lock| lock.incident.to_string()).collect();
+        rejected(
+            RejectionReason::Busy,
+            format!(
+                "{used} of {budget} repairs are under way: {}",
+                holders.join(", ")
+            ),
+        )
+    }))
+}
+
+fn overlap(a: &Scope, b: &Scope) -> bool {
+    match (a, b) {
+        (Scope::Fleet, _) | (_, Scope::Fleet) => true,
+        // An application runs in clusters this machine does not look up: the wider scope excludes it.
+        (Scope::Cluster(_), Scope::Application(_)) | (Scope::Application(_), Scope::Cluster(_)) => {
+            true
+        }
+        (a, b) => a == b,
+    }
+}

@@ -1,0 +1,205 @@
+//! One log entry in, one batch and one answer out.
+
+use crate::command::{Command, Envelope, FORMAT, Rejection, RejectionReason, Response, Stamped};
+use crate::store::{Batch, Read, ReadError};
+use crate::table;
+use crate::transaction::Transaction;
+use crate::{audit, git, incident, lock, people, session, target};
+use prost::Message;
+use regraft_model::time::Timestamp;
+
+/// What one applied command did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Writes for the owner of the store; already reflect dedupe and audit.
+    pub batch: Batch,
+    /// The answer for whoever proposed the command: a [`Response`] as JSON.
+    pub response: Vec<u8>,
+}
+
+/// The machine cannot go on: the member must stop applying and say so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] ReadError),
+    /// The bytes at this index are no command this version knows.
+    #[error("log entry {index} is not a command this version knows: {reason}")]
+    Unknown {
+        /// Log index.
+        index: u64,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Applies one entry. Deterministic in (store, index, entry).
+pub fn apply(read: &dyn Read, index: u64, entry: &[u8]) -> Result<Applied, Halt> {
+    let unknown = |reason: String| Halt::Unknown { index, reason };
+    let stamped = Stamped::decode(entry).map_err(|error| unknown(error.to_string()))?;
+    let envelope =
+        Envelope::decode(stamped.command.as_slice()).map_err(|error| unknown(error.to_string()))?;
+    if envelope.format > FORMAT {
+        return Err(unknown(format!(
+            "format {} is newer than {FORMAT}",
+            envelope.format
+        )));
+    }
+    let command: Command = serde_json::from_slice(&envelope.command)
+        .map_err(|error| unknown(format!("{error}, from {}", envelope.actor)))?;
+
+    let mut transaction = Transaction::new(read, index, Timestamp(0), envelope.actor);
+    let before: Timestamp = transaction.get(table::TIME)?.unwrap_or_default();
+    // A leader with a slow clock must not turn time back: leases would live twice.
+    transaction.now = before.max(Timestamp(stamped.stamped_ms));
+
+    let (client, sequence) = (envelope.client.as_str(), envelope.sequence);
+    let response = match session::seen(&transaction, client, sequence)? {
+        Some(answer) => answer,
+        None => {
+            let response = execute(&mut transaction, command)?;
+            if matches!(response, Response::Rejected(_)) {
+                transaction.drop_writes();
+            }
+            session::remember(&mut transaction, client, sequence, &response)?;
+            response
+        }
+    };
+    let now = transaction.now;
+    transaction.put(table::TIME.to_owned(), &now)?;
+    let response = serde_json::to_vec(&response)
+        .map_err(|error| ReadError(format!("answer cannot be written: {error}")))?;
+    Ok(Applied {
+        batch: transaction.into_batch(),
+        response,
+    })
+}
+
+fn execute(transaction: &mut Transaction<'_>, command: Command) -> Result<Response, Halt> {
+    match command {
+        Command::Initialise { installation } => initialise(transaction, &installation),
+        Command::RecordHead {
+            repository,
+            branch,
+            revision,
+            previous,
+            relation,
+        } => git::record_head(
+            transaction,
+            repository,
+            branch,
+            revision,
+            previous.as_ref(),
+            relation,
+        ),
+        Command::RecordConfiguration {
+            repository,
+            branch,
+            revision,
+            fleet,
+        } => git::record_configuration(transaction, repository, branch, revision, fleet),
+        Command::RegisterCluster { cluster, uid } => target::register(transaction, cluster, uid),
+        Command::ForgetCluster { cluster } => target::forget(transaction, &cluster),
+        Command::Assign { grants, revoked } => target::assign(transaction, grants, revoked),
+        Command::Report { status } => target::report(transaction, &status),
+        Command::OpenIncident {
+            application,
+            repository,
+            branch,
+            class,
+            seen_at,
+            suspect_tree,
+            cluster,
+            findings,
+            member,
+            fence,
+            deadline,
+        } => {
+            let fault = incident::Fault {
+                application,
+                repository,
+                branch,
+                class,
+                seen_at,
+                suspect_tree,
+                cluster,
+                findings,
+                deadline,
+            };
+            incident::open(transaction, fault, member, fence)
+        }
+        Command::AssignExecutor { incident, member } => {
+            incident::assign_executor(transaction, &incident, member)
+        }
+        Command::Advance {
+            incident,
+            fence,
+            transition,
+        } => incident::advance(transaction, &incident, fence, *transition),
+        Command::Acquire {
+            incident,
+            fence,
+            plan,
+            scope,
+            lease,
+            budget,
+        } => {
+            let wish = lock::Wish {
+                plan,
+                scope,
+                lease,
+                budget,
+            };
+            lock::acquire(transaction, &incident, fence, wish)
+        }
+        Command::Renew {
+            incident,
+            fence,
+            lease,
+        } => lock::renew(transaction, &incident, fence, lease),
+        Command::RecordVeto {
+            incident,
+            fingerprint,
+            revision,
+        } => people::record_undone(transaction, &incident, fingerprint, &revision),
+        Command::Suspend { subject, reason } => people::suspend(transaction, subject, reason),
+        Command::Resume { subject } => people::resume(transaction, &subject),
+        Command::Approve {
+            incident,
+            diff_hash,
+        } => people::approve(transaction, &incident, diff_hash),
+        Command::Veto {
+            incident,
+            fingerprint,
+            reason,
+        } => people::veto(transaction, &incident, fingerprint, reason),
+        Command::ConfirmDelete(confirmation) => people::confirm_delete(transaction, confirmation),
+        Command::Retired { target } => git::retired(transaction, &target),
+        Command::SyncNow { application } => people::sync_now(transaction, application),
+    }
+}
+
+fn initialise(transaction: &mut Transaction<'_>, installation: &str) -> Result<Response, Halt> {
+    if transaction.get::<String>(table::INSTALLATION)?.is_some() {
+        return Ok(rejected(
+            RejectionReason::AlreadyDone,
+            "the installation has an id already",
+        ));
+    }
+    transaction.put(table::INSTALLATION.to_owned(), &installation)?;
+    audit::append(
+        transaction,
+        "Initialised",
+        installation,
+        "installation named".to_owned(),
+    )?;
+    Ok(Response::Done)
+}
+
+/// A refusal.
+pub(crate) fn rejected(reason: RejectionReason, message: impl Into<String>) -> Response {
+    Response::Rejected(Rejection {
+        reason,
+        message: message.into(),
+    })
+}

@@ -1,0 +1,194 @@
+//! The state as typed maps: what an engine or a person reads. Built from the store's pairs, kept by its writes.
+
+use crate::record::{
+    Assignment, Closed, ClusterIdentity, Configuration, Confirmation, Head, Lock, Retiring,
+    Subject, Suspension, SyncRequest, Veto,
+};
+use crate::store::Write;
+use crate::table::{self, prefix};
+use regraft_model::finding::TargetStatus;
+use regraft_model::id::{ApplicationName, ClusterName, IncidentId, RepositoryName, TargetKey};
+use regraft_model::incident::Incident;
+use regraft_model::source::TreeId;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+
+/// A typed mirror of the state.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct View {
+    /// Id of the installation.
+    pub installation: Option<String>,
+    /// Heads.
+    pub heads: BTreeMap<RepositoryName, Head>,
+    /// Last valid configurations.
+    pub configurations: BTreeMap<RepositoryName, Configuration>,
+    /// Cluster identities.
+    pub clusters: BTreeMap<ClusterName, ClusterIdentity>,
+    /// Who works on what.
+    pub assignments: BTreeMap<TargetKey, Assignment>,
+    /// Where targets stand.
+    pub statuses: BTreeMap<TargetKey, TargetStatus>,
+    /// Incidents, open and ended.
+    pub incidents: BTreeMap<IncidentId, Incident>,
+    /// Locks by the incident that holds them.
+    pub locks: BTreeMap<IncidentId, Lock>,
+    /// Vetoes by fingerprint.
+    pub vetoes: BTreeMap<String, Veto>,
+    /// Inputs closed for healing.
+    pub closed: BTreeMap<(ApplicationName, TreeId), Closed>,
+    /// What people suspended.
+    pub suspensions: BTreeMap<Subject, Suspension>,
+    /// What people confirmed.
+    pub confirmations: BTreeMap<TargetKey, Confirmation>,
+    /// Applications that left Git.
+    pub retiring: BTreeMap<ApplicationName, Retiring>,
+    /// Syncs people asked for.
+    pub syncs: BTreeMap<ApplicationName, SyncRequest>,
+}
+
+/// A pair that is no record this version knows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("state record {key} cannot be read: {reason}")]
+pub struct UnreadableRecord {
+    /// Its key.
+    pub key: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl View {
+    /// Builds the view from every pair of the store.
+    pub fn restore<'a>(
+        pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Result<Self, UnreadableRecord> {
+        let mut view = Self::default();
+        for (key, value) in pairs {
+            view.put(key, value)?;
+        }
+        Ok(view)
+    }
+
+    /// Follows one command's writes.
+    pub fn apply(&mut self, writes: &[Write]) -> Result<(), UnreadableRecord> {
+        for write in writes {
+            match write {
+                Write::Put { key, value } => self.put(key, value)?,
+                Write::Delete { key } => self.delete(key),
+            }
+        }
+        Ok(())
+    }
+
+    /// The open incident of an application.
+    pub fn open_incident(&self, application: &ApplicationName) -> Option<&Incident> {
+        self.incidents
+            .values()
+            .find(|incident| incident.is_open() && incident.application == *application)
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), UnreadableRecord> {
+        let key = String::from_utf8_lossy(key);
+        let key = key.as_ref();
+        if key == table::INSTALLATION {
+            self.installation = Some(decode(key, value)?);
+            return Ok(());
+        }
+        let (table, rest) = split(key);
+        match table {
+            prefix::HEADS => {
+                self.heads.insert(rest.into(), decode(key, value)?);
+            }
+            prefix::CONFIGURATIONS => {
+                self.configurations.insert(rest.into(), decode(key, value)?);
+            }
+            prefix::CLUSTERS => {
+                self.clusters.insert(rest.into(), decode(key, value)?);
+            }
+            prefix::ASSIGNMENTS => {
+                self.assignments.insert(target(rest), decode(key, value)?);
+            }
+            prefix::STATUSES => {
+                self.statuses.insert(target(rest), decode(key, value)?);
+            }
+            prefix::INCIDENTS => {
+                self.incidents.insert(rest.into(), decode(key, value)?);
+            }
+            prefix::LOCKS => {
+                self.locks.insert(rest.into(), decode(key, value)?);
+            }
+            prefix::VETOES => {
+                self.vetoes.insert(rest.to_owned(), decode(key, value)?);
+            }
+            prefix::CLOSED => {
+                let closed: Closed = decode(key, value)?;
+                self.closed
+                    .insert((closed.application.clone(), closed.tree.clone()), closed);
+            }
+            prefix::SUSPENSIONS => {
+                let suspension: Suspension = decode(key, value)?;
+                self.suspensions
+                    .insert(suspension.subject.clone(), suspension);
+            }
+            prefix::CONFIRMATIONS => {
+                self.confirmations.insert(target(rest), decode(key, value)?);
+            }
+            prefix::RETIRING => {
+                self.retiring.insert(rest.into(), decode(key, value)?);
+            }
+            prefix::SYNCS => {
+                self.syncs.insert(rest.into(), decode(key, value)?);
+            }
+            // Sessions and the audit chain are read from the store by those who need them.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &[u8]) {
+        let key = String::from_utf8_lossy(key);
+        let (table, rest) = split(key.as_ref());
+        match table {
+            prefix::HEADS => drop(self.heads.remove(&RepositoryName::from(rest))),
+            prefix::CONFIGURATIONS => drop(self.configurations.remove(&RepositoryName::from(rest))),
+            prefix::CLUSTERS => drop(self.clusters.remove(&ClusterName::from(rest))),
+            prefix::ASSIGNMENTS => drop(self.assignments.remove(&target(rest))),
+            prefix::STATUSES => drop(self.statuses.remove(&target(rest))),
+            prefix::INCIDENTS => drop(self.incidents.remove(&IncidentId::from(rest))),
+            prefix::LOCKS => drop(self.locks.remove(&IncidentId::from(rest))),
+            prefix::VETOES => drop(self.vetoes.remove(rest)),
+            prefix::CLOSED => {
+                let (application, tree) = rest.split_once('/').unwrap_or((rest, ""));
+                self.closed
+                    .remove(&(application.into(), TreeId(tree.to_owned())));
+            }
+            prefix::SUSPENSIONS => {
+                self.suspensions
+                    .retain(|subject, _| subject.to_string() != rest);
+            }
+            prefix::CONFIRMATIONS => drop(self.confirmations.remove(&target(rest))),
+            prefix::RETIRING => drop(self.retiring.remove(&ApplicationName::from(rest))),
+            prefix::SYNCS => drop(self.syncs.remove(&ApplicationName::from(rest))),
+            _ => {}
+        }
+    }
+}
+
+fn split(key: &str) -> (&str, &str) {
+    let end = key.find('/').map_or(key.len(), |slash| slash + 1);
+    key.split_at(end)
+}
+
+fn target(rest: &str) -> TargetKey {
+    let (application, cluster) = rest.split_once('/').unwrap_or((rest, ""));
+    TargetKey {
+        application: application.into(),
+        cluster: cluster.into(),
+    }
+}
+
+fn decode<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, UnreadableRecord> {
+    serde_json::from_slice(value).map_err(|error| UnreadableRecord {
+        key: key.to_owned(),
+        reason: error.to_string(),
+    })
+}
