@@ -7,6 +7,20 @@
 //! Never: hand-written types, conversions or logic. They live in the crate that speaks the protocol.
 #![forbid(unsafe_code)]
 
+/// What people and programs ask of a member.
+pub mod admin {
+    /// Version 1.
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        reason = "generated; what it triggers changes with the generator"
+    )]
+    pub mod v1 {
+        include!("generated/regraft.admin.v1.rs");
+    }
+}
+
 /// Between members: log, votes, snapshots.
 pub mod raft {
     /// Version 1.
