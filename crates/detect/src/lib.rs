@@ -1,1 +1,27 @@
-//! States over time to symptoms that held long enough to count
+//! States over time to symptoms that held long enough to count.
+//!
+//! ```text
+//! WorkloadView (live objects) ── symptoms ──> Symptom (seen now, with redacted evidence)
+//! Symptom ── Dwell::observe ──> Held { since, Pending | Confirmed }
+//! ```
+//!
+//! It says what fails and since when, never why and never what to do. It reads no clock, and a failure that was not
+//! watched without a break is not confirmed: unknown is not sick (I7).
+
+mod container;
+mod dwell;
+mod evidence;
+mod redact;
+mod symptom;
+mod view;
+
+pub use dwell::{Confirmation, Dwell, Held};
+pub use redact::{one_line, redact, truncate};
+pub use symptom::symptoms;
+pub use view::WorkloadView;
+
+use regraft_model::Seconds;
+
+/// How long a crash loop may look well before it is over: kubelet's shortest back-off, during which a container
+/// that was just started again runs and may even be ready.
+pub const CRASH_LOOP_GRACE: Seconds = Seconds(10);
