@@ -113,8 +113,13 @@ pub struct ProposalId(pub u64);
 /// What came of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProposeOutcome {
-    /// It was applied; this is the machine's answer.
-    Answered(Response),
+    /// It was applied.
+    Answered {
+        /// Log index at which it was applied (first, when it was a repeat).
+        index: u64,
+        /// The machine's answer.
+        response: Response,
+    },
     /// It is not known whether it was or will be applied. The runner has already tried again with the same
     /// sequence within its bound.
     Unknown(String),

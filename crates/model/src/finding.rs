@@ -6,6 +6,7 @@ use crate::object::ObjectKey;
 use crate::source::{Revision, TreeId};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// How a workload fails.
@@ -120,6 +121,8 @@ pub struct TargetStatus {
     pub findings: Vec<Finding>,
     /// Last inputs that were healthy for the verification window.
     pub verified: Option<AppliedInputs>,
+    /// Digest of each workload's inputs at `verified`, by the workload's key as text.
+    pub verified_inputs: BTreeMap<String, String>,
     /// Deletions beyond the cap that wait for a person.
     pub pending_deletion: Option<PendingDeletion>,
 }

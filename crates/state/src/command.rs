@@ -295,19 +295,16 @@ pub enum Transition {
         outcome: OutcomeKind,
         /// Why.
         message: String,
-        /// Whether the suspect is closed until a person commits.
-        closure: Closure,
+        /// Inputs for which healing is closed until a person commits others.
+        closed: Vec<TreeId>,
     },
-}
-
-/// Whether healing of these inputs is closed until a person commits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Closure {
-    /// The same fault may open an incident again.
-    Open,
-    /// It may not.
-    Closed,
+    /// Open, Planned or Locked -> Committed: our commit was found on the branch, though nobody recorded it.
+    Adopt {
+        /// Our commit.
+        revision: Revision,
+        /// When verification gives up.
+        deadline: Timestamp,
+    },
 }
 
 /// The machine's answer.

@@ -6,7 +6,7 @@
 //! Errors: refusals name the phase or fence that stands in the way.
 
 use crate::audit;
-use crate::command::{Closure, RejectionReason, Response, Transition};
+use crate::command::{RejectionReason, Response, Transition};
 use crate::lock;
 use crate::machine::{Halt, rejected};
 use crate::record::Closed;
@@ -24,9 +24,9 @@ use regraft_model::time::Timestamp;
 use std::collections::BTreeMap;
 
 /// Ended incidents kept; the one that ended first goes first.
-pub const MAX_ENDED_INCIDENTS: usize = 500;
+pub(crate) const MAX_ENDED_INCIDENTS: usize = 500;
 /// Closed inputs kept; the oldest goes first.
-pub const MAX_CLOSED: usize = 1000;
+pub(crate) const MAX_CLOSED: usize = 1000;
 
 /// A confirmed failure.
 pub(crate) struct Fault {
@@ -147,10 +147,10 @@ pub(crate) fn advance(
             Transition::End {
                 outcome,
                 message,
-                closure,
+                closed,
             },
         ) => {
-            end(transaction, &mut incident, outcome, message, closure)?;
+            end(transaction, &mut incident, outcome, message, closed)?;
             return Ok(Response::Done);
         }
         (
@@ -237,6 +237,17 @@ pub(crate) fn advance(
             step(transaction, &mut incident, "Proposed", message.clone());
             audit::append(transaction, "Proposed", id.as_str(), message)?;
         }
+        (
+            Phase::Open | Phase::Planned | Phase::Locked,
+            Transition::Adopt { revision, deadline },
+        ) => {
+            let message = format!("found our commit {revision} on the branch");
+            incident.committed = Some(revision);
+            enter(&mut incident, Phase::Committed, now);
+            incident.deadline = deadline;
+            step(transaction, &mut incident, "Committed", message.clone());
+            audit::append(transaction, "Committed", id.as_str(), message)?;
+        }
         (phase, _) => {
             return Ok(rejected(
                 RejectionReason::WrongPhase,
@@ -280,7 +291,7 @@ pub(crate) fn end(
     incident: &mut Incident,
     outcome: OutcomeKind,
     reason: String,
-    closure: Closure,
+    closed: Vec<TreeId>,
 ) -> Result<(), Halt> {
     lock::release(transaction, &incident.id);
     incident.lock = None;
@@ -297,8 +308,8 @@ pub(crate) fn end(
         kind: outcome,
         reason,
     });
-    if closure == Closure::Closed {
-        close(transaction, incident)?;
+    for tree in closed {
+        close(transaction, incident, tree)?;
     }
     save(transaction, incident)?;
     drop_oldest_ended(transaction)
@@ -378,10 +389,10 @@ fn describe(cluster: &ClusterName, findings: &[Finding]) -> String {
     format!("{cluster}: {}", parts.join("; "))
 }
 
-fn close(transaction: &mut Transaction<'_>, incident: &Incident) -> Result<(), Halt> {
+fn close(transaction: &mut Transaction<'_>, incident: &Incident, tree: TreeId) -> Result<(), Halt> {
     let closed = Closed {
         application: incident.application.clone(),
-        tree: incident.suspect_tree.clone(),
+        tree,
         incident: incident.id.clone(),
         at: transaction.now,
     };

@@ -1,7 +1,7 @@
 //! What people say: suspend, resume, approve, veto, confirm, sync.
 
 use crate::audit;
-use crate::command::{Closure, RejectionReason, Response};
+use crate::command::{RejectionReason, Response};
 use crate::incident;
 use crate::machine::{Halt, rejected};
 use crate::record::{Confirmation, Head, Subject, Suspension, SyncRequest, Veto};
@@ -217,13 +217,16 @@ fn end_by_veto(
         format!("{reason} ({by})"),
     )?;
     if incident.is_open() {
-        incident::end(
-            transaction,
-            &mut incident,
-            OutcomeKind::Vetoed,
-            reason,
-            Closure::Closed,
-        )?;
+        {
+            let closed = vec![incident.suspect_tree.clone()];
+            incident::end(
+                transaction,
+                &mut incident,
+                OutcomeKind::Vetoed,
+                reason,
+                closed,
+            )?
+        };
     } else {
         incident::step(transaction, &mut incident, "Vetoed", reason);
         incident::save(transaction, &incident)?;

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Answers kept per client: more than a client may have in flight.
-pub const SESSION_WINDOW: usize = 64;
+pub(crate) const SESSION_WINDOW: usize = 64;
 /// Clients kept; the one silent for longest goes first.
-pub const MAX_SESSIONS: usize = 512;
+pub(crate) const MAX_SESSIONS: usize = 512;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Session {
