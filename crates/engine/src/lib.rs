@@ -11,20 +11,487 @@
 
 pub mod effect;
 pub mod event;
+mod heal;
+mod lead;
+mod proposal;
+mod report;
+mod source;
+mod target;
+mod verify;
+mod world;
 
 pub use effect::{CountKind, Effect, Level};
 pub use event::{Event, ProposalId, ProposeOutcome, Role};
+pub use lead::SILENT_MS;
+pub use report::Report;
 
-use regraft_model::id::{BranchName, MemberId, RepositoryName};
+use proposal::Proposals;
+use regraft_model::apply::ClusterEvent;
+use regraft_model::config::{Application, Fleet};
+use regraft_model::git::Snapshot;
+use regraft_model::id::{
+    ApplicationName, BranchName, ClusterName, IncidentId, MemberId, RepositoryName, TargetKey,
+};
+use regraft_model::source::{Revision, SourceTree, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
+use regraft_state::command::Command;
+use regraft_state::store::Write;
+use regraft_state::view::View;
+use source::{Effective, Rendered, Tracked};
+use std::collections::{BTreeMap, BTreeSet};
+use target::Work;
+use world::{Touched, World};
+
+/// How long a proof that this member's state is the majority's is good for. Less than [`lead::SILENT_MS`]: a member
+/// that is cut off stops before its work is given to another.
+pub const CONFIRMED_MS: i64 = 3000;
+/// Pause before an effect whose answer never came is asked for again.
+const ASK_AGAIN_MS: i64 = 15_000;
+/// Pause before something unreadable is read again.
+const READ_AGAIN_MS: i64 = 2000;
 
 /// What an engine is told once.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// This member.
     pub member: MemberId,
+    /// Id for the installation, random; used by whoever initialises it first.
+    pub installation: String,
     /// Tracked branches.
     pub repositories: Vec<(RepositoryName, BranchName)>,
     /// How often the leader asks a remote for its tip.
     pub poll: Seconds,
+}
+
+/// One member's decisions.
+pub struct Engine {
+    settings: Settings,
+    applied: u64,
+    view: View,
+    role: Role,
+    leading_since: Option<Timestamp>,
+    tracked: BTreeMap<RepositoryName, Tracked>,
+    effective: BTreeMap<RepositoryName, Effective>,
+    rendered: BTreeMap<ApplicationName, Rendered>,
+    unreadable: BTreeMap<ApplicationName, (Revision, String)>,
+    worlds: BTreeMap<ClusterName, World>,
+    work: BTreeMap<TargetKey, Work>,
+    cases: BTreeMap<IncidentId, heal::Work>,
+    proposals: Proposals,
+    /// Questions under way, with the moment after which they may be asked again.
+    asked: BTreeMap<String, Timestamp>,
+    dirty: Dirty,
+}
+
+/// What has to be decided again.
+#[derive(Debug, Default)]
+struct Dirty {
+    targets: BTreeSet<TargetKey>,
+    everything: bool,
+}
+
+impl Engine {
+    /// An engine that knows nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        let tracked = settings
+            .repositories
+            .iter()
+            .map(|(name, _)| (name.clone(), Tracked::default()));
+        Self {
+            tracked: tracked.collect(),
+            settings,
+            applied: 0,
+            view: View::default(),
+            role: Role::default(),
+            leading_since: None,
+            effective: BTreeMap::new(),
+            rendered: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            worlds: BTreeMap::new(),
+            work: BTreeMap::new(),
+            cases: BTreeMap::new(),
+            proposals: Proposals::default(),
+            asked: BTreeMap::new(),
+            dirty: Dirty::default(),
+        }
+    }
+
+    /// Takes an event in and says what to do.
+    pub fn on(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Restored { index, pairs } => self.restored(index, &pairs, &mut effects),
+            Event::Replicated { index, writes } => {
+                self.replicated(now, index, &writes, &mut effects);
+            }
+            Event::Role(role) => self.take_role(now, role),
+            Event::Proposed { id, outcome } => self.proposed(now, id, outcome, &mut effects),
+            Event::Fetched {
+                repository,
+                outcome,
+            } => {
+                self.fetched(now, &repository, outcome, &mut effects);
+            }
+            Event::Loaded {
+                repository,
+                revision,
+                outcome,
+            } => {
+                self.loaded(now, &repository, &revision, outcome);
+            }
+            Event::SourceRead {
+                application,
+                revision,
+                outcome,
+            } => {
+                self.source_read(now, &application, revision, outcome);
+            }
+            Event::HistoryRead {
+                incident,
+                from,
+                to,
+                outcome,
+            } => {
+                self.history_read(now, &incident, &from, &to, outcome);
+            }
+            Event::Cluster { cluster, event } => self.cluster_told(now, &cluster, event),
+            Event::Applied(outcome) => self.applied_to_cluster(now, outcome, &mut effects),
+            Event::Committed {
+                incident,
+                key,
+                outcome,
+            } => {
+                self.commit_answered(now, &incident, &key, outcome, &mut effects);
+            }
+            Event::Tick => self.dirty.everything = true,
+        }
+        self.decide(now, &mut effects);
+        effects
+    }
+
+    /// The replicated state as this member knows it.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    fn decide(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.view.installation.is_none() && !self.is_leader() {
+            return;
+        }
+        let everything = std::mem::take(&mut self.dirty.everything);
+        if everything {
+            self.refresh(now, effects);
+            self.lead(now, effects);
+            self.watch(effects);
+        }
+        let targets = if everything {
+            let mine: Vec<_> = self.my_targets().cloned().collect();
+            mine.into_iter()
+                .filter(|target| self.is_due(now, target))
+                .collect()
+        } else {
+            std::mem::take(&mut self.dirty.targets)
+        };
+        for target in &targets {
+            self.dirty.targets.remove(target);
+            self.step_target(now, target, effects);
+        }
+        if everything {
+            self.heal(now, effects);
+        }
+    }
+
+    fn restored(&mut self, index: u64, pairs: &[(Vec<u8>, Vec<u8>)], effects: &mut Vec<Effect>) {
+        let pairs = pairs
+            .iter()
+            .map(|(key, value)| (key.as_slice(), value.as_slice()));
+        match View::restore(pairs) {
+            Ok(view) => {
+                self.view = view;
+                self.applied = index;
+                self.touch_all();
+            }
+            Err(error) => unreadable_state(&error, effects),
+        }
+    }
+
+    fn replicated(
+        &mut self,
+        now: Timestamp,
+        index: u64,
+        writes: &[Write],
+        effects: &mut Vec<Effect>,
+    ) {
+        if index <= self.applied {
+            return;
+        }
+        self.applied = index;
+        if let Err(error) = self.view.apply(writes) {
+            unreadable_state(&error, effects);
+        }
+        self.proposals.reached(now, index);
+        // What was written may matter to any decision but those inside a cluster.
+        self.dirty.everything = true;
+    }
+
+    fn take_role(&mut self, now: Timestamp, role: Role) {
+        let was_leader = self.is_leader();
+        self.role = role;
+        match (was_leader, self.is_leader()) {
+            (false, true) => self.leading_since = Some(now),
+            (true, false) => self.leading_since = None,
+            _ => {}
+        }
+        self.dirty.everything = true;
+    }
+
+    fn proposed(
+        &mut self,
+        now: Timestamp,
+        id: ProposalId,
+        outcome: ProposeOutcome,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some((intent, rejection)) = self.proposals.answered(now, self.applied, id, outcome) {
+            self.refused(now, &intent, &rejection, effects);
+        }
+        self.dirty.everything = true;
+    }
+
+    fn loaded(
+        &mut self,
+        now: Timestamp,
+        repository: &RepositoryName,
+        revision: &Revision,
+        outcome: Result<Snapshot, String>,
+    ) {
+        let Some(tracked) = self.tracked.get_mut(repository) else {
+            return;
+        };
+        let question = format!("load/{repository}");
+        match outcome {
+            Ok(snapshot) => {
+                self.asked.remove(&question);
+                tracked.take(repository, snapshot);
+            }
+            Err(reason) => {
+                tracked.unreadable = Some(format!("{} cannot be read: {reason}", revision.short()));
+                self.asked
+                    .insert(question, Timestamp(now.0 + READ_AGAIN_MS));
+            }
+        }
+        self.touch_all();
+    }
+
+    fn source_read(
+        &mut self,
+        now: Timestamp,
+        name: &ApplicationName,
+        revision: Revision,
+        outcome: Result<(TreeId, SourceTree), String>,
+    ) {
+        let question = format!("read/{name}");
+        let Some(application) = self.application(name).cloned() else {
+            self.asked.remove(&question);
+            return;
+        };
+        match outcome {
+            Ok((tree, files)) => {
+                self.asked.remove(&question);
+                self.unreadable.remove(name);
+                let installation = self.view.installation.clone().unwrap_or_default();
+                let rendered = Rendered::new(&application, &installation, tree, files);
+                self.rendered.insert(name.clone(), rendered);
+            }
+            Err(reason) => {
+                self.unreadable.insert(name.clone(), (revision, reason));
+                self.asked
+                    .insert(question, Timestamp(now.0 + READ_AGAIN_MS));
+            }
+        }
+        self.touch_application(name);
+        // The kinds to watch may be others now.
+        self.dirty.everything = true;
+    }
+
+    fn cluster_told(&mut self, now: Timestamp, cluster: &ClusterName, event: ClusterEvent) {
+        let lost = matches!(
+            event,
+            ClusterEvent::Lost { .. } | ClusterEvent::Ready { .. }
+        );
+        let kinds_may_differ = matches!(event, ClusterEvent::Inventories(_));
+        let touched = self.worlds.entry(cluster.clone()).or_default().tell(event);
+        if lost {
+            for (target, work) in &mut self.work {
+                if target.cluster == *cluster {
+                    work.interrupt(now);
+                }
+            }
+        }
+        match touched {
+            Touched::Application(application) => {
+                let target = TargetKey {
+                    application,
+                    cluster: cluster.clone(),
+                };
+                self.dirty.targets.insert(target);
+            }
+            Touched::All => {
+                let all = self
+                    .view
+                    .assignments
+                    .keys()
+                    .filter(|key| key.cluster == *cluster);
+                self.dirty.targets.extend(all.cloned());
+            }
+            Touched::Nothing => {}
+        }
+        self.dirty.everything |= lost || kinds_may_differ;
+    }
+
+    /// Brings what is read from Git up to the recorded heads.
+    fn refresh(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        for (repository, _) in self.settings.repositories.clone() {
+            let Some(head) = self.view.heads.get(&repository) else {
+                continue;
+            };
+            let revision = head.revision.clone();
+            let read = self.tracked.get(&repository).and_then(Tracked::revision);
+            if read != Some(&revision) && self.may_ask(now, format!("load/{repository}")) {
+                effects.push(Effect::Load {
+                    repository: repository.clone(),
+                    revision,
+                });
+            }
+        }
+        for (repository, tracked) in &self.tracked {
+            let recorded = self.view.configurations.get(repository);
+            let effective = tracked.effective(recorded);
+            if self.effective.get(repository).map(|known| &known.fleet) != Some(&effective.fleet) {
+                self.dirty
+                    .targets
+                    .extend(self.view.assignments.keys().cloned());
+            }
+            self.effective.insert(repository.clone(), effective);
+        }
+        let mine: BTreeSet<_> = self
+            .my_targets()
+            .map(|target| target.application.clone())
+            .collect();
+        self.rendered.retain(|name, _| mine.contains(name));
+        for name in mine {
+            self.read_source(now, &name, effects);
+        }
+    }
+
+    /// Reads an application's files when their tree, or how they are rendered, changed.
+    fn read_source(&mut self, now: Timestamp, name: &ApplicationName, effects: &mut Vec<Effect>) {
+        let Some(application) = self.application(name) else {
+            return;
+        };
+        let Some(tracked) = self.tracked.get(&application.repository) else {
+            return;
+        };
+        let Some(revision) = tracked.revision().cloned() else {
+            return;
+        };
+        let current = self.rendered.get(name).is_some_and(|rendered| {
+            Some(&rendered.tree) == tracked.tree(application)
+                && rendered.application == *application
+                && Some(&rendered.installation) == self.view.installation.as_ref()
+        });
+        if current {
+            return;
+        }
+        let (repository, path) = (application.repository.clone(), application.path.clone());
+        if self.may_ask(now, format!("read/{name}")) {
+            let application = name.clone();
+            effects.push(Effect::Read {
+                application,
+                repository,
+                revision,
+                path,
+            });
+        }
+    }
+
+    /// Whether a question may be asked now; notes that it is.
+    fn may_ask(&mut self, now: Timestamp, question: String) -> bool {
+        if self.asked.get(&question).is_some_and(|until| *until > now) {
+            return false;
+        }
+        self.asked.insert(question, Timestamp(now.0 + ASK_AGAIN_MS));
+        true
+    }
+
+    fn propose(
+        &mut self,
+        now: Timestamp,
+        intent: String,
+        command: Command,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.proposals.propose(now, intent, command, effects);
+    }
+
+    fn is_leader(&self) -> bool {
+        self.role.leader == Some(self.settings.member)
+    }
+
+    /// Whether this member may still write to the outside: its state was the majority's a moment ago.
+    fn is_confirmed(&self, now: Timestamp) -> bool {
+        self.role
+            .confirmed_at
+            .is_some_and(|at| now.millis_since(at) < CONFIRMED_MS)
+    }
+
+    fn my_targets(&self) -> impl Iterator<Item = &TargetKey> {
+        self.view
+            .assignments
+            .values()
+            .filter(|assignment| assignment.member == self.settings.member)
+            .map(|assignment| &assignment.target)
+    }
+
+    /// The application as it is configured now, in whichever repository.
+    fn application(&self, name: &ApplicationName) -> Option<&Application> {
+        self.fleets().find_map(|fleet| fleet.applications.get(name))
+    }
+
+    fn fleets(&self) -> impl Iterator<Item = &Fleet> {
+        self.effective.values().map(|effective| &effective.fleet)
+    }
+
+    fn branch_of(&self, repository: &RepositoryName) -> BranchName {
+        let known = self
+            .settings
+            .repositories
+            .iter()
+            .find(|(name, _)| name == repository);
+        known.map(|(_, branch)| branch.clone()).unwrap_or_default()
+    }
+
+    fn touch_application(&mut self, name: &ApplicationName) {
+        let targets = self
+            .view
+            .assignments
+            .keys()
+            .filter(|key| key.application == *name);
+        self.dirty.targets.extend(targets.cloned());
+    }
+
+    fn touch_all(&mut self) {
+        self.dirty.everything = true;
+        self.dirty
+            .targets
+            .extend(self.view.assignments.keys().cloned());
+    }
+}
+
+fn unreadable_state(error: &regraft_state::view::UnreadableRecord, effects: &mut Vec<Effect>) {
+    effects.push(Effect::Say {
+        level: Level::Page,
+        subject: "state".to_owned(),
+        message: format!("{error}; this member is older than what the others wrote: upgrade it"),
+    });
 }

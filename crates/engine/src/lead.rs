@@ -1,0 +1,309 @@
+//! What only the leader does: asks remotes, records heads and configurations, spreads the work.
+
+use crate::effect::{Effect, Level};
+use crate::{Engine, READ_AGAIN_MS};
+use regraft_model::git::Relation;
+use regraft_model::id::{MemberId, RepositoryName, TargetKey};
+use regraft_model::source::Revision;
+use regraft_model::time::Timestamp;
+use regraft_state::command::{Command, HeadRelation, Rejection, RejectionReason};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A member that did not answer the leader for this long is taken for dead, and its work is given to others.
+/// More than [`crate::CONFIRMED_MS`] plus the interval of its proofs: by then it has stopped by itself.
+pub const SILENT_MS: u64 = 5000;
+/// Most targets granted by one command, so that commands stay small.
+const MAX_GRANTS: usize = 500;
+/// How long the leader must have led before it evens the load out: members join one by one.
+const SETTLED_MS: i64 = 5000;
+
+impl Engine {
+    pub(crate) fn lead(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if !self.is_leader() {
+            return;
+        }
+        if self.view.installation.is_none() {
+            let installation = self.settings.installation.clone();
+            let command = Command::Initialise { installation };
+            self.propose(now, "initialise".to_owned(), command, effects);
+            return;
+        }
+        self.ask_remotes(now, effects);
+        self.record_configurations(now, effects);
+        self.spread_targets(now, effects);
+        self.replace_executors(now, effects);
+    }
+
+    pub(crate) fn fetched(
+        &mut self,
+        now: Timestamp,
+        repository: &RepositoryName,
+        outcome: Result<(Revision, Option<Relation>), String>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.asked.remove(&format!("fetch/{repository}"));
+        let Some(tracked) = self.tracked.get_mut(repository) else {
+            return;
+        };
+        let (revision, relation) = match outcome {
+            Ok(found) => found,
+            Err(reason) => {
+                let known = tracked.unreadable.replace(reason.clone());
+                if known.as_ref() != Some(&reason) {
+                    say(effects, Level::Warning, repository.as_str(), reason);
+                }
+                return;
+            }
+        };
+        tracked.unreadable = None;
+        let previous = self
+            .view
+            .heads
+            .get(repository)
+            .map(|head| head.revision.clone());
+        if tracked.asked_about != previous {
+            // The relation was told for another head: the next answer will fit.
+            return;
+        }
+        let relation = match (relation, &previous) {
+            (_, None) => HeadRelation::First,
+            (Some(Relation::Same), _) => return,
+            (Some(Relation::Descends), _) => HeadRelation::Descends,
+            (Some(Relation::Rewritten), _) => HeadRelation::Rewritten,
+            (None, Some(_)) => return,
+        };
+        let branch = self.branch_of(repository);
+        let command = Command::RecordHead {
+            repository: repository.clone(),
+            branch,
+            revision,
+            previous,
+            relation,
+        };
+        self.propose(now, format!("head/{repository}"), command, effects);
+    }
+
+    /// Takes note of a refusal that somebody should know of.
+    pub(crate) fn refused(
+        &mut self,
+        now: Timestamp,
+        intent: &str,
+        rejection: &Rejection,
+        effects: &mut Vec<Effect>,
+    ) {
+        let level = match rejection.reason {
+            RejectionReason::ClusterChanged => Level::Page,
+            RejectionReason::Busy
+            | RejectionReason::Closed
+            | RejectionReason::OtherIncidentOpen => Level::Info,
+            _ => Level::Warning,
+        };
+        self.note_refusal(now, intent, rejection);
+        say(
+            effects,
+            level,
+            intent,
+            format!("{:?}: {}", rejection.reason, rejection.message),
+        );
+    }
+
+    fn ask_remotes(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        for (repository, _) in self.settings.repositories.clone() {
+            let Some(tracked) = self.tracked.get_mut(&repository) else {
+                continue;
+            };
+            let poll = match tracked.unreadable {
+                Some(_) => self.settings.poll.as_millis().max(READ_AGAIN_MS),
+                None => self.settings.poll.as_millis(),
+            };
+            let due = tracked
+                .asked_at
+                .is_none_or(|asked| now.millis_since(asked) >= poll);
+            if !due || !self.may_ask(now, format!("fetch/{repository}")) {
+                continue;
+            }
+            let known = self
+                .view
+                .heads
+                .get(&repository)
+                .map(|head| head.revision.clone());
+            if let Some(tracked) = self.tracked.get_mut(&repository) {
+                tracked.asked_at = Some(now);
+                tracked.asked_about.clone_from(&known);
+            }
+            effects.push(Effect::Fetch { repository, known });
+        }
+    }
+
+    fn record_configurations(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let mut commands = Vec::new();
+        for (repository, tracked) in &self.tracked {
+            let (Some(revision), Some(head)) =
+                (tracked.revision(), self.view.heads.get(repository))
+            else {
+                continue;
+            };
+            let recorded = self.view.configurations.get(repository);
+            let known = recorded.is_some_and(|known| known.fleet == tracked.parsed);
+            if head.revision == *revision && tracked.is_valid() && !known {
+                commands.push(Command::RecordConfiguration {
+                    repository: repository.clone(),
+                    branch: head.branch.clone(),
+                    revision: revision.clone(),
+                    fleet: tracked.parsed.clone(),
+                });
+            }
+        }
+        for command in commands {
+            if let Command::RecordConfiguration { repository, .. } = &command {
+                self.propose(now, format!("configuration/{repository}"), command, effects);
+            }
+        }
+    }
+
+    /// Gives every target to a living member, and evens the load out one target at a time.
+    fn spread_targets(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let alive = self.alive();
+        if alive.is_empty() {
+            return;
+        }
+        let wanted = self.wanted_targets();
+        let mut load: BTreeMap<MemberId, usize> = alive.iter().map(|id| (*id, 0)).collect();
+        let mut homeless = Vec::new();
+        for target in &wanted {
+            let assigned = self.view.assignments.get(target).map(|a| a.member);
+            match assigned.and_then(|member| load.get_mut(&member)) {
+                Some(count) => *count += 1,
+                None => homeless.push(target.clone()),
+            }
+        }
+        let mut grants = Vec::new();
+        for target in homeless.into_iter().take(MAX_GRANTS) {
+            if let Some((member, count)) = load.iter_mut().min_by_key(|(_, count)| **count) {
+                *count += 1;
+                grants.push((target, *member));
+            }
+        }
+        if grants.is_empty() && self.has_settled(now) {
+            grants.extend(self.even_out(&wanted, &load));
+        }
+        let revoked: Vec<_> = self
+            .view
+            .assignments
+            .keys()
+            .filter(|key| !wanted.contains(*key))
+            .cloned()
+            .collect();
+        // Without a readable configuration nothing is known to be unwanted.
+        let revoked = if self.knows_every_fleet() {
+            revoked
+        } else {
+            Vec::new()
+        };
+        if !grants.is_empty() || !revoked.is_empty() {
+            let command = Command::Assign { grants, revoked };
+            self.propose(now, "assign".to_owned(), command, effects);
+        }
+    }
+
+    fn even_out(
+        &self,
+        wanted: &BTreeSet<TargetKey>,
+        load: &BTreeMap<MemberId, usize>,
+    ) -> Option<(TargetKey, MemberId)> {
+        let (least, low) = load.iter().min_by_key(|(_, count)| **count)?;
+        let (most, high) = load.iter().max_by_key(|(_, count)| **count)?;
+        if high - low < 2 {
+            return None;
+        }
+        // What is under repair stays where it is.
+        let calm = |target: &&TargetKey| self.view.open_incident(&target.application).is_none();
+        let moved = wanted.iter().filter(calm).find(|target| {
+            self.view
+                .assignments
+                .get(*target)
+                .is_some_and(|known| known.member == *most)
+        })?;
+        Some((moved.clone(), *least))
+    }
+
+    fn replace_executors(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let alive = self.alive();
+        let mut commands = Vec::new();
+        for incident in self
+            .view
+            .incidents
+            .values()
+            .filter(|incident| incident.is_open())
+        {
+            if alive.contains(&incident.executor) {
+                continue;
+            }
+            let holders = self.view.assignments.values().filter(|known| {
+                known.target.application == incident.application && alive.contains(&known.member)
+            });
+            let heir = holders.map(|known| known.member).next();
+            if let Some(member) = heir.or_else(|| alive.first().copied()) {
+                let id = incident.id.clone();
+                commands.push(Command::AssignExecutor {
+                    incident: id,
+                    member,
+                });
+            }
+        }
+        for command in commands {
+            if let Command::AssignExecutor { incident, .. } = &command {
+                self.propose(now, format!("executor/{incident}"), command, effects);
+            }
+        }
+    }
+
+    fn alive(&self) -> BTreeSet<MemberId> {
+        let me = self.settings.member;
+        let speaks = |member: &&MemberId| {
+            **member == me
+                || self
+                    .role
+                    .silent_ms
+                    .get(member)
+                    .is_some_and(|silent| *silent < SILENT_MS)
+        };
+        self.role.members.iter().filter(speaks).copied().collect()
+    }
+
+    fn has_settled(&self, now: Timestamp) -> bool {
+        self.leading_since
+            .is_some_and(|since| now.millis_since(since) >= SETTLED_MS)
+    }
+
+    fn knows_every_fleet(&self) -> bool {
+        self.tracked.keys().all(|repository| {
+            let head = self.view.heads.get(repository).map(|head| &head.revision);
+            head.is_some() && self.tracked.get(repository).and_then(|t| t.revision()) == head
+        })
+    }
+
+    fn wanted_targets(&self) -> BTreeSet<TargetKey> {
+        let configured = self.fleets().flat_map(|fleet| fleet.applications.values());
+        let configured = configured.map(|application| (application, &application.clusters));
+        let retiring = self.view.retiring.values();
+        let retiring = retiring.map(|retiring| (&retiring.application, &retiring.clusters));
+        configured
+            .chain(retiring)
+            .flat_map(|(application, clusters)| {
+                clusters.iter().map(|cluster| TargetKey {
+                    application: application.name.clone(),
+                    cluster: cluster.clone(),
+                })
+            })
+            .collect()
+    }
+}
+
+pub(crate) fn say(effects: &mut Vec<Effect>, level: Level, subject: &str, message: String) {
+    effects.push(Effect::Say {
+        level,
+        subject: subject.to_owned(),
+        message,
+    });
+}

@@ -1,0 +1,107 @@
+//! Proposals under way: one for each intent, until the state shows what came of it.
+
+use crate::effect::Effect;
+use crate::event::{ProposalId, ProposeOutcome};
+use regraft_model::time::Timestamp;
+use regraft_state::command::{Command, Rejection, RejectionReason, Response};
+use std::collections::BTreeMap;
+
+/// Pause before an intent that was refused, or whose outcome is unknown, is tried again.
+const RETRY_MS: i64 = 500;
+/// A proposal without an answer is forgotten after this; the runner's own bound is shorter.
+const FORGET_MS: i64 = 30_000;
+
+/// Proposals under way.
+#[derive(Debug, Default)]
+pub(crate) struct Proposals {
+    next: u64,
+    pending: BTreeMap<String, Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    id: ProposalId,
+    until: Timestamp,
+    /// The index the state must reach before the intent is free again.
+    applied_at: Option<u64>,
+}
+
+impl Proposals {
+    /// Proposes `command` for `intent`, unless that intent is under way.
+    pub(crate) fn propose(
+        &mut self,
+        now: Timestamp,
+        intent: String,
+        command: Command,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.is_pending(now, &intent) {
+            return;
+        }
+        self.next += 1;
+        let id = ProposalId(self.next);
+        let until = Timestamp(now.0 + FORGET_MS);
+        self.pending.insert(
+            intent,
+            Pending {
+                id,
+                until,
+                applied_at: None,
+            },
+        );
+        effects.push(Effect::Propose {
+            id,
+            command: Box::new(command),
+        });
+    }
+
+    pub(crate) fn is_pending(&self, now: Timestamp, intent: &str) -> bool {
+        self.pending
+            .get(intent)
+            .is_some_and(|pending| pending.until > now)
+    }
+
+    /// Takes an answer in; returns the intent and the refusal, when it was one worth telling.
+    pub(crate) fn answered(
+        &mut self,
+        now: Timestamp,
+        applied: u64,
+        id: ProposalId,
+        outcome: ProposeOutcome,
+    ) -> Option<(String, Rejection)> {
+        let intent = self
+            .pending
+            .iter()
+            .find(|(_, pending)| pending.id == id)
+            .map(|(intent, _)| intent.clone())?;
+        let pending = self.pending.get_mut(&intent)?;
+        match outcome {
+            ProposeOutcome::Answered {
+                response: Response::Rejected(rejection),
+                ..
+            } => {
+                pending.until = Timestamp(now.0 + RETRY_MS);
+                let telling = !matches!(
+                    rejection.reason,
+                    RejectionReason::AlreadyDone | RejectionReason::HeadMoved
+                );
+                return telling.then_some((intent, rejection));
+            }
+            ProposeOutcome::Answered { index, .. } if index > applied => {
+                pending.applied_at = Some(index);
+            }
+            ProposeOutcome::Answered { .. } => {
+                self.pending.remove(&intent);
+            }
+            ProposeOutcome::Unknown(_) => pending.until = Timestamp(now.0 + RETRY_MS),
+        }
+        None
+    }
+
+    /// The state reached `index`: intents answered up to there are free.
+    pub(crate) fn reached(&mut self, now: Timestamp, index: u64) {
+        self.pending.retain(|_, pending| {
+            pending.until > now && pending.applied_at.is_none_or(|applied| applied > index)
+        });
+    }
+}

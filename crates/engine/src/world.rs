@@ -1,0 +1,252 @@
+//! One cluster as it was last told: objects, who owns whom, and whether that can be trusted now.
+
+use regraft_detect::WorkloadView;
+use regraft_diff::scale_targets;
+use regraft_model::ApplicationName;
+use regraft_model::apply::{ClusterEvent, Inventory, KindVersion};
+use regraft_model::object::{APPLICATION_LABEL, Object, ObjectKey};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Warning events kept per object: enough to say why, bounded for what crashes all day.
+const MAX_EVENTS_PER_OBJECT: usize = 8;
+/// Objects with events kept per cluster.
+const MAX_EVENT_OBJECTS: usize = 2000;
+
+/// One cluster.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    /// What the edge was last told to watch; absent when it was told nothing.
+    pub(crate) watched: Option<(String, BTreeSet<KindVersion>)>,
+    /// Whether it can be seen.
+    pub(crate) sight: Sight,
+    /// Inventories by application, absent until told: missing is never empty.
+    pub(crate) inventories: Option<BTreeMap<String, Inventory>>,
+    /// Live objects.
+    pub(crate) live: BTreeMap<ObjectKey, Object>,
+    /// Workloads that something scales.
+    pub(crate) scaled: BTreeSet<ObjectKey>,
+    listed: BTreeSet<KindVersion>,
+    children: BTreeMap<String, BTreeSet<ObjectKey>>,
+    events: BTreeMap<String, VecDeque<Object>>,
+}
+
+/// Whether a cluster can be seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// Nothing was told yet.
+    #[default]
+    Unknown,
+    /// Connected, with the UID of its `kube-system`.
+    Clear {
+        /// UID.
+        uid: String,
+    },
+    /// Not reachable: what is known is stale (I7).
+    Lost {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What an event means for targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Touched {
+    /// Only this application.
+    Application(ApplicationName),
+    /// Every target of the cluster.
+    All,
+    /// None of them.
+    Nothing,
+}
+
+impl World {
+    pub(crate) fn tell(&mut self, event: ClusterEvent) -> Touched {
+        match event {
+            ClusterEvent::Ready { uid, .. } => {
+                self.forget_all();
+                self.sight = Sight::Clear { uid };
+                Touched::All
+            }
+            ClusterEvent::Lost { reason } => {
+                self.sight = Sight::Lost { reason };
+                Touched::All
+            }
+            ClusterEvent::Inventories(inventories) => {
+                self.inventories = Some(inventories);
+                Touched::All
+            }
+            ClusterEvent::Listed(kind) | ClusterEvent::NoSuchKind(kind) => {
+                self.listed.insert(kind);
+                Touched::All
+            }
+            ClusterEvent::Seen(object) => self.see(object),
+            ClusterEvent::Gone { key, .. } => self.lose(&key),
+        }
+    }
+
+    /// Whether every one of these kinds was listed since the cluster was last reached.
+    pub(crate) fn has_listed(&self, kinds: &BTreeSet<KindVersion>) -> bool {
+        kinds.is_subset(&self.listed)
+    }
+
+    /// Puts in what the server answered to a write, unless the watch was faster.
+    pub(crate) fn see(&mut self, object: Object) -> Touched {
+        if object.kind() == "Event" {
+            return self.see_event(object);
+        }
+        let key = object.key();
+        if let Some(known) = self.live.get(&key)
+            && is_older(&object, known)
+        {
+            return Touched::Nothing;
+        }
+        self.forget_links(&key);
+        if let Some((_, _, uid)) = object.controller() {
+            self.children
+                .entry(uid.to_owned())
+                .or_default()
+                .insert(key.clone());
+        }
+        let scales = is_scaler(&object);
+        let touched = self.owner_of(&object);
+        self.live.insert(key, object);
+        if scales {
+            self.find_scaled();
+            return Touched::All;
+        }
+        touched
+    }
+
+    /// What belongs to a workload: its ReplicaSets, pods and events.
+    pub(crate) fn view_of<'a>(&'a self, workload: &'a Object) -> WorkloadView<'a> {
+        let children = self.children_of(workload);
+        let (replica_sets, mut pods): (Vec<_>, Vec<_>) = children
+            .into_iter()
+            .partition(|object| object.kind() == "ReplicaSet");
+        for replica_set in &replica_sets {
+            pods.extend(self.children_of(replica_set));
+        }
+        let events = std::iter::once(workload)
+            .chain(replica_sets.iter().copied())
+            .chain(pods.iter().copied())
+            .filter_map(|object| self.events.get(object.uid()))
+            .flatten()
+            .collect();
+        WorkloadView {
+            workload,
+            replica_sets,
+            pods,
+            events,
+        }
+    }
+
+    fn children_of(&self, owner: &Object) -> Vec<&Object> {
+        let keys = self.children.get(owner.uid());
+        keys.into_iter()
+            .flatten()
+            .filter_map(|key| self.live.get(key))
+            .collect()
+    }
+
+    fn lose(&mut self, key: &ObjectKey) -> Touched {
+        let Some(object) = self.live.get(key).cloned() else {
+            return Touched::Nothing;
+        };
+        let touched = self.owner_of(&object);
+        self.forget_links(key);
+        self.live.remove(key);
+        self.events.remove(object.uid());
+        if is_scaler(&object) {
+            self.find_scaled();
+            return Touched::All;
+        }
+        touched
+    }
+
+    /// The application an object belongs to: by its label, or by that of the workload that owns it.
+    fn owner_of(&self, object: &Object) -> Touched {
+        let mut current = object;
+        // Pod -> ReplicaSet -> Deployment is the longest chain there is.
+        for _ in 0..3 {
+            if let Some(name) = current.label(APPLICATION_LABEL) {
+                return Touched::Application(name.into());
+            }
+            let Some((kind, name, _)) = current.controller() else {
+                return Touched::Nothing;
+            };
+            let group = if matches!(kind, "Job" | "CronJob") {
+                "batch"
+            } else {
+                "apps"
+            };
+            let key = ObjectKey {
+                group: group.to_owned(),
+                kind: kind.to_owned(),
+                namespace: object.namespace().to_owned(),
+                name: name.to_owned(),
+            };
+            match self.live.get(&key) {
+                Some(owner) => current = owner,
+                None => return Touched::Nothing,
+            }
+        }
+        Touched::Nothing
+    }
+
+    fn see_event(&mut self, event: Object) -> Touched {
+        let uid = match event.text("/involvedObject/uid") {
+            "" => event.text("/regarding/uid"),
+            uid => uid,
+        };
+        if uid.is_empty()
+            || (self.events.len() >= MAX_EVENT_OBJECTS && !self.events.contains_key(uid))
+        {
+            return Touched::Nothing;
+        }
+        let kept = self.events.entry(uid.to_owned()).or_default();
+        kept.retain(|known| known.name() != event.name());
+        kept.push_back(event);
+        if kept.len() > MAX_EVENTS_PER_OBJECT {
+            kept.pop_front();
+        }
+        Touched::Nothing
+    }
+
+    fn find_scaled(&mut self) {
+        self.scaled = scale_targets(self.live.values().filter(|object| is_scaler(object)));
+    }
+
+    fn forget_links(&mut self, key: &ObjectKey) {
+        let owner = self.live.get(key).and_then(|known| known.controller());
+        if let Some((_, _, uid)) = owner
+            && let Some(siblings) = self.children.get_mut(uid)
+        {
+            siblings.remove(key);
+            if siblings.is_empty() {
+                let uid = uid.to_owned();
+                self.children.remove(&uid);
+            }
+        }
+    }
+
+    fn forget_all(&mut self) {
+        self.inventories = None;
+        self.live.clear();
+        self.scaled.clear();
+        self.listed.clear();
+        self.children.clear();
+        self.events.clear();
+    }
+}
+
+fn is_scaler(object: &Object) -> bool {
+    matches!(object.kind(), "HorizontalPodAutoscaler" | "ScaledObject")
+}
+
+/// Whether `object` is an older version of the same incarnation. Versions of one cluster's object compare as
+/// numbers where both are numbers (since Kubernetes 1.35 that is promised); otherwise the newcomer wins.
+fn is_older(object: &Object, known: &Object) -> bool {
+    let version = |object: &Object| object.resource_version().parse::<u64>().ok();
+    object.uid() == known.uid()
+        && matches!((version(object), version(known)), (Some(new), Some(old)) if new < old)
+}
