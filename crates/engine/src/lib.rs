@@ -17,7 +17,6 @@ mod proposal;
 mod report;
 mod source;
 mod target;
-mod verify;
 mod world;
 
 pub use effect::{CountKind, Effect, Level};

@@ -1,0 +1,238 @@
+//! From a plan to a commit: what phases Planned and Locked do.
+//!
+//! Guarantees: a commit is asked for only under a live lock (I2) and on the plan's parent (I3).
+
+use super::{COMMIT_AGAIN_MS, REVIEW, intent};
+use crate::effect::{CountKind, Effect, Level};
+use crate::lead::say;
+use crate::{CONFIRMED_MS, Engine};
+use regraft_model::InvariantId;
+use regraft_model::config::Application;
+use regraft_model::git::{CommitOutcome, CommitRequest};
+use regraft_model::id::{BranchName, Fence, IncidentId, Scope};
+use regraft_model::incident::{Incident, OutcomeKind, Phase};
+use regraft_model::plan::Plan;
+use regraft_model::time::Timestamp;
+use regraft_state::command::{Command, Transition};
+use regraft_state::record::Lock;
+
+impl Engine {
+    pub(super) fn step_planned(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        application: &Application,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(plan) = &incident.plan else {
+            return;
+        };
+        if let Some(message) = self.recovered(now, incident, application) {
+            return self.end(
+                now,
+                incident,
+                OutcomeKind::Recovered,
+                message,
+                vec![],
+                effects,
+            );
+        }
+        if self.head_of(incident).as_ref() != Some(&plan.parent) {
+            let message = "the head moved before the lock was granted".to_owned();
+            return self.advance(now, incident, Transition::Replan { message }, effects);
+        }
+        if let Some(refusal) = self.take_refusal(incident) {
+            let message = format!("the lock is not free: {}", refusal.message);
+            return self.advance(now, incident, Transition::Replan { message }, effects);
+        }
+        let policy = &application.policy;
+        let command = Command::Acquire {
+            incident: incident.id.clone(),
+            fence: incident.executor_fence,
+            plan: plan.id.clone(),
+            scope: Scope::Application(incident.application.clone()),
+            lease: policy.lock_lease,
+            budget: policy.max_concurrent_repairs,
+        };
+        self.propose(now, intent(incident), command, effects);
+    }
+
+    pub(super) fn step_locked(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        application: &Application,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (Some(plan), Some(lock)) = (&incident.plan, self.view.locks.get(&incident.id).cloned())
+        else {
+            let message = "the lock is gone".to_owned();
+            return self.advance(now, incident, Transition::Replan { message }, effects);
+        };
+        if self.keep_lock(now, incident, application, &lock, effects) == Keeping::Renewing {
+            return;
+        }
+        if let Some(refusal) = self.take_refusal(incident) {
+            let message = format!("the lock was lost: {}", refusal.message);
+            return self.advance(now, incident, Transition::Replan { message }, effects);
+        }
+        let plan = plan.clone();
+        let push_to = plan.branch.clone();
+        self.commit(now, incident, &plan, push_to, Some(lock.fence), effects);
+    }
+
+    pub(super) fn commit(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        plan: &Plan,
+        push_to: BranchName,
+        lock: Option<Fence>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let confirmed = self.is_confirmed(now);
+        let Some(work) = self.cases.get_mut(&incident.id) else {
+            return;
+        };
+        let under_way = work
+            .committing
+            .is_some_and(|since| now.millis_since(since) < crate::ASK_AGAIN_MS * 4);
+        if under_way || now < work.commit_again || !confirmed {
+            return;
+        }
+        work.committing = Some(now);
+        effects.push(Effect::Commit {
+            incident: incident.id.clone(),
+            lock,
+            request: Box::new(CommitRequest {
+                repository: plan.repository.clone(),
+                branch: plan.branch.clone(),
+                push_to,
+                parent: plan.parent.clone(),
+                edits: plan.edits.clone(),
+                message: plan.message.clone(),
+                key: plan.id.0.clone(),
+                search_from: plan.restores.clone(),
+            }),
+        });
+    }
+
+    pub(crate) fn commit_answered(
+        &mut self,
+        now: Timestamp,
+        id: &IncidentId,
+        key: &str,
+        outcome: CommitOutcome,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(work) = self.cases.get_mut(id) else {
+            return;
+        };
+        work.committing = None;
+        work.commit_again = Timestamp(now.0 + COMMIT_AGAIN_MS);
+        let Some(incident) = self.view.incidents.get(id).cloned() else {
+            return;
+        };
+        let Some(plan) = incident.plan.clone().filter(|plan| plan.id.as_str() == key) else {
+            return;
+        };
+        match (incident.phase, outcome) {
+            (
+                Phase::Locked,
+                CommitOutcome::Committed(revision) | CommitOutcome::AlreadyThere(revision),
+            ) => {
+                let deadline = self.verify_deadline(now, &incident.application);
+                let lock = incident.lock.unwrap_or_default();
+                let transition = Transition::Commit {
+                    revision,
+                    lock,
+                    deadline,
+                };
+                self.advance(now, &incident, transition, effects);
+                // Everybody learns of the new head at the next poll; do not wait for it.
+                if let Some(tracked) = self.tracked.get_mut(&incident.repository) {
+                    tracked.asked_at = None;
+                }
+            }
+            (
+                Phase::Open,
+                CommitOutcome::Committed(revision) | CommitOutcome::AlreadyThere(revision),
+            ) => {
+                let pushed_to = proposal_branch(&plan);
+                let plan = Box::new(plan);
+                let deadline = now.plus(REVIEW);
+                let transition = Transition::Propose {
+                    plan,
+                    pushed_to,
+                    revision,
+                    deadline,
+                };
+                self.advance(now, &incident, transition, effects);
+            }
+            (Phase::Locked, CommitOutcome::Lost { tip }) => {
+                effects.push(Effect::Count {
+                    invariant: InvariantId::I3,
+                    kind: CountKind::Prevented,
+                });
+                let message = format!("the tip moved to {}: planning again", tip.short());
+                self.advance(now, &incident, Transition::Replan { message }, effects);
+            }
+            (Phase::Open, CommitOutcome::Lost { .. }) => work_again(self, id, now),
+            (_, CommitOutcome::Failed { reason }) => {
+                say(
+                    effects,
+                    Level::Warning,
+                    id.as_str(),
+                    format!("commit: {reason}"),
+                );
+            }
+            _ => {}
+        }
+        self.dirty.everything = true;
+    }
+
+    /// Renews the lock in good time.
+    pub(super) fn keep_lock(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        application: &Application,
+        lock: &Lock,
+        effects: &mut Vec<Effect>,
+    ) -> Keeping {
+        let lease = application.policy.lock_lease;
+        let left = lock.expires_at.0.saturating_sub(now.0);
+        if left > lease.as_millis() / 2 {
+            return Keeping::Held;
+        }
+        let command = Command::Renew {
+            incident: incident.id.clone(),
+            fence: incident.executor_fence,
+            lease,
+        };
+        self.propose(now, format!("renew/{}", incident.id), command, effects);
+        if left > CONFIRMED_MS {
+            Keeping::Held
+        } else {
+            Keeping::Renewing
+        }
+    }
+}
+
+/// Whether a lock can be relied on right now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeping {
+    Held,
+    Renewing,
+}
+
+fn work_again(engine: &mut Engine, id: &IncidentId, now: Timestamp) {
+    if let Some(work) = engine.cases.get_mut(id) {
+        work.decide_at = now;
+        work.decided_for = None;
+    }
+}
+
+pub(super) fn proposal_branch(plan: &Plan) -> BranchName {
+    BranchName(format!("regraft/{}", plan.id))
+}

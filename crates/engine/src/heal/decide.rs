@@ -1,0 +1,324 @@
+//! From evidence to a plan: what phases Open and Proposed do.
+
+use super::DECIDE_AGAIN_MS;
+use super::commit::proposal_branch;
+use crate::Engine;
+use crate::effect::Effect;
+use regraft_model::config::Application;
+use regraft_model::finding::SyncState;
+use regraft_model::git::History;
+use regraft_model::health::Health;
+use regraft_model::id::TargetKey;
+use regraft_model::incident::{Incident, OutcomeKind};
+use regraft_model::plan::{Delivery, Plan};
+use regraft_model::time::Timestamp;
+use regraft_remedy::{Case, Decision, decide, storm};
+use regraft_render::Scopes;
+use regraft_state::command::Transition;
+
+impl Engine {
+    pub(super) fn step_open(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        application: &Application,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(message) = self.recovered(now, incident, application) {
+            return self.end(
+                now,
+                incident,
+                OutcomeKind::Recovered,
+                message,
+                vec![],
+                effects,
+            );
+        }
+        if let Some(refusal) = self.take_refusal(incident) {
+            return self.escalate(now, incident, refusal.message, effects);
+        }
+        let Some(history) = self.history(now, incident, application, effects) else {
+            return;
+        };
+        let due = self.cases.get(&incident.id).is_none_or(|work| {
+            now >= work.decide_at || work.decided_for != Some((history.to.clone(), self.applied))
+        });
+        if due {
+            self.decide_incident(now, incident, application, &history, effects);
+        }
+    }
+
+    pub(super) fn decide_incident(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        application: &Application,
+        history: &History,
+        effects: &mut Vec<Effect>,
+    ) {
+        let decision = self.decide_case(now, incident, application, history);
+        let next = match &decision {
+            Decision::Wait { until, .. } => (*until).min(Timestamp(now.0 + DECIDE_AGAIN_MS)),
+            _ => Timestamp(now.0 + DECIDE_AGAIN_MS),
+        };
+        let applied = self.applied;
+        if let Some(work) = self.cases.get_mut(&incident.id) {
+            work.decide_at = next;
+            work.decided_for = Some((history.to.clone(), applied));
+        }
+        self.follow(now, incident, decision, application, effects);
+    }
+
+    pub(super) fn follow(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        decision: Decision,
+        application: &Application,
+        effects: &mut Vec<Effect>,
+    ) {
+        match decision {
+            Decision::Act(plan) => self.act(now, incident, plan, application, effects),
+            Decision::Wait { reason, .. } => self.wait(now, incident, "Waiting", reason, effects),
+            Decision::AlreadyCommitted { revision } => {
+                let deadline = self.verify_deadline(now, &incident.application);
+                let transition = Transition::Adopt { revision, deadline };
+                self.advance(now, incident, transition, effects);
+            }
+            Decision::Superseded { by, reason } => {
+                let message = format!("{}: {reason}", by.short());
+                self.end(
+                    now,
+                    incident,
+                    OutcomeKind::Superseded,
+                    message,
+                    vec![],
+                    effects,
+                );
+            }
+            Decision::Escalate {
+                reason_word,
+                reason,
+                ..
+            } => {
+                self.escalate(now, incident, format!("{reason_word}: {reason}"), effects);
+            }
+        }
+    }
+
+    pub(super) fn act(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        plan: Box<Plan>,
+        application: &Application,
+        effects: &mut Vec<Effect>,
+    ) {
+        match plan.delivery {
+            Delivery::Push => {
+                let deadline = now.plus(application.policy.verify_deadline);
+                self.advance(now, incident, Transition::Plan { plan, deadline }, effects);
+            }
+            Delivery::Observe => {
+                let message = format!(
+                    "would commit {} of {} files on {}",
+                    plan.action,
+                    plan.edits.len(),
+                    plan.parent.short()
+                );
+                if incident.waits_for != message {
+                    let reason = "WouldAct".to_owned();
+                    let transition = Transition::Wait {
+                        reason,
+                        message,
+                        plan: Some(plan),
+                    };
+                    self.advance(now, incident, transition, effects);
+                }
+            }
+            Delivery::Propose => {
+                // The commit's answer is taken by the plan the incident carries: record it first.
+                if incident.plan.as_ref() == Some(&*plan) {
+                    let push_to = proposal_branch(&plan);
+                    self.commit(now, incident, &plan, push_to, None, effects);
+                } else {
+                    let message = format!("pushing {} for review", proposal_branch(&plan));
+                    let reason = "Proposing".to_owned();
+                    let transition = Transition::Wait {
+                        reason,
+                        message,
+                        plan: Some(plan),
+                    };
+                    self.advance(now, incident, transition, effects);
+                }
+            }
+        }
+    }
+
+    pub(super) fn step_proposed(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        application: &Application,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(message) = self.recovered(now, incident, application) {
+            return self.end(
+                now,
+                incident,
+                OutcomeKind::Recovered,
+                message,
+                vec![],
+                effects,
+            );
+        }
+        let tree = self.head_tree(application);
+        if tree.is_some_and(|tree| tree != incident.suspect_tree) {
+            let message = "a commit changed the application's files".to_owned();
+            return self.end(
+                now,
+                incident,
+                OutcomeKind::Superseded,
+                message,
+                vec![],
+                effects,
+            );
+        }
+        if incident.approval.is_none() {
+            return;
+        }
+        let Some(history) = self.history(now, incident, application, effects) else {
+            return;
+        };
+        match self.decide_case(now, incident, application, &history) {
+            Decision::Act(plan) if plan.delivery != Delivery::Push => {
+                let message = format!("approved, but the plan now is {:?}", plan.delivery);
+                self.wait(now, incident, "Waiting", message, effects);
+            }
+            decision => self.follow(now, incident, decision, application, effects),
+        }
+    }
+
+    pub(super) fn decide_case(
+        &self,
+        now: Timestamp,
+        incident: &Incident,
+        application: &Application,
+        history: &History,
+    ) -> Decision {
+        let frozen = self.frozen(application);
+        let suspended = self.suspension_of(&application.name);
+        let incidents: Vec<&Incident> = self.view.incidents.values().collect();
+        let vetoes = self.view.vetoes.keys().cloned().collect();
+        let closed = self.view.closed.keys().cloned().collect();
+        let storm = storm(&self.view.statuses, &application.policy, now);
+        let fleet = self.effective.get(&application.repository);
+        let fleet = fleet
+            .map(|effective| effective.fleet.clone())
+            .unwrap_or_default();
+        decide(&Case {
+            now,
+            incident,
+            application,
+            fleet: &fleet,
+            history,
+            scopes: &Scopes::default(),
+            statuses: &self.view.statuses,
+            incidents: &incidents,
+            vetoes: &vetoes,
+            closed: &closed,
+            suspended: suspended.as_deref(),
+            frozen: frozen.as_deref(),
+            storm: storm.as_ref(),
+        })
+    }
+
+    /// The history from the last inputs that were good in every target of the incident up to the head.
+    pub(super) fn history(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        application: &Application,
+        effects: &mut Vec<Effect>,
+    ) -> Option<History> {
+        let to = self.head_of(incident)?;
+        if self.tracked.get(&incident.repository)?.revision() != Some(&to) {
+            return None;
+        }
+        // Never verified here: the history is empty, and remedy says that nothing can be told (I7).
+        let verified = incident.targets.keys().filter_map(|cluster| {
+            let key = TargetKey {
+                application: application.name.clone(),
+                cluster: cluster.clone(),
+            };
+            self.view.statuses.get(&key)?.verified.clone()
+        });
+        let verified = verified.min_by_key(|verified| verified.at);
+        let from = verified.map_or_else(|| to.clone(), |verified| verified.revision);
+        let work = self.cases.entry(incident.id.clone()).or_default();
+        if let Some(history) = &work.history
+            && history.from == from
+            && history.to == to
+        {
+            return Some(history.clone());
+        }
+        let question = Some((from.clone(), to.clone()));
+        if work.asked != question || now >= work.ask_again {
+            work.asked = question;
+            work.ask_again = Timestamp(now.0 + crate::ASK_AGAIN_MS);
+            effects.push(Effect::History {
+                incident: incident.id.clone(),
+                repository: incident.repository.clone(),
+                from,
+                to,
+                path: application.path.clone(),
+            });
+        }
+        None
+    }
+
+    /// Whether what failed works again without us.
+    pub(super) fn recovered(
+        &self,
+        now: Timestamp,
+        incident: &Incident,
+        application: &Application,
+    ) -> Option<String> {
+        if incident.targets.is_empty() {
+            return None;
+        }
+        for cluster in incident.targets.keys() {
+            let key = TargetKey {
+                application: application.name.clone(),
+                cluster: cluster.clone(),
+            };
+            let status = self.view.statuses.get(&key)?;
+            let same = status
+                .applied
+                .as_ref()
+                .is_some_and(|applied| applied.tree == incident.suspect_tree);
+            let well = same
+                && status.health == Health::Healthy
+                && status.sync.state == SyncState::Synced
+                && status.findings.is_empty()
+                && now >= status.health_since.plus(application.policy.confirm_for);
+            if !well {
+                return None;
+            }
+        }
+        Some("every cluster that showed it is healthy again with the same inputs".to_owned())
+    }
+
+    /// Why healing of an application's repository stands still.
+    pub(super) fn frozen(&self, application: &Application) -> Option<String> {
+        let head = self.view.heads.get(&application.repository)?;
+        if let Some(reason) = &head.frozen {
+            return Some(reason.clone());
+        }
+        let effective = self.effective.get(&application.repository)?;
+        let why = effective.kept.get(&application.name)?;
+        Some(format!(
+            "its configuration is broken, the last valid one holds: {why}"
+        ))
+    }
+}

@@ -1,0 +1,350 @@
+//! Incidents: opened where a failure is confirmed, carried through by their executor.
+//!
+//! Expected flow: OpenIncident -> History -> remedy decides -> Plan -> Acquire -> Commit -> verification -> End.
+//! Guarantees: every step is taken from the replicated incident, so another member can take over at any point
+//! (I11); a commit is asked for only in phase Locked, under a live lock (I2), on the plan's parent (I3); every
+//! phase has a deadline (I8). A commit is asked for again until the branch has answered for certain: it was made
+//! (the key is found) or it was lost (the tip moved). Only then is there another plan.
+//! Assumptions: the runner checks the fence and the edge checks key and tip.
+
+mod commit;
+mod decide;
+mod verify;
+
+use crate::Engine;
+use crate::effect::{Effect, Level};
+use crate::lead::say;
+use regraft_model::config::Application;
+use regraft_model::finding::TargetStatus;
+use regraft_model::git::{History, HistoryError};
+use regraft_model::id::{ApplicationName, IncidentId};
+use regraft_model::incident::{Incident, OutcomeKind, Phase};
+use regraft_model::plan::Delivery;
+use regraft_model::source::{Revision, TreeId};
+use regraft_model::time::{Seconds, Timestamp};
+use regraft_state::command::{Command, Rejection, RejectionReason, Transition};
+
+/// Pause before a commit whose outcome is not certain is asked for again.
+const COMMIT_AGAIN_MS: i64 = 1000;
+/// Pause before a decision that waits is taken again although nothing changed.
+const DECIDE_AGAIN_MS: i64 = 5000;
+/// How long a proposal waits for a person.
+const REVIEW: Seconds = Seconds(24 * 3600);
+/// An incident without a plan gives up after this many times the policy's rollout wait.
+const OPEN_DEADLINE_FACTOR: u64 = 6;
+
+/// What the executor remembers of an incident. All of it can be lost.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    history: Option<History>,
+    asked: Option<(Revision, Revision)>,
+    ask_again: Timestamp,
+    decide_at: Timestamp,
+    decided_for: Option<(Revision, u64)>,
+    committing: Option<Timestamp>,
+    commit_again: Timestamp,
+    refused: Option<Rejection>,
+}
+
+impl Engine {
+    /// Opens an incident, or joins one, for what a target's report confirms.
+    pub(crate) fn open_incident(
+        &mut self,
+        now: Timestamp,
+        status: &TargetStatus,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (Some(first), Some(applied)) = (status.findings.first(), status.applied.clone()) else {
+            return;
+        };
+        let Some(application) = self.application(&status.key.application).cloned() else {
+            return;
+        };
+        let name = &status.key.application;
+        if self
+            .view
+            .closed
+            .contains_key(&(name.clone(), applied.tree.clone()))
+        {
+            return;
+        }
+        if let Some(open) = self.view.open_incident(name) {
+            let known = open.targets.contains_key(&status.key.cluster);
+            let ours = open.phase == Phase::Committed || open.suspect_tree != applied.tree;
+            if known || ours {
+                return;
+            }
+        }
+        let Some(head) = self.view.heads.get(&application.repository) else {
+            return;
+        };
+        let patience = application
+            .policy
+            .rollout_wait
+            .0
+            .saturating_mul(OPEN_DEADLINE_FACTOR);
+        let command = Command::OpenIncident {
+            application: name.clone(),
+            repository: application.repository.clone(),
+            branch: head.branch.clone(),
+            class: first.symptom.class,
+            seen_at: head.revision.clone(),
+            suspect_tree: applied.tree,
+            cluster: status.key.cluster.clone(),
+            findings: status.findings.clone(),
+            member: status.member,
+            fence: status.fence,
+            deadline: now.plus(Seconds(patience)),
+        };
+        self.propose(now, format!("open/{}", status.key), command, effects);
+    }
+
+    /// Carries on every incident this member executes.
+    pub(crate) fn heal(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let me = self.settings.member;
+        let mine: Vec<Incident> = self
+            .view
+            .incidents
+            .values()
+            .filter(|incident| incident.is_open() && incident.executor == me)
+            .cloned()
+            .collect();
+        self.cases
+            .retain(|id, _| mine.iter().any(|incident| incident.id == *id));
+        for incident in &mine {
+            self.step_incident(now, incident, effects);
+        }
+        self.look_for_vetoes(now, effects);
+    }
+
+    pub(crate) fn history_read(
+        &mut self,
+        now: Timestamp,
+        id: &IncidentId,
+        from: &Revision,
+        to: &Revision,
+        outcome: Result<History, HistoryError>,
+    ) {
+        let Some(work) = self.cases.get_mut(id) else {
+            return;
+        };
+        if work.asked.as_ref() != Some(&(from.clone(), to.clone())) {
+            return;
+        }
+        match outcome {
+            Ok(history) => {
+                work.history = Some(history);
+                work.decide_at = now;
+            }
+            Err(HistoryError::Unreadable(_)) => work.ask_again = Timestamp(now.0 + COMMIT_AGAIN_MS),
+            Err(HistoryError::Rewritten) => {
+                work.refused = Some(Rejection {
+                    reason: RejectionReason::HeadMoved,
+                    message: format!("{} does not descend from {}", to.short(), from.short()),
+                });
+            }
+            Err(HistoryError::TooLong { limit }) => {
+                work.refused = Some(Rejection {
+                    reason: RejectionReason::NotFound,
+                    message: format!(
+                        "more than {limit} commits changed it since {}",
+                        from.short()
+                    ),
+                });
+            }
+        }
+        self.dirty.everything = true;
+    }
+
+    /// Remembers a refusal that a step has to react to.
+    pub(crate) fn note_refusal(&mut self, now: Timestamp, intent: &str, rejection: &Rejection) {
+        let Some(id) = intent.strip_prefix("incident/") else {
+            return;
+        };
+        if let Some(work) = self.cases.get_mut(&IncidentId::from(id)) {
+            work.decide_at = Timestamp(now.0 + COMMIT_AGAIN_MS);
+            if rejection.reason == RejectionReason::Busy {
+                work.refused = Some(rejection.clone());
+            }
+        }
+    }
+
+    pub(super) fn step_incident(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.cases.entry(incident.id.clone()).or_default();
+        if self.proposals.is_pending(now, &intent(incident)) {
+            return;
+        }
+        let Some(application) = self.application(&incident.application).cloned() else {
+            let message = "the application is not configured any more".to_owned();
+            return self.end(
+                now,
+                incident,
+                OutcomeKind::Superseded,
+                message,
+                vec![],
+                effects,
+            );
+        };
+        if now > incident.deadline {
+            return self.give_up(now, incident, effects);
+        }
+        match incident.phase {
+            Phase::Open => self.step_open(now, incident, &application, effects),
+            Phase::Planned => self.step_planned(now, incident, &application, effects),
+            Phase::Locked => self.step_locked(now, incident, &application, effects),
+            Phase::Committed => self.step_committed(now, incident, &application, effects),
+            Phase::Proposed => self.step_proposed(now, incident, &application, effects),
+            Phase::Ended => {}
+        }
+    }
+
+    pub(super) fn give_up(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        effects: &mut Vec<Effect>,
+    ) {
+        let message = match incident.waits_for.as_str() {
+            "" => format!("its deadline in phase {} passed", incident.phase),
+            waits_for => format!("its deadline passed; it waited: {waits_for}"),
+        };
+        let shadow = incident
+            .plan
+            .as_ref()
+            .is_some_and(|plan| plan.delivery == Delivery::Observe);
+        if incident.phase == Phase::Open && shadow {
+            let closed = vec![incident.suspect_tree.clone()];
+            return self.end(
+                now,
+                incident,
+                OutcomeKind::Expired,
+                message,
+                closed,
+                effects,
+            );
+        }
+        self.escalate(now, incident, message, effects);
+    }
+
+    pub(super) fn escalate(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        message: String,
+        effects: &mut Vec<Effect>,
+    ) {
+        let closed = vec![incident.suspect_tree.clone()];
+        self.end(
+            now,
+            incident,
+            OutcomeKind::Escalated,
+            message,
+            closed,
+            effects,
+        );
+    }
+
+    pub(super) fn end(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        outcome: OutcomeKind,
+        message: String,
+        closed: Vec<TreeId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.proposals.is_pending(now, &intent(incident)) {
+            return;
+        }
+        let level = if outcome == OutcomeKind::Escalated {
+            Level::Page
+        } else {
+            Level::Info
+        };
+        say(
+            effects,
+            level,
+            incident.id.as_str(),
+            format!("{outcome}: {message}"),
+        );
+        let transition = Transition::End {
+            outcome,
+            message,
+            closed,
+        };
+        self.advance(now, incident, transition, effects);
+    }
+
+    pub(super) fn wait(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        reason: &str,
+        message: String,
+        effects: &mut Vec<Effect>,
+    ) {
+        if incident.waits_for != message {
+            let reason = reason.to_owned();
+            let transition = Transition::Wait {
+                reason,
+                message,
+                plan: None,
+            };
+            self.advance(now, incident, transition, effects);
+        }
+    }
+
+    pub(super) fn advance(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        transition: Transition,
+        effects: &mut Vec<Effect>,
+    ) {
+        let command = Command::Advance {
+            incident: incident.id.clone(),
+            fence: incident.executor_fence,
+            transition: Box::new(transition),
+        };
+        self.propose(now, intent(incident), command, effects);
+    }
+
+    pub(super) fn take_refusal(&mut self, incident: &Incident) -> Option<Rejection> {
+        self.cases.get_mut(&incident.id)?.refused.take()
+    }
+
+    pub(super) fn head_of(&self, incident: &Incident) -> Option<Revision> {
+        self.view
+            .heads
+            .get(&incident.repository)
+            .map(|head| head.revision.clone())
+    }
+
+    /// The application's tree at the recorded head, when that is read.
+    pub(super) fn head_tree(&self, application: &Application) -> Option<TreeId> {
+        let head = self.view.heads.get(&application.repository)?;
+        let tracked = self.tracked.get(&application.repository)?;
+        (tracked.revision() == Some(&head.revision)).then(|| tracked.tree(application).cloned())?
+    }
+
+    pub(super) fn verify_deadline(
+        &self,
+        now: Timestamp,
+        application: &ApplicationName,
+    ) -> Timestamp {
+        let policy = self
+            .application(application)
+            .map(|it| it.policy.clone())
+            .unwrap_or_default();
+        now.plus(policy.verify_for).plus(policy.verify_deadline)
+    }
+}
+
+fn intent(incident: &Incident) -> String {
+    format!("incident/{}", incident.id)
+}

@@ -1,0 +1,137 @@
+//! From a commit to its end: what phase Committed does, and who undid it later (I9).
+
+use crate::Engine;
+use crate::effect::{CountKind, Effect};
+use regraft_model::InvariantId;
+use regraft_model::config::Application;
+use regraft_model::finding::SyncState;
+use regraft_model::health::Health;
+use regraft_model::id::TargetKey;
+use regraft_model::incident::{Incident, OutcomeKind};
+use regraft_model::time::Timestamp;
+use regraft_remedy::{fingerprint, undone};
+use regraft_state::command::Command;
+
+impl Engine {
+    /// Waits until the repair is applied and healthy everywhere for the window.
+    pub(super) fn step_committed(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        application: &Application,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (Some(plan), Some(committed)) = (&incident.plan, &incident.committed) else {
+            return;
+        };
+        if let Some(lock) = self.view.locks.get(&incident.id).cloned() {
+            self.keep_lock(now, incident, application, &lock, effects);
+        }
+        let head = self.head_of(incident);
+        if head.as_ref() == Some(&plan.parent) || head.is_none() {
+            return;
+        }
+        let Some(tree) = self.head_tree(application) else {
+            return;
+        };
+        if tree == incident.suspect_tree {
+            // Told apart from a late reading by the history: see `look_for_vetoes`.
+            return;
+        }
+        let mut healthy_since = incident.phase_since;
+        for cluster in &application.clusters {
+            let key = TargetKey {
+                application: application.name.clone(),
+                cluster: cluster.clone(),
+            };
+            let Some(status) = self.view.statuses.get(&key) else {
+                return;
+            };
+            let applied = status
+                .applied
+                .as_ref()
+                .filter(|applied| applied.tree == tree);
+            let Some(applied) = applied else {
+                return;
+            };
+            if !status.findings.is_empty() {
+                let message = format!(
+                    "{} is applied in {cluster} and it still fails; it stays, for it is the last state that \
+                     was verified",
+                    committed.short()
+                );
+                let closed = vec![incident.suspect_tree.clone(), tree];
+                return self.end(
+                    now,
+                    incident,
+                    OutcomeKind::Escalated,
+                    message,
+                    closed,
+                    effects,
+                );
+            }
+            if status.sync.state != SyncState::Synced || status.health != Health::Healthy {
+                return;
+            }
+            healthy_since = healthy_since.max(status.health_since).max(applied.at);
+        }
+        if now >= healthy_since.plus(application.policy.verify_for) {
+            let message = format!(
+                "{} is applied and healthy in {} clusters for {}",
+                committed.short(),
+                application.clusters.len(),
+                application.policy.verify_for
+            );
+            self.end(
+                now,
+                incident,
+                OutcomeKind::Verified,
+                message,
+                vec![],
+                effects,
+            );
+        }
+    }
+
+    /// Finds repairs of ours that somebody put back (I9).
+    pub(super) fn look_for_vetoes(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let mut found = Vec::new();
+        for incident in self.view.incidents.values() {
+            let (Some(plan), Some(committed)) = (&incident.plan, &incident.committed) else {
+                continue;
+            };
+            let Some(rendered) = self.rendered.get(&incident.application) else {
+                continue;
+            };
+            // Heads only move on: one that is neither the plan's parent nor our commit came after both.
+            let head = self.view.heads.get(&incident.repository);
+            let later = head.is_some_and(|head| {
+                head.revision != plan.parent && head.revision != *committed && head.frozen.is_none()
+            });
+            let current = self
+                .application(&incident.application)
+                .and_then(|application| self.head_tree(application))
+                .is_some_and(|tree| tree == rendered.tree);
+            if !later || !current || !undone(plan, &rendered.files) {
+                continue;
+            }
+            let print = fingerprint(&plan.edits);
+            if let (Some(head), false) = (head, self.view.vetoes.contains_key(&print)) {
+                found.push((incident.id.clone(), print, head.revision.clone()));
+            }
+        }
+        for (incident, fingerprint, revision) in found {
+            effects.push(Effect::Count {
+                invariant: InvariantId::I9,
+                kind: CountKind::Prevented,
+            });
+            let intent = format!("veto/{incident}");
+            let command = Command::RecordVeto {
+                incident,
+                fingerprint,
+                revision,
+            };
+            self.propose(now, intent, command, effects);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Writes to a cluster: when, how often, and what came of them.
+
+use super::{APPLY_FORGOTTEN_MS, FIGHT_WINDOW_MS, FIRST_PAUSE_MS, MAX_PAUSE_MS, Work, sync};
+use crate::Engine;
+use crate::effect::{Effect, Level};
+use crate::lead::say;
+use crate::source::is_workload;
+use regraft_diff::KnownEqual;
+use regraft_model::apply::{ApplyFailure, ApplyOutcome, ApplyRequest, Retry, Written};
+use regraft_model::finding::{SyncState, SyncStatus};
+use regraft_model::id::ApplicationName;
+use regraft_model::time::Timestamp;
+
+impl Engine {
+    /// Sends a request out when the target may be written to now; says how it stands.
+    pub(super) fn apply(
+        &mut self,
+        now: Timestamp,
+        work: &mut Work,
+        application: &ApplicationName,
+        was_synced: bool,
+        request: ApplyRequest,
+        effects: &mut Vec<Effect>,
+    ) -> SyncStatus {
+        let tree = self
+            .rendered
+            .get(application)
+            .map(|rendered| rendered.tree.clone());
+        let asked = self
+            .view
+            .syncs
+            .get(application)
+            .map_or(0, |sync| sync.fence.0);
+        let differs: Vec<_> = request
+            .stages
+            .iter()
+            .flat_map(|stage| &stage.objects)
+            .map(|staged| staged.object.key().to_string())
+            .chain(request.prune.iter().map(|(key, _)| format!("delete {key}")))
+            .collect();
+        let differs = differs.join(", ");
+        if work
+            .in_flight
+            .is_some_and(|since| now.millis_since(since) < APPLY_FORGOTTEN_MS)
+        {
+            return sync(SyncState::OutOfSync, "Applying", differs);
+        }
+        if !self.is_confirmed(now) {
+            let message = "this member has no proof that its state is current: it does not write";
+            work.wake = now;
+            return sync(SyncState::OutOfSync, "NotConfirmed", message);
+        }
+        let same_inputs = work.failed_tree == tree;
+        if work.pause_until > now && same_inputs && asked <= work.answered_sync {
+            work.wake = work.wake.min(work.pause_until);
+            return failed(&work.failures, &differs);
+        }
+        if was_synced {
+            // Nobody committed, yet it differs again: drift. Put back at once, but do not fight for ever.
+            let soon = work
+                .corrected_at
+                .is_some_and(|at| now.millis_since(at) < FIGHT_WINDOW_MS);
+            work.fights = if soon {
+                work.fights.saturating_add(1)
+            } else {
+                0
+            };
+            work.corrected_at = Some(now);
+            if work.fights > 0 {
+                work.pause_until = Timestamp(now.0 + pause_ms(work.fights));
+                work.failed_tree = tree;
+            }
+        }
+        work.answered_sync = asked;
+        work.in_flight = Some(now);
+        work.inventory = Some(request.inventory.clone());
+        let target = request.target.clone();
+        if let Some(world) = self.worlds.get_mut(&target.cluster) {
+            // The edge tells inventories once. Until the apply succeeds, what may be there is the union.
+            let mut union = request.inventory_before.clone();
+            union
+                .installation
+                .clone_from(&request.inventory.installation);
+            union.entries.extend(request.inventory.entries.clone());
+            let inventories = world.inventories.get_or_insert_default();
+            inventories.insert(target.application.0.clone(), union);
+        }
+        effects.push(Effect::Apply(Box::new(request)));
+        sync(SyncState::OutOfSync, "Applying", differs)
+    }
+
+    pub(crate) fn applied_to_cluster(
+        &mut self,
+        now: Timestamp,
+        outcome: ApplyOutcome,
+        effects: &mut Vec<Effect>,
+    ) {
+        let target = outcome.target.clone();
+        let Some(work) = self.work.get_mut(&target) else {
+            return;
+        };
+        work.in_flight = None;
+        let world = self.worlds.entry(target.cluster.clone()).or_default();
+        for (object, written) in outcome.objects {
+            let key = object.key();
+            if written == Written::Written && is_workload(&object) {
+                // A new template starts with a clean record.
+                work.dwell.forget(&key);
+                work.health = None;
+            }
+            work.known_equal.insert(key, KnownEqual::of(&object));
+            world.see(object);
+        }
+        let inventory = work.inventory.take();
+        if outcome.failures.is_empty() {
+            work.tries = 0;
+            if let (Some(inventory), Some(known)) = (inventory, world.inventories.as_mut()) {
+                known.insert(target.application.0.clone(), inventory);
+            }
+        } else {
+            work.tries = work.tries.saturating_add(1);
+            let stalled = outcome
+                .failures
+                .iter()
+                .any(|failure| failure.retry == Retry::Stalled);
+            let pause = if stalled {
+                MAX_PAUSE_MS
+            } else {
+                pause_ms(work.tries)
+            };
+            work.pause_until = Timestamp(now.0 + pause);
+            for failure in outcome.failures.iter().filter(|_| work.tries == 1) {
+                let what = failure
+                    .key
+                    .as_ref()
+                    .map_or_else(String::new, |key| format!("{key}: "));
+                let message = format!("{what}{}: {}", failure.reason, failure.message);
+                say(effects, Level::Warning, &target.to_string(), message);
+            }
+        }
+        work.failures = outcome.failures;
+        work.failed_tree = self
+            .rendered
+            .get(&target.application)
+            .map(|it| it.tree.clone());
+        self.dirty.targets.insert(target);
+    }
+}
+
+fn failed(failures: &[ApplyFailure], differs: &str) -> SyncStatus {
+    let Some(worst) = failures.iter().max_by_key(|failure| failure.retry) else {
+        let message = format!("somebody else keeps changing it; backing off: {differs}");
+        return sync(SyncState::OutOfSync, "Fighting", message);
+    };
+    let state = match worst.retry {
+        Retry::Stalled => SyncState::Blocked,
+        Retry::Transient | Retry::Waiting => SyncState::OutOfSync,
+    };
+    let told: Vec<_> = failures
+        .iter()
+        .map(|failure| match &failure.key {
+            Some(key) => format!("{key}: {}: {}", failure.reason, failure.message),
+            None => format!("{}: {}", failure.reason, failure.message),
+        })
+        .collect();
+    sync(state, &worst.reason, told.join("; "))
+}
+
+fn pause_ms(tries: u32) -> i64 {
+    FIRST_PAUSE_MS
+        .saturating_mul(1 << tries.saturating_sub(1).min(20))
+        .min(MAX_PAUSE_MS)
+}

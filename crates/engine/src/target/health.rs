@@ -1,0 +1,135 @@
+//! How well a target is, what fails in it, and whether its inputs are known to be good.
+
+use super::Work;
+use crate::Engine;
+use crate::source::Rendered;
+use crate::world::World;
+use regraft_diff::health::{Profile, judge};
+use regraft_model::finding::{Change, Finding, SyncState, TargetStatus};
+use regraft_model::health::Health;
+use regraft_model::object::ObjectKey;
+use regraft_model::time::Timestamp;
+
+impl Engine {
+    /// Health and findings from what is live; Unknown when it cannot be seen.
+    pub(super) fn judge_health(&self, now: Timestamp, work: &mut Work, status: &mut TargetStatus) {
+        let visible = matches!(
+            status.sync.state,
+            SyncState::Synced | SyncState::OutOfSync | SyncState::Blocked
+        );
+        let parts = (
+            self.rendered.get(&status.key.application),
+            self.worlds.get(&status.key.cluster),
+            self.application(&status.key.application),
+        );
+        let (true, (Some(rendered), Some(world), Some(application))) = (visible, parts) else {
+            status.health = Health::Unknown;
+            status.health_message.clone_from(&status.sync.message);
+            work.health = None;
+            status.health_since = now;
+            return;
+        };
+        let (health, message) = worst(now, rendered, world);
+        status.health = health;
+        status.health_message = message;
+        let since = match work.health {
+            Some((known, since)) if known == health => since,
+            _ => now,
+        };
+        work.health = Some((health, since));
+        status.health_since = since;
+        status.workloads = u32::try_from(rendered.inputs.len()).unwrap_or(u32::MAX);
+        for (key, digest) in &rendered.inputs {
+            let Some(workload) = world.live.get(key) else {
+                continue;
+            };
+            let view = world.view_of(workload);
+            let confirm_for = application.policy.confirm_for;
+            for held in work.dwell.observe_view(&view, now, confirm_for) {
+                if held.confirmation == regraft_detect::Confirmation::Confirmed {
+                    let change = change_of(status, key, digest);
+                    let (symptom, since) = (held.symptom, held.since);
+                    status.findings.push(Finding {
+                        symptom,
+                        since,
+                        change,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// The worst health among an application's objects, and who has it.
+fn worst(now: Timestamp, rendered: &Rendered, world: &World) -> (Health, String) {
+    let mut worst = (Health::Healthy, String::new());
+    for desired in &rendered.objects {
+        let key = desired.key();
+        let (health, message) = match world.live.get(&key) {
+            None => (Health::Missing, format!("{key} is not there")),
+            Some(live) => {
+                let verdict = judge(live, Profile::Regraft, now);
+                (
+                    verdict.health,
+                    format!("{key}: {}: {}", verdict.reason, verdict.message),
+                )
+            }
+        };
+        if health > worst.0 {
+            worst = (health, message);
+        }
+    }
+    worst
+}
+
+fn change_of(status: &TargetStatus, workload: &ObjectKey, digest: &str) -> Change {
+    match (
+        &status.verified,
+        status.verified_inputs.get(&workload.to_string()),
+    ) {
+        (None, _) => Change::Unknown,
+        (Some(_), Some(verified)) if verified == digest => Change::Unchanged,
+        (Some(_), _) => Change::Changed,
+    }
+}
+
+/// Takes the applied inputs as verified when they were healthy for the policy's window without a break.
+/// Returns when to look again, while the window still runs.
+pub(super) fn verify_revision(
+    engine: &Engine,
+    now: Timestamp,
+    status: &mut TargetStatus,
+) -> Option<Timestamp> {
+    let healthy = status.sync.state == SyncState::Synced
+        && status.health == Health::Healthy
+        && status.findings.is_empty();
+    let (true, Some(applied)) = (healthy, status.applied.clone()) else {
+        return None;
+    };
+    let same = status
+        .verified
+        .as_ref()
+        .is_some_and(|verified| verified.tree == applied.tree);
+    if same {
+        return None;
+    }
+    let application = engine.application(&status.key.application)?;
+    let until = status
+        .health_since
+        .max(applied.at)
+        .plus(application.policy.verify_for);
+    if now < until {
+        return Some(until);
+    }
+    let rendered = engine.rendered.get(&status.key.application)?;
+    if rendered.tree != applied.tree {
+        return None;
+    }
+    status.verified_inputs = rendered
+        .inputs
+        .iter()
+        .map(|(key, digest)| (key.to_string(), digest.clone()))
+        .collect();
+    status.verified = Some(applied);
+    None
+}

@@ -1,0 +1,222 @@
+//! What one target lacks to be what Git says, or why it must be left alone.
+
+use super::{Look, Work, sync};
+use crate::Engine;
+use crate::effect::Effect;
+use crate::world::Sight;
+use regraft_diff::{Comparison, Complete, Desired, World as Compared, compare};
+use regraft_model::config::Application;
+use regraft_model::finding::{PendingDeletion, SyncState};
+use regraft_model::id::TargetKey;
+use regraft_model::time::Timestamp;
+use regraft_state::command::Command;
+
+impl Engine {
+    pub(super) fn look(
+        &mut self,
+        now: Timestamp,
+        target: &TargetKey,
+        work: &mut Work,
+        effects: &mut Vec<Effect>,
+    ) -> Look {
+        if let Some(look) = self.not_to_be_touched(now, target, effects) {
+            return look;
+        }
+        let (Some(application), Some(rendered), Some(world)) = (
+            self.application(&target.application),
+            self.rendered.get(&target.application),
+            self.worlds.get(&target.cluster),
+        ) else {
+            return Look::of(
+                SyncState::Unknown,
+                "NotReadYet",
+                "its files are not read yet",
+            );
+        };
+        let inventories = world.inventories.as_ref();
+        let inventory = inventories.and_then(|all| all.get(target.application.as_str()));
+        let inventory = inventory.cloned().unwrap_or_else(|| self.empty_inventory());
+        let comparison = compare(
+            &Desired {
+                target,
+                revision: &rendered.revision,
+                application,
+                installation: &rendered.installation,
+                objects: &rendered.objects,
+                complete: if rendered.has_errors() {
+                    Complete::WithProblems
+                } else {
+                    Complete::Yes
+                },
+            },
+            &Compared {
+                live: &world.live,
+                scaled: &world.scaled,
+                known_equal: &work.known_equal,
+            },
+            &inventory,
+            self.confirmed_token(target),
+        );
+        let was_synced = self
+            .view
+            .statuses
+            .get(target)
+            .and_then(|status| status.applied.as_ref())
+            .is_some_and(|applied| applied.tree == rendered.tree);
+        let current = (rendered.revision.clone(), rendered.tree.clone());
+        let problems: Vec<_> = rendered.problems.iter().map(ToString::to_string).collect();
+        let has_errors = rendered.has_errors();
+        let mut look = judge_comparison(&comparison);
+        if has_errors {
+            let message = problems.join("; ");
+            look.sync = sync(SyncState::Blocked, "RenderProblems", message);
+        } else if comparison.request.is_none() && comparison.blocked.is_empty() {
+            look.in_sync_with = Some(current);
+        }
+        if let Some(mut request) = comparison.request {
+            request.inventory_before = inventory;
+            look.in_sync_with = None;
+            let told = self.apply(now, work, &target.application, was_synced, request, effects);
+            if !has_errors {
+                look.sync = told;
+            }
+        } else if look.in_sync_with.is_some() {
+            work.failures.clear();
+            self.answer_sync_request(target, work);
+        }
+        look
+    }
+
+    /// Why a target must be left alone now.
+    pub(super) fn not_to_be_touched(
+        &mut self,
+        now: Timestamp,
+        target: &TargetKey,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Look> {
+        let application = self.application(&target.application)?.clone();
+        let suspended =
+            |reason: &str, message: &str| Some(Look::of(SyncState::Suspended, reason, message));
+        if application.suspend {
+            return suspended("SuspendedInGit", "spec.suspend is true");
+        }
+        let cluster_paused = self.fleets().any(|fleet| {
+            fleet
+                .clusters
+                .get(&target.cluster)
+                .is_some_and(|spec| spec.suspend)
+        });
+        if cluster_paused {
+            return suspended("ClusterSuspended", "its Cluster has spec.suspend true");
+        }
+        if let Some(suspension) = self.suspension_of(&target.application) {
+            return suspended("Suspended", &suspension);
+        }
+        let unknown =
+            |reason: &str, message: String| Some(Look::of(SyncState::Unknown, reason, message));
+        let sight = self
+            .worlds
+            .get(&target.cluster)
+            .map(|world| world.sight.clone());
+        let uid = match sight.unwrap_or_default() {
+            Sight::Unknown => {
+                return unknown("Connecting", format!("connecting {}", target.cluster));
+            }
+            Sight::Lost { reason } => {
+                return Some(Look::of(SyncState::Unreachable, "Unreachable", reason));
+            }
+            Sight::Clear { uid } => uid,
+        };
+        match self.view.clusters.get(&target.cluster) {
+            None => {
+                let cluster = target.cluster.clone();
+                let command = Command::RegisterCluster {
+                    cluster: cluster.clone(),
+                    uid,
+                };
+                self.propose(now, format!("cluster/{cluster}"), command, effects);
+                return unknown(
+                    "Registering",
+                    format!("{cluster} is seen for the first time"),
+                );
+            }
+            Some(known) if known.uid != uid => {
+                let message = format!(
+                    "{} had kube-system UID {}, now it has {uid}: another cluster answers",
+                    target.cluster, known.uid
+                );
+                return Some(Look::of(SyncState::Blocked, "ClusterChanged", message));
+            }
+            Some(_) => {}
+        }
+        self.not_seen_whole(target, &application)
+    }
+
+    /// Why what is known of Git or the cluster is not complete. Missing is never empty.
+    pub(super) fn not_seen_whole(
+        &self,
+        target: &TargetKey,
+        application: &Application,
+    ) -> Option<Look> {
+        let unknown =
+            |reason: &str, message: String| Some(Look::of(SyncState::Unknown, reason, message));
+        let head = self.view.heads.get(&application.repository)?;
+        let tracked = self.tracked.get(&application.repository)?;
+        if tracked.revision() != Some(&head.revision) {
+            let why = tracked
+                .unreadable
+                .clone()
+                .unwrap_or_else(|| "it is being read".to_owned());
+            return unknown(
+                "RevisionNotRead",
+                format!("{}: {why}", head.revision.short()),
+            );
+        }
+        if let Some((revision, reason)) = self.unreadable.get(&target.application) {
+            let message = format!("{} at {}: {reason}", application.path, revision.short());
+            return Some(Look::of(SyncState::Blocked, "SourceUnreadable", message));
+        }
+        let Some(tree) = tracked.tree(application) else {
+            let message = format!(
+                "{} has no directory {}",
+                head.revision.short(),
+                application.path
+            );
+            return Some(Look::of(SyncState::Blocked, "PathMissing", message));
+        };
+        let rendered = self.rendered.get(&target.application)?;
+        if rendered.tree != *tree || rendered.application != *application {
+            return unknown("NotReadYet", "its files are being read".to_owned());
+        }
+        let world = self.worlds.get(&target.cluster)?;
+        let mut kinds = rendered.kinds.clone();
+        kinds.extend(self.inventory_kinds(target));
+        if world.inventories.is_none() || !world.has_listed(&kinds) {
+            return unknown(
+                "Listing",
+                format!("{} is still being listed", target.cluster),
+            );
+        }
+        None
+    }
+}
+
+pub(super) fn judge_comparison(comparison: &Comparison) -> Look {
+    let Some(blocked) = comparison.blocked.first() else {
+        return Look::of(SyncState::Synced, "Synced", "");
+    };
+    let messages: Vec<_> = comparison
+        .blocked
+        .iter()
+        .map(|it| it.message.as_str())
+        .collect();
+    let mut look = Look::of(SyncState::Blocked, &blocked.reason, messages.join("; "));
+    look.pending_deletion = comparison.blocked.iter().find_map(|it| {
+        let token = it.token.clone()?;
+        Some(PendingDeletion {
+            token,
+            objects: it.objects.clone(),
+        })
+    });
+    look
+}

@@ -1,0 +1,296 @@
+//! One target: bring the cluster to what Git says, judge how it is, tell the others.
+//!
+//! Expected flow: compare -> Apply -> watch tells -> compare finds nothing -> health -> Report.
+//! Guarantees: nothing is written while the cluster cannot be seen whole, the head is not read, the member is not
+//! confirmed, or a person suspended it; nothing is pruned after problems (I5); no write when nothing differs (I6).
+//! Errors: every state that is not Synced says what it waits for.
+
+mod apply;
+mod health;
+mod look;
+mod retire;
+
+use crate::Engine;
+use crate::effect::Effect;
+use regraft_detect::Dwell;
+use regraft_diff::KnownEqual;
+use regraft_model::apply::{ApplyFailure, Inventory};
+use regraft_model::finding::{AppliedInputs, PendingDeletion, SyncState, SyncStatus, TargetStatus};
+use regraft_model::health::Health;
+use regraft_model::id::{ApplicationName, TargetKey};
+use regraft_model::object::ObjectKey;
+use regraft_model::source::{Revision, TreeId};
+use regraft_model::time::Timestamp;
+use regraft_state::command::Command;
+use regraft_state::record::Subject;
+use std::collections::BTreeMap;
+
+/// First pause after a failed apply, doubled up to [`MAX_PAUSE_MS`]; as Argo CD does (5 s x 2, at most 3 min), with a
+/// shorter first step.
+const FIRST_PAUSE_MS: i64 = 1000;
+/// Longest pause between two tries.
+const MAX_PAUSE_MS: i64 = 180_000;
+/// Corrections of drift within this time of each other count as a fight with somebody else.
+const FIGHT_WINDOW_MS: i64 = 600_000;
+/// An apply without an answer is forgotten after this; the edge's own bounds are shorter.
+const APPLY_FORGOTTEN_MS: i64 = 120_000;
+/// A target is looked at again after this even if nobody told anything.
+const LOOK_AGAIN_MS: i64 = 10_000;
+
+/// What a member remembers of a target it works on. All of it can be lost.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    in_flight: Option<Timestamp>,
+    /// The inventory that holds once the apply under way succeeds.
+    inventory: Option<Inventory>,
+    known_equal: BTreeMap<ObjectKey, KnownEqual>,
+    dwell: Dwell,
+    failures: Vec<ApplyFailure>,
+    /// Tree for which `failures` stand: a new commit is tried at once.
+    failed_tree: Option<TreeId>,
+    pause_until: Timestamp,
+    tries: u32,
+    corrected_at: Option<Timestamp>,
+    fights: u32,
+    health: Option<(Health, Timestamp)>,
+    answered_sync: u64,
+    wake: Timestamp,
+}
+
+impl Work {
+    /// The cluster went away or came back: what held does not hold any more (I7).
+    pub(crate) fn interrupt(&mut self, now: Timestamp) {
+        self.dwell.interrupt();
+        self.in_flight = None;
+        self.known_equal.clear();
+        self.health = None;
+        self.wake = now;
+    }
+}
+
+/// What one look at a target found.
+struct Look {
+    sync: SyncStatus,
+    pending_deletion: Option<PendingDeletion>,
+    /// The tree that is applied in full right now.
+    in_sync_with: Option<(Revision, TreeId)>,
+}
+
+impl Look {
+    fn of(state: SyncState, reason: &str, message: impl Into<String>) -> Self {
+        let sync = SyncStatus {
+            state,
+            reason: reason.to_owned(),
+            message: message.into(),
+        };
+        Self {
+            sync,
+            pending_deletion: None,
+            in_sync_with: None,
+        }
+    }
+}
+
+impl Engine {
+    pub(crate) fn is_due(&self, now: Timestamp, target: &TargetKey) -> bool {
+        self.dirty.targets.contains(target)
+            || self.work.get(target).is_none_or(|work| work.wake <= now)
+    }
+
+    /// Looks at a target again and does what is next.
+    pub(crate) fn step_target(
+        &mut self,
+        now: Timestamp,
+        target: &TargetKey,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(assignment) = self.view.assignments.get(target) else {
+            return;
+        };
+        if assignment.member != self.settings.member {
+            self.work.remove(target);
+            return;
+        }
+        let mut work = self.work.remove(target).unwrap_or_default();
+        work.wake = Timestamp(now.0 + LOOK_AGAIN_MS);
+        if self.is_retiring(target) {
+            self.step_retiring(now, target, &mut work, effects);
+        } else {
+            let look = self.look(now, target, &mut work, effects);
+            self.tell(now, target, &mut work, look, effects);
+        }
+        self.work.insert(target.clone(), work);
+    }
+
+    /// Tells the edges which kinds to watch where this member works.
+    pub(crate) fn watch(&mut self, effects: &mut Vec<Effect>) {
+        let mut wanted: BTreeMap<_, (String, std::collections::BTreeSet<_>)> = BTreeMap::new();
+        for target in self.my_targets() {
+            let credentials = self
+                .fleets()
+                .find(|fleet| fleet.clusters.contains_key(&target.cluster))
+                .map_or_else(
+                    || target.cluster.0.clone(),
+                    |fleet| crate::source::credentials_of(fleet, &target.cluster),
+                );
+            let entry = wanted.entry(target.cluster.clone()).or_default();
+            entry.0 = credentials;
+            if let Some(rendered) = self.rendered.get(&target.application) {
+                entry.1.extend(rendered.kinds.iter().cloned());
+            }
+            entry.1.extend(self.inventory_kinds(target));
+        }
+        for (cluster, watched) in &wanted {
+            let world = self.worlds.entry(cluster.clone()).or_default();
+            if world.watched.as_ref() != Some(watched) {
+                world.watched = Some(watched.clone());
+                effects.push(Effect::Watch {
+                    cluster: cluster.clone(),
+                    credentials: watched.0.clone(),
+                    kinds: watched.1.clone(),
+                });
+            }
+        }
+        let gone: Vec<_> = self
+            .worlds
+            .keys()
+            .filter(|cluster| !wanted.contains_key(*cluster))
+            .cloned()
+            .collect();
+        for cluster in gone {
+            self.worlds.remove(&cluster);
+            effects.push(Effect::Unwatch { cluster });
+        }
+    }
+
+    pub(super) fn tell(
+        &mut self,
+        now: Timestamp,
+        target: &TargetKey,
+        work: &mut Work,
+        look: Look,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(assignment) = self.view.assignments.get(target).cloned() else {
+            return;
+        };
+        let before = self.view.statuses.get(target).cloned().unwrap_or_default();
+        let mut status = TargetStatus {
+            key: target.clone(),
+            member: assignment.member,
+            fence: assignment.fence,
+            sync: look.sync,
+            pending_deletion: look.pending_deletion,
+            applied: before.applied.clone(),
+            verified: before.verified.clone(),
+            verified_inputs: before.verified_inputs.clone(),
+            workloads: before.workloads,
+            ..TargetStatus::default()
+        };
+        if let Some((revision, tree)) = look.in_sync_with {
+            let same = before
+                .applied
+                .as_ref()
+                .is_some_and(|applied| applied.tree == tree);
+            if !same {
+                status.applied = Some(AppliedInputs {
+                    revision,
+                    tree,
+                    at: now,
+                });
+                work.health = None;
+            }
+        }
+        self.judge_health(now, work, &mut status);
+        if let Some(at) = health::verify_revision(self, now, &mut status) {
+            work.wake = work.wake.min(at);
+        }
+        if let Some(deadline) = work.dwell.next_deadline() {
+            work.wake = work.wake.min(deadline);
+        }
+        if !says_the_same(&before, &status) {
+            let command = Command::Report {
+                status: Box::new(status.clone()),
+            };
+            self.propose(now, format!("report/{target}"), command, effects);
+        }
+        self.open_incident(now, &status, effects);
+    }
+
+    /// Why a person stopped work on an application.
+    pub(crate) fn suspension_of(&self, application: &ApplicationName) -> Option<String> {
+        let subjects = [Subject::All, Subject::Application(application.clone())];
+        let suspension = subjects
+            .iter()
+            .find_map(|it| self.view.suspensions.get(it))?;
+        Some(format!(
+            "{} suspended {} at {}: {}",
+            suspension.actor, suspension.subject, suspension.at, suspension.reason
+        ))
+    }
+
+    pub(super) fn confirmed_token(&self, target: &TargetKey) -> Option<&str> {
+        self.view
+            .confirmations
+            .get(target)
+            .map(|confirmation| confirmation.token.as_str())
+    }
+
+    pub(super) fn empty_inventory(&self) -> Inventory {
+        let installation = self.view.installation.clone().unwrap_or_default();
+        Inventory {
+            installation,
+            entries: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn inventory_kinds(
+        &self,
+        target: &TargetKey,
+    ) -> impl Iterator<Item = regraft_model::apply::KindVersion> {
+        let inventories = self
+            .worlds
+            .get(&target.cluster)
+            .and_then(|world| world.inventories.as_ref());
+        let inventory = inventories.and_then(|all| all.get(target.application.as_str()));
+        inventory
+            .into_iter()
+            .flat_map(|inventory| &inventory.entries)
+            .map(|(key, api_version)| regraft_model::apply::KindVersion {
+                api_version: api_version.clone(),
+                kind: key.kind.clone(),
+            })
+    }
+
+    pub(super) fn answer_sync_request(&self, target: &TargetKey, work: &mut Work) {
+        if let Some(request) = self.view.syncs.get(&target.application) {
+            work.answered_sync = request.fence.0;
+        }
+    }
+}
+
+pub(super) fn sync(state: SyncState, reason: &str, message: impl Into<String>) -> SyncStatus {
+    SyncStatus {
+        state,
+        reason: reason.to_owned(),
+        message: message.into(),
+    }
+}
+
+/// Whether a report would tell nothing new. Evidence changes with every restart of a pod: it is told once.
+fn says_the_same(before: &TargetStatus, now: &TargetStatus) -> bool {
+    let bare = |status: &TargetStatus| {
+        let mut bare = status.clone();
+        for finding in &mut bare.findings {
+            finding.symptom.evidence.clear();
+            finding.since = Timestamp(0);
+        }
+        // How long it has been healthy matters to the trio; how long unknown or on its way does not.
+        if bare.health != Health::Healthy {
+            bare.health_since = Timestamp(0);
+        }
+        bare.health_message.clear();
+        bare
+    };
+    bare(before) == bare(now)
+}

@@ -1,0 +1,75 @@
+//! Applications that left Git: their objects are orphaned or deleted, then nothing is left of them.
+
+use super::Work;
+use super::look::judge_comparison;
+use crate::Engine;
+use crate::effect::Effect;
+use crate::world::Sight;
+use regraft_diff::{World as Compared, retire};
+use regraft_model::id::TargetKey;
+use regraft_model::time::Timestamp;
+use regraft_state::command::Command;
+
+impl Engine {
+    pub(super) fn step_retiring(
+        &mut self,
+        now: Timestamp,
+        target: &TargetKey,
+        work: &mut Work,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(retiring) = self.view.retiring.get(&target.application).cloned() else {
+            return;
+        };
+        let suspended = self.suspension_of(&target.application);
+        let world = self.worlds.get(&target.cluster);
+        let ready = world.is_some_and(|world| {
+            matches!(&world.sight, Sight::Clear { uid }
+                if self.view.clusters.get(&target.cluster).is_none_or(|known| known.uid == *uid))
+                && world.inventories.is_some()
+                && world.has_listed(&self.inventory_kinds(target).collect())
+        });
+        let (Some(world), true, None) = (world, ready, suspended) else {
+            return;
+        };
+        let inventories = world.inventories.as_ref();
+        let inventory = inventories
+            .and_then(|all| all.get(target.application.as_str()))
+            .cloned();
+        let inventory = inventory.unwrap_or_else(|| self.empty_inventory());
+        let compared = Compared {
+            live: &world.live,
+            scaled: &world.scaled,
+            known_equal: &work.known_equal,
+        };
+        let revision = self.view.heads.get(&retiring.application.repository);
+        let revision = revision
+            .map(|head| head.revision.clone())
+            .unwrap_or_default();
+        let deletion = retiring.application.deletion;
+        let token = self.confirmed_token(target);
+        let comparison = retire(target, &revision, deletion, &compared, &inventory, token);
+        let look = judge_comparison(&comparison);
+        match comparison.request {
+            Some(mut request) => {
+                request.inventory_before = inventory;
+                self.apply(now, work, &target.application, false, request, effects);
+            }
+            None if comparison.blocked.is_empty() => {
+                let command = Command::Retired {
+                    target: target.clone(),
+                };
+                self.propose(now, format!("retired/{target}"), command, effects);
+            }
+            None => self.tell(now, target, work, look, effects),
+        }
+    }
+
+    pub(super) fn is_retiring(&self, target: &TargetKey) -> bool {
+        let configured = self
+            .application(&target.application)
+            .is_some_and(|application| application.clusters.contains(&target.cluster));
+        let retiring = self.view.retiring.get(&target.application);
+        !configured && retiring.is_some_and(|it| it.clusters.contains(&target.cluster))
+    }
+}
