@@ -95,7 +95,10 @@ fn walk_list(wanted: &[Value], found: &[Value], field: &str, path: &str, paths: 
             let same = found
                 .iter()
                 .find(|other| keys.iter().all(|key| item.get(key) == other.get(key)));
-            walk(item, same, "", &element(path, item, keys), paths);
+            match same {
+                Some(_) => walk(item, same, "", &element(path, item, keys), paths),
+                None => paths.push(element(path, item, keys)),
+            }
         }
         return;
     }
@@ -211,10 +214,7 @@ mod tests {
         check(
             json!({"containers": [{"name": "gone", "image": "x"}]}),
             live,
-            &[
-                ".containers[name=gone].name",
-                ".containers[name=gone].image",
-            ],
+            &[".containers[name=gone]"],
         );
     }
 
