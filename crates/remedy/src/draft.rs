@@ -1,0 +1,211 @@
+//! From the history to the exact edits: which commits are suspects, and what restores their files.
+//!
+//! Guarantees: the edits put exactly the files that suspects changed below the application's path back to the bytes of
+//! the last verified revision; the failing workloads' inputs then are those of that revision; no change by another
+//! commit is lost.
+
+use crate::case::{Case, Stop};
+use crate::edit::restored;
+use crate::line::{self, Inputs, Line, changed_paths, same_file};
+use regraft_model::plan::{Touch, Touched};
+use regraft_model::{Commit, Edit, Object, ObjectKey, SourceTree};
+use regraft_render::Rendered;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A repair before its guards were asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft<'a> {
+    /// The workloads it repairs.
+    pub(crate) failing: BTreeSet<ObjectKey>,
+    pub(crate) suspects: Vec<&'a Commit>,
+    /// Commits after the last verified revision that stay.
+    pub(crate) kept: Vec<&'a Commit>,
+    pub(crate) edits: Vec<Edit>,
+    /// What happens to objects.
+    pub(crate) touched: Vec<Touched>,
+    /// Objects as they are at the tip and as they would be, for the touched ones.
+    pub(crate) objects: BTreeMap<ObjectKey, (Option<Object>, Option<Object>)>,
+    /// The inputs that fail.
+    pub(crate) suspect_inputs: Inputs,
+}
+
+/// Drafts the repair, or says why there is none.
+pub(crate) fn draft<'a>(
+    case: &Case<'a>,
+    line: &Line<'a>,
+    failing: BTreeSet<ObjectKey>,
+) -> Result<Draft<'a>, Stop> {
+    let tip = render_or_stop(case, &case.history.tip, "TipBroken", "the tip")?;
+    render_or_stop(
+        case,
+        &case.history.base,
+        "BaseBroken",
+        "the last verified revision",
+    )?;
+    let suspects = line.suspects();
+    superseded(case, line, &suspects)?;
+    if suspects.is_empty() {
+        return Err(Stop::escalate(
+            "NoCommitToBlame",
+            format!(
+                "no commit from {} to {} changed what the failing workloads run on; look at what they depend on",
+                case.history.from.short(),
+                case.history.to.short()
+            ),
+        ));
+    }
+    let paths: BTreeSet<&str> = suspects
+        .iter()
+        .flat_map(|&index| changed_paths(line.before(index).files, line.after[index].files))
+        .collect();
+    conflict(line, &suspects, &paths)?;
+    let edits = edits(case, &paths);
+    if edits.is_empty() {
+        return Err(Stop::escalate(
+            "NothingToRestore",
+            "every file that the suspect commits changed already is as it was; another commit changes what the \
+             workloads run on",
+        ));
+    }
+    let after_files = restored(&case.history.tip, &case.history.base, &edits);
+    let after = render_or_stop(case, &after_files, "RestoreBroken", "the restored tree")?;
+    if line::inputs(&after, &failing) != line.base.inputs {
+        return Err(Stop::escalate(
+            "RestoreInsufficient",
+            format!(
+                "restoring the suspects' files does not give the failing workloads what they ran on at {}",
+                case.history.from.short()
+            ),
+        ));
+    }
+    let objects = touched_objects(&tip, &after);
+    Ok(Draft {
+        failing,
+        suspects: commits(line, |index| suspects.contains(&index)),
+        kept: commits(line, |index| !suspects.contains(&index)),
+        edits,
+        touched: objects.iter().map(touch).collect(),
+        objects,
+        suspect_inputs: line.tip().inputs.clone(),
+    })
+}
+
+fn render_or_stop(
+    case: &Case<'_>,
+    files: &SourceTree,
+    word: &'static str,
+    what: &str,
+) -> Result<Rendered, Stop> {
+    line::render(case.application, files, case.scopes)
+        .map_err(|problem| Stop::escalate(word, format!("{what} cannot be rendered: {problem}")))
+}
+
+/// Whether a commit after the failure was seen changed the failing workloads: it may be the fix.
+fn superseded(case: &Case<'_>, line: &Line<'_>, suspects: &[usize]) -> Result<(), Stop> {
+    let Some(last) = line.last_change() else {
+        return Ok(());
+    };
+    let by = |reason: String| Stop::Superseded {
+        by: last.revision.clone(),
+        reason,
+    };
+    if line.tip().inputs == line.base.inputs {
+        return Err(by(format!(
+            "the tip already gives the workloads what they ran on at {}",
+            case.history.from.short()
+        )));
+    }
+    let moved_on = match line.at(&case.incident.seen_at) {
+        Some(seen) => seen.inputs != line.tip().inputs,
+        // It cannot be told which of several commits the failure was seen with. If the last one fails as well, that
+        // is an incident of its own.
+        None => suspects.len() > 1,
+    };
+    if moved_on {
+        return Err(by(format!(
+            "the failing workloads were changed after the failure was seen at {}",
+            case.incident.seen_at.short()
+        )));
+    }
+    Ok(())
+}
+
+/// Whether restoring would lose what a commit that is no suspect did to one of the files.
+fn conflict(line: &Line<'_>, suspects: &[usize], paths: &BTreeSet<&str>) -> Result<(), Stop> {
+    let first = suspects.first().copied().unwrap_or(0);
+    for path in paths {
+        let lost = (0..line.after.len()).rev().find(|&index| {
+            let (before, after) = (line.before(index).files, line.after[index].files);
+            let changed = !suspects.contains(&index) && !same_file(before, after, path);
+            // Before the first suspect only what was left of the changes counts.
+            let left = match index < first {
+                true => line.before(first).files,
+                false => after,
+            };
+            changed && !same_file(left, line.base.files, path)
+        });
+        if let Some(commit) = lost.and_then(|index| line.after[index].commit) {
+            return Err(Stop::escalate(
+                "Conflict",
+                format!(
+                    "{path} was also changed by {} ({}), which is no suspect and would be lost; repair it by hand",
+                    commit.revision.short(),
+                    regraft_detect::truncate(&regraft_detect::one_line(commit.subject()), 80),
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn edits(case: &Case<'_>, paths: &BTreeSet<&str>) -> Vec<Edit> {
+    let (base, tip) = (&case.history.base, &case.history.tip);
+    paths
+        .iter()
+        .filter(|path| !same_file(base, tip, path))
+        .map(|path| {
+            let (before, after) = (tip.files.get(*path), base.files.get(*path));
+            Edit {
+                path: (*path).to_owned(),
+                before: before.map(|file| file.blob.clone()),
+                after: after.map(|file| file.blob.clone()),
+                mode: after.or(before).map(|file| file.mode).unwrap_or_default(),
+            }
+        })
+        .collect()
+}
+
+fn commits<'a>(line: &Line<'a>, wanted: impl Fn(usize) -> bool) -> Vec<&'a Commit> {
+    line.after
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| wanted(*index))
+        .filter_map(|(_, point)| point.commit)
+        .collect()
+}
+
+fn touched_objects(
+    tip: &Rendered,
+    after: &Rendered,
+) -> BTreeMap<ObjectKey, (Option<Object>, Option<Object>)> {
+    let mut objects: BTreeMap<_, (Option<Object>, Option<Object>)> = BTreeMap::new();
+    for one in &tip.objects {
+        objects.entry(one.object.key()).or_default().0 = Some(one.object.clone());
+    }
+    for one in &after.objects {
+        objects.entry(one.object.key()).or_default().1 = Some(one.object.clone());
+    }
+    objects.retain(|_, (before, after)| before != after);
+    objects
+}
+
+fn touch((key, (before, after)): (&ObjectKey, &(Option<Object>, Option<Object>))) -> Touched {
+    Touched {
+        key: key.clone(),
+        how: match (before, after) {
+            (None, _) => Touch::Creates,
+            (_, None) => Touch::Deletes,
+            _ => Touch::Changes,
+        },
+    }
+}

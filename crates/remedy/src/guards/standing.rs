@@ -1,0 +1,103 @@
+//! What stands, whatever the repair looks like: a person's pause, a frozen repository, a storm, the mode, a veto, a
+//! repair that did not help.
+
+use super::{passed, propose, refused, wait};
+use crate::case::Case;
+use crate::draft::Draft;
+use crate::edit::fingerprint;
+use regraft_model::{Guard, GuardResult, Mode};
+
+/// A pause ends when a person resumes; until then the incident waits, at most until its own deadline.
+pub(super) fn suspended(case: &Case<'_>) -> GuardResult {
+    let by_git = case
+        .application
+        .suspend
+        .then_some("suspended in its configuration");
+    match case.suspended.or(by_git) {
+        Some(why) => wait(
+            Guard::Suspended,
+            case.now,
+            case.incident.deadline,
+            format!(
+                "healing is paused: {why}; `regraft resume {}` lets it go on",
+                case.application.name
+            ),
+        ),
+        None => passed(Guard::Suspended, "healing is not paused"),
+    }
+}
+
+pub(super) fn frozen(case: &Case<'_>) -> GuardResult {
+    match case.frozen {
+        Some(why) => wait(
+            Guard::Frozen,
+            case.now,
+            case.incident.deadline,
+            format!(
+                "healing of {} is frozen: {why}",
+                case.application.repository
+            ),
+        ),
+        None => passed(
+            Guard::Frozen,
+            "the configuration is valid and the history was not rewritten",
+        ),
+    }
+}
+
+/// I10.
+pub(super) fn storm(case: &Case<'_>) -> GuardResult {
+    match case.storm {
+        Some(storm) => refused(
+            Guard::Storm,
+            format!("a storm: {}; nothing is touched", storm.reason),
+        ),
+        None => passed(
+            Guard::Storm,
+            "no failures elsewhere that this commit does not explain make a storm",
+        ),
+    }
+}
+
+pub(super) fn mode(case: &Case<'_>) -> GuardResult {
+    let policy = &case.application.policy.name;
+    match case.application.mode {
+        Mode::Observe => passed(
+            Guard::Mode,
+            format!("mode observe (policy {policy}): it only says what it would do"),
+        ),
+        Mode::Propose => propose(
+            Guard::Mode,
+            format!("mode propose (policy {policy}): a person decides"),
+        ),
+        Mode::Auto => passed(Guard::Mode, format!("mode auto (policy {policy})")),
+    }
+}
+
+/// I9.
+pub(super) fn veto(case: &Case<'_>, draft: &Draft<'_>) -> GuardResult {
+    match case.vetoes.contains(&fingerprint(&draft.edits)) {
+        true => refused(
+            Guard::Veto,
+            "a person undid or forbade exactly this repair before",
+        ),
+        false => passed(Guard::Veto, "nobody undid this repair before"),
+    }
+}
+
+pub(super) fn ineffective(case: &Case<'_>) -> GuardResult {
+    let inputs = (
+        case.application.name.clone(),
+        case.incident.suspect_tree.clone(),
+    );
+    match case.closed.contains(&inputs) {
+        true => refused(
+            Guard::Ineffective,
+            "a repair of these inputs did not help before; closed until a person commits",
+        ),
+        false => passed(
+            Guard::Ineffective,
+            "no repair of these inputs failed before",
+        ),
+    }
+}
