@@ -48,7 +48,7 @@ pub(crate) fn acquire(
             ),
         ));
     }
-    if let Some(refusal) = taken(transaction, id, &wish.scope, Some(wish.budget))? {
+    if let Some(refusal) = taken(transaction, id, &wish.scope, wish.budget)? {
         return Ok(refusal);
     }
     let granted = transaction.fence();
@@ -56,6 +56,7 @@ pub(crate) fn acquire(
         scope: wish.scope,
         incident: id.clone(),
         plan: wish.plan,
+        budget: wish.budget,
         fence: granted,
         granted_at: transaction.now,
         expires_at: transaction.now.plus(wish.lease),
@@ -91,7 +92,7 @@ pub(crate) fn renew(
     };
     // A lease that ran out may go on only while nobody else was let in.
     if lock.expires_at <= transaction.now
-        && let Some(refusal) = taken(transaction, id, &lock.scope, None)?
+        && let Some(refusal) = taken(transaction, id, &lock.scope, lock.budget)?
     {
         return Ok(refusal);
     }
@@ -109,7 +110,7 @@ fn taken(
     transaction: &Transaction<'_>,
     id: &IncidentId,
     scope: &Scope,
-    budget: Option<u32>,
+    budget: u32,
 ) -> Result<Option<Response>, Halt> {
     let mut live = Vec::new();
     for (_, lock) in transaction.all::<Lock>(prefix::LOCKS)? {
@@ -127,7 +128,7 @@ fn taken(
         )));
     }
     let used = u32::try_from(live.len()).unwrap_or(u32::MAX);
-    Ok(budget.filter(|budget| used >= *budget).map(|budget| {
+    Ok((used >= budget).then(|| {
         let holders: Vec<_> = live.iter().map(|lock| lock.incident.to_string()).collect();
         rejected(
             RejectionReason::Busy,

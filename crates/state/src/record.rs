@@ -76,6 +76,8 @@ pub struct Lock {
     pub incident: IncidentId,
     /// The plan that owns it.
     pub plan: PlanId,
+    /// Most repairs under way in the whole fleet when it was granted.
+    pub budget: u32,
     /// Its fence.
     pub fence: Fence,
     /// When the grant was made.

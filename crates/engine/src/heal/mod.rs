@@ -158,7 +158,8 @@ impl Engine {
 
     /// Remembers a refusal that a step has to react to.
     pub(crate) fn note_refusal(&mut self, now: Timestamp, intent: &str, rejection: &Rejection) {
-        let Some(id) = intent.strip_prefix("incident/") else {
+        let id = intent.strip_prefix("incident/");
+        let Some(id) = id.or_else(|| intent.strip_prefix("renew/")) else {
             return;
         };
         if let Some(work) = self.cases.get_mut(&IncidentId::from(id)) {
