@@ -15,6 +15,9 @@ mod redact;
 mod symptom;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub use dwell::{Confirmation, Dwell, Held};
 pub use redact::{one_line, redact, truncate};
 pub use symptom::symptoms;

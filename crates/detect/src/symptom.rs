@@ -65,7 +65,7 @@ fn failing_containers<'a>(
     view: &WorkloadView<'a>,
     now: Timestamp,
 ) -> BTreeMap<FailureClass, Vec<Failing<'a>>> {
-    let mut by_class: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let mut by_class: BTreeMap<_, Vec<Failing<'a>>> = BTreeMap::new();
     for pod in view.live_pods() {
         for container in ContainerStatus::of(pod) {
             if let Some(class) = container.failure(now) {
@@ -76,6 +76,10 @@ fn failing_containers<'a>(
                 });
             }
         }
+    }
+    if view.replaces_older_pods() {
+        // Pods that are on their way out say nothing about what is asked for now: their successors may be the fix.
+        by_class.retain(|_, failing| failing.iter().any(|f| f.age == Age::Newest));
     }
     for failing in by_class.values_mut() {
         failing.sort_by_key(|f| (f.age, f.pod.name(), f.container.name()));

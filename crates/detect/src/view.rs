@@ -45,6 +45,12 @@ impl<'a> WorkloadView<'a> {
         }
     }
 
+    /// Whether pods of older templates go by themselves. Until the controller has seen the latest specification it
+    /// cannot be told which those are.
+    pub(crate) fn replaces_older_pods(&self) -> bool {
+        self.is_observed() && self.workload.text("/spec/updateStrategy/type") != "OnDelete"
+    }
+
     /// The ReplicaSet with the highest revision.
     pub(crate) fn newest_replica_set(&self) -> Option<&'a Object> {
         self.replica_sets
