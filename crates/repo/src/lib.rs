@@ -1,1 +1,46 @@
-//! Git: fetch, read, commit, push with compare-and-swap
+//! Git at the edge: hears where a branch is, reads trees without a checkout, and pushes one commit only if the branch
+//! still is where the plan was made.
+//!
+//! ```text
+//!  Config ── Address ── Connection ─(http, ssh, file)── the remote
+//!                           │ fetch, push                  ▲ old tip must be the plan's parent
+//!                           ▼                              │
+//!  Repository ──────── bare clone ── View ── Snapshot, SourceTree, History, diff
+//!        └── commit(CommitRequest) ── tree edit by blob ── CommitOutcome
+//! ```
+//!
+//! It never checks out files, follows links or submodules, runs hooks or other programs, reads a person's
+//! `~/.gitconfig`, accepts a host key or certificate it cannot verify, forces a tracked branch, or reads a clock.
+//! The clone is a cache: a damaged one is cloned again into a fresh folder and swapped.
+//!
+//! All calls block; a caller with an async runtime puts them on its blocking threads. Every wait for the remote is
+//! bounded by [`Config::patience`] since its last sign of life.
+
+mod address;
+mod certificate;
+mod commit;
+mod config;
+mod connection;
+mod credentials;
+mod error;
+mod history;
+mod known_hosts;
+mod message;
+mod push;
+mod repository;
+mod store;
+mod tree_edit;
+mod view;
+mod watch;
+
+pub use address::{Address, Transport};
+pub use config::{Config, DEFAULT_PATIENCE, Identity, Proxy};
+pub use credentials::{Credentials, CredentialsSource, SecretSource};
+pub use error::{Error, Failure, Operation};
+pub use history::{MAX_HISTORY_BYTES, MAX_WALKED_COMMITS};
+pub use message::PLAN_TRAILER;
+pub use repository::{Fetched, Repository};
+pub use view::{
+    CONFIG_FOLDER, MAX_DEPTH, MAX_DIFF_BYTES, MAX_DIRECTORIES, MAX_FILE_BYTES, MAX_TREE_BYTES,
+    MAX_TREE_FILES,
+};
