@@ -1,0 +1,215 @@
+//! Commands that change something: each is one command in the replicated log, under the caller's name.
+
+use super::connection::Client;
+use super::{Exit, Failure, print, read};
+use crate::clock;
+use clap::{ArgGroup, Args};
+use regraft_model::finding::{PendingDeletion, SyncState};
+use regraft_model::health::Health;
+use regraft_wire::admin::v1 as wire;
+use std::io::{BufRead as _, IsTerminal as _};
+use std::time::Duration;
+
+/// How often `--wait` looks.
+const WAIT_PERIOD: Duration = Duration::from_millis(250);
+const WAIT_TIMEOUT_DEFAULT_S: u64 = 300;
+/// Shortest start of a diff's hash that is taken for the whole.
+const HASH_CHARS_MIN: usize = 8;
+
+#[derive(Args)]
+pub(crate) struct SyncArgs {
+    /// The application
+    application: String,
+    /// Wait until it is synced and healthy in all its clusters
+    #[arg(long)]
+    wait: bool,
+    /// Give up waiting after so many seconds
+    #[arg(long, default_value_t = WAIT_TIMEOUT_DEFAULT_S, value_name = "SECONDS")]
+    timeout: u64,
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("what").required(true)))]
+struct What {
+    /// The application
+    #[arg(group = "what")]
+    application: Option<String>,
+    /// Everything
+    #[arg(long, group = "what")]
+    all: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct SuspendArgs {
+    #[command(flatten)]
+    what: What,
+    /// Why: the others will read it
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+#[derive(Args)]
+pub(crate) struct ResumeArgs {
+    #[command(flatten)]
+    what: What,
+    /// A repository whose history was rewritten, after looking at it
+    #[arg(long, group = "what")]
+    repository: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ApproveArgs {
+    /// The incident
+    incident: String,
+    /// Hash of the diff you read, as `regraft describe incident` shows it
+    #[arg(long, value_name = "HASH")]
+    diff: String,
+}
+
+#[derive(Args)]
+pub(crate) struct VetoArgs {
+    /// The incident
+    incident: String,
+    /// Why: the others will read it
+    #[arg(long)]
+    reason: String,
+}
+
+#[derive(Args)]
+pub(crate) struct ConfirmDeleteArgs {
+    /// The application
+    application: String,
+    /// Only in this cluster
+    #[arg(long)]
+    cluster: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+pub(super) async fn sync(mut client: Client, args: &SyncArgs) -> Result<(), Failure> {
+    let asked_at = clock::now();
+    let request = wire::SyncRequest { application: args.application.clone() };
+    told(client.sync(request).await)?;
+    if !args.wait {
+        return Ok(());
+    }
+    let started = clock::instant();
+    loop {
+        let targets = read::targets(&mut client, &args.application).await?;
+        let pending: Vec<String> = targets
+            .iter()
+            .filter(|target| {
+                let applied = target.applied_at.is_some_and(|at| at >= asked_at);
+                let done = target.sync == SyncState::Synced && target.health == Health::Healthy;
+                // An application that was in sync already need not be applied again.
+                !(done && (applied || target.revision == target.head || started.elapsed() > WAIT_PERIOD))
+            })
+            .map(|target| format!("{}: {} {} {}", target.cluster, target.sync, target.health, target.message))
+            .collect();
+        if pending.is_empty() {
+            return print("synced and healthy in all clusters\n");
+        }
+        if started.elapsed() > Duration::from_secs(args.timeout) {
+            return Err(Failure::new(
+                Exit::Failed,
+                "TimedOut",
+                format!("after {} s: {}", args.timeout, pending.join("; ")),
+                format!("see `regraft diff {}`", args.application),
+            ));
+        }
+        clock::pause(WAIT_PERIOD).await;
+    }
+}
+
+pub(super) async fn suspend(mut client: Client, args: &SuspendArgs) -> Result<(), Failure> {
+    let request = wire::SuspendRequest {
+        subject: Some(subject(&args.what, None)),
+        reason: args.reason.clone(),
+    };
+    told(client.suspend(request).await)
+}
+
+pub(super) async fn resume(mut client: Client, args: &ResumeArgs) -> Result<(), Failure> {
+    let subject = subject(&args.what, args.repository.as_deref());
+    told(client.resume(wire::ResumeRequest { subject: Some(subject) }).await)
+}
+
+pub(super) async fn approve(mut client: Client, args: &ApproveArgs) -> Result<(), Failure> {
+    if args.diff.len() < HASH_CHARS_MIN || !args.diff.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Failure::new(
+            Exit::Usage,
+            "BadHash",
+            format!("`{}` is no hash of a diff", args.diff),
+            format!("read `regraft describe incident {}`, and give at least {HASH_CHARS_MIN} characters of the hash it shows", args.incident),
+        ));
+    }
+    let request = wire::ApproveRequest { incident: args.incident.clone(), diff_hash: args.diff.to_lowercase() };
+    told(client.approve(request).await)
+}
+
+pub(super) async fn veto(mut client: Client, args: &VetoArgs) -> Result<(), Failure> {
+    let incident = read::incident(&mut client, &args.incident).await?;
+    let request = wire::VetoRequest { incident: incident.id.to_string(), reason: args.reason.clone() };
+    told(client.veto(request).await)
+}
+
+pub(super) async fn confirm_delete(mut client: Client, args: &ConfirmDeleteArgs) -> Result<(), Failure> {
+    let targets = read::targets(&mut client, &args.application).await?;
+    let waiting: Vec<(String, PendingDeletion)> = targets
+        .into_iter()
+        .filter(|target| args.cluster.as_deref().is_none_or(|cluster| target.cluster.as_str() == cluster))
+        .filter_map(|target| Some((target.cluster.to_string(), target.pending_deletion?)))
+        .collect();
+    if waiting.is_empty() {
+        return Err(Failure::new(
+            Exit::NotFound,
+            "NothingToConfirm",
+            format!("no deletion of {} waits for a confirmation", args.application),
+            format!("see `regraft get applications {}`", args.application),
+        ));
+    }
+    for (cluster, deletion) in &waiting {
+        print(&format!("{} in {cluster}: {} objects would be deleted\n", args.application, deletion.objects.len()))?;
+        for object in &deletion.objects {
+            print(&format!("  {object}\n"))?;
+        }
+    }
+    if !args.yes && !agreed()? {
+        return Err(Failure::new(Exit::Refused, "NotConfirmed", "nothing was confirmed", "answer yes, or give --yes"));
+    }
+    for (cluster, deletion) in waiting {
+        let request = wire::ConfirmDeleteRequest {
+            application: args.application.clone(),
+            cluster,
+            token: deletion.token,
+        };
+        told(client.confirm_delete(request).await)?;
+    }
+    Ok(())
+}
+
+fn subject(what: &What, repository: Option<&str>) -> wire::Subject {
+    use wire::subject::Subject;
+    let subject = match (&what.application, repository) {
+        (Some(application), _) => Subject::Application(application.clone()),
+        (None, Some(repository)) => Subject::Repository(repository.to_owned()),
+        (None, None) => Subject::All(what.all),
+    };
+    wire::Subject { subject: Some(subject) }
+}
+
+fn told(answer: Result<tonic::Response<wire::Accepted>, tonic::Status>) -> Result<(), Failure> {
+    let accepted = answer.map_err(|status| Failure::of_status(&status))?.into_inner();
+    print(&format!("{}\n", accepted.message))
+}
+
+fn agreed() -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    print("Delete them? [yes/no] ")?;
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line);
+    Ok(read.is_ok() && line.trim().eq_ignore_ascii_case("yes"))
+}

@@ -1,0 +1,160 @@
+//! Reaching a member: over its Unix socket, or over mutual TLS.
+
+use super::{Connection, Exit, Failure};
+use crate::config::{self, AdminAddress};
+use hyper_util::rt::TokioIo;
+use regraft_replica::{Tls, TlsPaths};
+use regraft_wire::admin::v1::admin_client::AdminClient;
+use rustls::pki_types::ServerName;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpStream, UnixStream};
+use tonic::transport::{Channel, Endpoint};
+
+/// How long to wait for a connection: a member on the other side of the world answers in less.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for an answer: longer than a proposal is tried again.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest document: an incident or a list of thousands of applications.
+pub(crate) const DOCUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Where a member of a package installation listens.
+const SOCKET_DEFAULT: &str = "/var/lib/regraft/admin.sock";
+
+/// A connected client.
+pub(crate) type Client = AdminClient<Channel>;
+
+/// Connects and runs one conversation.
+pub(super) fn ask<F>(connection: &Connection, talk: F) -> Result<(), Failure>
+where
+    F: AsyncFnOnce(Client) -> Result<(), Failure>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::of(Exit::Failed, "NoRuntime", &error, "are there too many open files?"))?;
+    runtime.block_on(async {
+        let client = match target(connection)? {
+            Target::Unix(path) => unix(path).await?,
+            Target::Tcp(address, paths) => {
+                let tls = Tls::load(paths).map_err(|error| {
+                    Failure::of(
+                        Exit::Usage,
+                        "BadCertificate",
+                        &error,
+                        "make a client certificate with `regraft certs client NAME` and name it with --cert and --key",
+                    )
+                })?;
+                tcp(&address, Arc::new(tls)).await.map_err(|error| unreachable(&address, &error))?
+            }
+        };
+        talk(client).await
+    })
+}
+
+/// Connects to `address` (`HOST:PORT`) with mutual TLS; the certificate must name the host.
+pub(crate) async fn tcp(address: &str, tls: Arc<Tls>) -> Result<Client, tonic::transport::Error> {
+    // The URI only names the authority of the requests; the connector decides where to and how.
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(ANSWER_TIMEOUT);
+    let address: Arc<str> = Arc::from(address);
+    let channel = endpoint
+        .connect_with_connector(tower::service_fn(move |_: tonic::transport::Uri| {
+            let (address, tls) = (Arc::clone(&address), Arc::clone(&tls));
+            async move {
+                let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
+                let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+                let name = ServerName::try_from(host).map_err(std::io::Error::other)?;
+                let stream = TcpStream::connect(&*address).await?;
+                stream.set_nodelay(true)?;
+                let connector = tokio_rustls::TlsConnector::from(tls.client_config());
+                connector.connect(name, stream).await.map(TokioIo::new)
+            }
+        }))
+        .await?;
+    Ok(client(channel))
+}
+
+enum Target {
+    Unix(PathBuf),
+    Tcp(String, TlsPaths),
+}
+
+fn target(connection: &Connection) -> Result<Target, Failure> {
+    let configured = connection.config.as_deref().map(config::read).transpose();
+    let configured = configured.map_err(|problems| Failure::problems(&problems))?;
+    let address = match (&connection.address, &configured) {
+        (Some(address), _) => address.clone(),
+        (None, Some(config)) => match &config.admin {
+            AdminAddress::Unix(path) => return Ok(Target::Unix(path.clone())),
+            AdminAddress::Tcp(address) => address.to_string(),
+        },
+        (None, None) => SOCKET_DEFAULT.to_owned(),
+    };
+    if let Some(path) = address.strip_prefix("unix:") {
+        return Ok(Target::Unix(Path::new(path.strip_prefix("//").unwrap_or(path)).to_owned()));
+    }
+    if address.starts_with(['/', '.']) {
+        return Ok(Target::Unix(PathBuf::from(address)));
+    }
+    let address = address.strip_prefix("https://").unwrap_or(&address).trim_end_matches('/');
+    if !address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+        return Err(Failure::new(
+            Exit::Usage,
+            "BadAddress",
+            format!("`{address}` is no address of a member"),
+            "write HOST:PORT, or unix:/path/admin.sock",
+        ));
+    }
+    let ca = connection.ca.clone().or_else(|| Some(configured?.tls?.ca));
+    match (ca, &connection.cert, &connection.key) {
+        (Some(ca), Some(cert), Some(key)) => {
+            let paths = TlsPaths { ca, cert: cert.clone(), key: key.clone() };
+            Ok(Target::Tcp(address.to_owned(), paths))
+        }
+        _ => Err(Failure::new(
+            Exit::Usage,
+            "NoCertificate",
+            format!("{address} asks for a client certificate, and --ca, --cert or --key is missing"),
+            "make one with `regraft certs client NAME`, and give all three (or REGRAFT_CA, REGRAFT_CERT, REGRAFT_KEY)",
+        )),
+    }
+}
+
+async fn unix(path: PathBuf) -> Result<Client, Failure> {
+    let shown = path.display().to_string();
+    let endpoint = Endpoint::from_static("http://localhost")
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(ANSWER_TIMEOUT);
+    let channel = endpoint
+        .connect_with_connector(tower::service_fn(move |_: tonic::transport::Uri| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        }))
+        .await
+        .map_err(|error| unreachable(&shown, &error))?;
+    Ok(client(channel))
+}
+
+fn client(channel: Channel) -> Client {
+    AdminClient::new(channel).max_decoding_message_size(DOCUMENT_BYTES_MAX)
+}
+
+fn unreachable(address: &str, error: &dyn std::error::Error) -> Failure {
+    Failure::new(
+        Exit::Unreachable,
+        "Unreachable",
+        format!("no member answers at {address}: {}", root_cause(error)),
+        "is the member running (`regraft serve`)? name another with --address or REGRAFT_ADDRESS",
+    )
+}
+
+/// The transport wraps the cause in words that say nothing ("transport error").
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

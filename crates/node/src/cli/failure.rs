@@ -1,0 +1,127 @@
+//! How a command fails: a code for programs, a stable word, the whole chain, one next action.
+
+use regraft_model::problem::Problem;
+use regraft_wire::admin::v1 as wire;
+use std::fmt;
+
+/// Exit codes; `--help` and README list them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Failed = 1,
+    Usage = 2,
+    NotFound = 3,
+    Unreachable = 4,
+    Refused = 5,
+    Unknown = 6,
+    Halted = 7,
+}
+
+/// A command that did not do what was asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    lines: Vec<Line>,
+}
+
+#[derive(Clone, Debug)]
+struct Line {
+    reason: String,
+    message: String,
+    action: String,
+}
+
+impl Failure {
+    pub(crate) fn new(
+        exit: Exit,
+        reason: impl Into<String>,
+        message: impl Into<String>,
+        action: impl Into<String>,
+    ) -> Self {
+        let line = Line { reason: reason.into(), message: message.into(), action: action.into() };
+        Self { exit, lines: vec![line] }
+    }
+
+    /// Something that went wrong with its chain of causes.
+    pub(crate) fn of(
+        exit: Exit,
+        reason: &str,
+        error: &dyn std::error::Error,
+        action: impl Into<String>,
+    ) -> Self {
+        Self::new(exit, reason, chain(error), action)
+    }
+
+    /// Problems of a file.
+    pub(crate) fn problems(problems: &[Problem]) -> Self {
+        let lines = problems
+            .iter()
+            .map(|problem| Line {
+                reason: problem.reason.clone(),
+                message: format!("{}: {}", problem.location, problem.message),
+                action: problem.action.clone(),
+            })
+            .collect();
+        Self { exit: Exit::Usage, lines }
+    }
+
+    /// What a member answered.
+    pub(crate) fn of_status(status: &tonic::Status) -> Self {
+        use prost::Message as _;
+        let problem = match wire::Problem::decode(status.details()) {
+            Ok(problem) if !problem.reason.is_empty() => problem,
+            _ => wire::Problem {
+                reason: format!("{:?}", status.code()),
+                message: chain(status),
+                action: match status.code() {
+                    tonic::Code::Unavailable => "is the member running, and is the address right?".to_owned(),
+                    _ => "the member's log says more".to_owned(),
+                },
+            },
+        };
+        Self::new(exit_of(status.code()), problem.reason, problem.message, problem.action)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.lines {
+            writeln!(f, "error: {}: {}", line.reason, line.message)?;
+            if !line.action.is_empty() {
+                writeln!(f, "  next: {}", line.action)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// An error with all its causes on one line; causes that the text already says are not repeated.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn exit_of(code: tonic::Code) -> Exit {
+    match code {
+        tonic::Code::InvalidArgument => Exit::Usage,
+        tonic::Code::NotFound => Exit::NotFound,
+        tonic::Code::Unavailable => Exit::Unreachable,
+        tonic::Code::FailedPrecondition
+        | tonic::Code::Aborted
+        | tonic::Code::AlreadyExists
+        | tonic::Code::PermissionDenied
+        | tonic::Code::Unauthenticated => Exit::Refused,
+        tonic::Code::DeadlineExceeded | tonic::Code::Unknown => Exit::Unknown,
+        _ => Exit::Failed,
+    }
+}

@@ -1,0 +1,172 @@
+//! `regraft health`: judges objects from a file or a pipe, without a cluster.
+
+use super::{Exit, Failure, print, table};
+use crate::clock;
+use clap::{Args, ValueEnum};
+use regraft_diff::health::{Profile, judge, status_word};
+use regraft_model::object::Object;
+use serde_json::{Value, json};
+use std::io::Read as _;
+
+/// More bytes than this are not read at once: `kubectl get -o json` of a large namespace fits.
+const INPUT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+#[derive(Args)]
+pub(crate) struct HealthArgs {
+    /// Objects as YAML (several documents), JSON, a List, or JSON lines; `-` reads standard input
+    #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
+    files: Vec<String>,
+    /// In whose words and by whose rules
+    #[arg(long, value_enum, default_value_t)]
+    profile: Words,
+    /// `json` prints one line an object, in order
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Shape,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Words {
+    #[default]
+    Regraft,
+    Kstatus,
+    Argo,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Shape {
+    #[default]
+    Table,
+    Json,
+}
+
+pub(super) fn run(args: &HealthArgs) -> Result<(), Failure> {
+    let profile = match args.profile {
+        Words::Regraft => Profile::Regraft,
+        Words::Kstatus => Profile::Kstatus,
+        Words::Argo => Profile::Argo,
+    };
+    let now = clock::now();
+    let mut rows = Vec::new();
+    for file in &args.files {
+        for object in objects(file, &read(file)?)? {
+            let verdict = judge(&object, profile, now);
+            let status = status_word(profile, &verdict);
+            rows.push((object.key().to_string(), status, verdict));
+        }
+    }
+    let text = match args.output {
+        Shape::Json => rows
+            .iter()
+            .map(|(object, status, verdict)| {
+                let line = json!({
+                    "object": object,
+                    "status": status,
+                    "reason": verdict.reason,
+                    "message": verdict.message,
+                    "waitsFor": verdict.waits_for,
+                });
+                format!("{line}\n")
+            })
+            .collect(),
+        Shape::Table => table::table(
+            ["OBJECT", "STATUS", "REASON", "WAITS FOR", "MESSAGE"],
+            rows.into_iter().map(|(object, status, verdict)| {
+                [object, status, verdict.reason, table::or_dash(&verdict.waits_for), verdict.message]
+            }),
+        ),
+    };
+    print(&text)
+}
+
+fn read(file: &str) -> Result<String, Failure> {
+    let unreadable = |error: std::io::Error| {
+        Failure::new(
+            Exit::Usage,
+            "Unreadable",
+            format!("{file} cannot be read: {error}"),
+            "name a file of objects with -f, or - for standard input",
+        )
+    };
+    let mut bytes = Vec::new();
+    let limit = INPUT_BYTES_MAX + 1;
+    match file {
+        "-" => std::io::stdin().lock().take(limit).read_to_end(&mut bytes),
+        path => std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)),
+    }
+    .map_err(unreadable)?;
+    if bytes.len() as u64 > INPUT_BYTES_MAX {
+        return Err(unreadable(std::io::Error::other(format!("more than {INPUT_BYTES_MAX} bytes"))));
+    }
+    String::from_utf8(bytes).map_err(|error| unreadable(std::io::Error::other(error)))
+}
+
+/// JSON, JSON lines or YAML documents, told apart by the first character; Lists are opened.
+fn objects(file: &str, text: &str) -> Result<Vec<Object>, Failure> {
+    let documents = match text.trim_start().starts_with('{') || text.trim_start().starts_with('[') {
+        true => json_documents(text).or_else(|problem| yaml_documents(text).map_err(|_| problem)),
+        false => yaml_documents(text),
+    };
+    let documents = documents.map_err(|problem| {
+        Failure::new(
+            Exit::Usage,
+            "NoObjects",
+            format!("{file} holds no objects: {problem}"),
+            "give YAML, JSON or JSON lines as `kubectl get -o yaml` writes them",
+        )
+    })?;
+    let mut objects = Vec::new();
+    for document in documents {
+        open(document, &mut objects);
+    }
+    Ok(objects)
+}
+
+fn open(document: Value, objects: &mut Vec<Object>) {
+    match document {
+        Value::Null => {}
+        Value::Array(items) => items.into_iter().for_each(|item| open(item, objects)),
+        Value::Object(mut map) if map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List")) && map.contains_key("items") => {
+            open(map.remove("items").unwrap_or_default(), objects);
+        }
+        other => objects.push(Object(other)),
+    }
+}
+
+fn json_documents(text: &str) -> Result<Vec<Value>, String> {
+    serde_json::Deserializer::from_str(text)
+        .into_iter::<Value>()
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())
+}
+
+fn yaml_documents(text: &str) -> Result<Vec<Value>, String> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<String> {
+        objects("test", text).unwrap().iter().map(|object| object.key().to_string()).collect()
+    }
+
+    #[test]
+    fn objects_come_in_order_from_yaml_json_lists_and_json_lines() {
+        let yaml = "kind: Pod\nmetadata: {name: a}\n---\n# nothing\n---\nkind: Pod\nmetadata: {name: b}\n";
+        assert_eq!(names(yaml), ["Pod a", "Pod b"]);
+        let json = r#"{"kind":"Pod","metadata":{"name":"a"}}"#;
+        assert_eq!(names(json), ["Pod a"]);
+        assert_eq!(names(&format!("{json}\n{json}\n")), ["Pod a", "Pod a"]);
+        assert_eq!(names(&format!("[{json},{json}]")), ["Pod a", "Pod a"]);
+        assert_eq!(names(&format!(r#"{{"kind":"PodList","items":[{json}]}}"#)), ["Pod a"]);
+        assert_eq!(names("{kind: Pod, metadata: {name: flow}}"), ["Pod flow"]);
+    }
+
+    #[test]
+    fn text_that_holds_no_objects_says_so() {
+        let failure = objects("x.yaml", "a: [1").unwrap_err().to_string();
+        assert!(failure.starts_with("error: NoObjects: x.yaml holds no objects"), "{failure}");
+    }
+}

@@ -1,0 +1,165 @@
+//! The commands of `regraft`: arguments in, words or documents out.
+//!
+//! ```text
+//! arguments ─┬─ serve ──────────────────> crate::serve
+//!            ├─ certs, health, completion  on this machine alone
+//!            └─ everything else ─ gRPC ──> any member ─> Document (JSON) ─> table, json, yaml
+//! ```
+
+mod act;
+mod certs;
+mod connection;
+mod failure;
+mod health;
+mod output;
+mod read;
+mod story;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+pub(crate) use failure::{Exit, Failure, chain as failure_chain};
+pub(crate) use connection::tcp as connect;
+pub(crate) use output::{complain, print};
+
+/// What every code means; told by `--help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  the command line or the configuration is wrong
+  3  no such application, cluster, incident or member
+  4  no member answers, or no leader is known: try again
+  5  refused: a guard, a conflict, or a missing permission
+  6  the outcome is unknown: look before asking again
+  7  the member stopped because going on could do damage (serve)";
+
+/// Self-healing GitOps: clusters become what Git says, and repairs are commits.
+#[derive(Parser)]
+#[command(name = "regraft", version, after_help = EXIT_CODES, arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How to reach a member.
+#[derive(Args)]
+pub(crate) struct Connection {
+    /// A member: unix:/path/admin.sock, or HOST:PORT
+    #[arg(long, global = true, env = "REGRAFT_ADDRESS", value_name = "ADDRESS", help_heading = "Connection")]
+    address: Option<String>,
+    /// The cluster's authority (PEM), for HOST:PORT
+    #[arg(long, global = true, env = "REGRAFT_CA", value_name = "FILE", help_heading = "Connection")]
+    ca: Option<PathBuf>,
+    /// Your client certificate (PEM), made by `regraft certs client`
+    #[arg(long, global = true, env = "REGRAFT_CERT", value_name = "FILE", help_heading = "Connection")]
+    cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, global = true, env = "REGRAFT_KEY", value_name = "FILE", help_heading = "Connection")]
+    key: Option<PathBuf>,
+    /// The member's configuration; on its own machine it says where the member listens
+    #[arg(long, global = true, env = "REGRAFT_CONFIG", value_name = "FILE", help_heading = "Connection")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a member
+    Serve,
+    /// Make the certificates of members and clients
+    #[command(subcommand)]
+    Certs(certs::Certs),
+    /// Show the member, its trio, and what everything waits for
+    Status(read::StatusArgs),
+    /// List or show one kind of thing
+    Get(read::GetArgs),
+    /// Tell the story of one thing
+    #[command(subcommand)]
+    Describe(read::Describe),
+    /// Show what differs between Git and the clusters
+    Diff(read::DiffArgs),
+    /// Show who did what: the audit chain
+    Audit(read::AuditArgs),
+    /// Ask for a sync now
+    Sync(act::SyncArgs),
+    /// Pause reconciling and healing; --all is the kill switch
+    Suspend(act::SuspendArgs),
+    /// Take a pause back
+    Resume(act::ResumeArgs),
+    /// Approve a proposed repair, by the hash of the diff you read
+    Approve(act::ApproveArgs),
+    /// Forbid a repair, now and for the same edits later
+    Veto(act::VetoArgs),
+    /// Confirm deletions beyond the cap, after reading the list
+    ConfirmDelete(act::ConfirmDeleteArgs),
+    /// Judge the health of objects without a cluster
+    Health(health::HealthArgs),
+    /// Print the completion script of a shell
+    Completion {
+        /// Which
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    Version,
+}
+
+/// How documents are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Table,
+    Json,
+    Yaml,
+}
+
+/// How fresh an answer must be.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Freshness {
+    /// Take what the member has, also without a leader
+    #[arg(long)]
+    stale: bool,
+}
+
+/// Runs one command line.
+pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
+    let connection = cli.connection;
+    match cli.command {
+        Command::Serve => {
+            let path = connection.config.ok_or_else(|| {
+                Failure::new(
+                    Exit::Usage,
+                    "NoConfiguration",
+                    "the member has no configuration",
+                    "name one with --config FILE, or in REGRAFT_CONFIG",
+                )
+            })?;
+            crate::serve::run(&path)
+        }
+        Command::Certs(command) => certs::run(command),
+        Command::Health(args) => health::run(&args),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "regraft", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+        Command::Version => print(&format!("regraft {}\n", env!("CARGO_PKG_VERSION"))),
+        Command::Status(args) => connection::ask(&connection, async |client| read::status(client, &args).await),
+        Command::Get(args) => connection::ask(&connection, async |client| read::get(client, &args).await),
+        Command::Describe(what) => connection::ask(&connection, async |client| read::describe(client, &what).await),
+        Command::Diff(args) => connection::ask(&connection, async |client| read::diff(client, &args).await),
+        Command::Audit(args) => connection::ask(&connection, async |client| read::audit(client, &args).await),
+        Command::Sync(args) => connection::ask(&connection, async |client| act::sync(client, &args).await),
+        Command::Suspend(args) => connection::ask(&connection, async |client| act::suspend(client, &args).await),
+        Command::Resume(args) => connection::ask(&connection, async |client| act::resume(client, &args).await),
+        Command::Approve(args) => connection::ask(&connection, async |client| act::approve(client, &args).await),
+        Command::Veto(args) => connection::ask(&connection, async |client| act::veto(client, &args).await),
+        Command::ConfirmDelete(args) => {
+            connection::ask(&connection, async |client| act::confirm_delete(client, &args).await)
+        }
+    }
+}

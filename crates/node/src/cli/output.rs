@@ -1,0 +1,43 @@
+//! Standard output and error. A reader that went away is no error: `regraft get ... | head` ends well.
+
+use super::{Exit, Failure, Format};
+use serde_json::Value;
+use std::io::{ErrorKind, Write as _};
+
+/// Writes to standard output.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::of(
+            Exit::Failed,
+            "CannotPrint",
+            &error,
+            "is the disk behind standard output full?",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Writes to standard error; when even that fails nobody is left to be told.
+pub(crate) fn complain(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// A document as JSON or YAML, or by `table` as a table.
+pub(super) fn render(
+    document: &Value,
+    format: Format,
+    table: impl FnOnce(&Value) -> Result<String, Failure>,
+) -> Result<String, Failure> {
+    let broken = |error: &dyn std::error::Error| {
+        Failure::of(Exit::Failed, "CannotPrint", error, "please report this with the command you ran")
+    };
+    match format {
+        Format::Table => table(document),
+        Format::Json => {
+            let text = serde_json::to_string_pretty(document).map_err(|error| broken(&error))?;
+            Ok(text + "\n")
+        }
+        Format::Yaml => serde_saphyr::to_string(document).map_err(|error| broken(&error)),
+    }
+}

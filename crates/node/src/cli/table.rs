@@ -1,0 +1,99 @@
+//! Tables as kubectl prints them, and ages as people say them.
+
+use comfy_table::{Table, presets};
+use regraft_model::time::Timestamp;
+
+/// Longest text of a cell that is not the last one.
+const CELL_CHARS_MAX: usize = 60;
+const SECOND_MS: i64 = 1000;
+const MINUTE_MS: i64 = 60 * SECOND_MS;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// Rows below upper-case headers, columns three spaces apart, no borders.
+pub(super) fn table<const N: usize>(headers: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(headers);
+    for row in rows {
+        let last = N.saturating_sub(1);
+        let cells = row.into_iter().enumerate().map(|(index, text)| match index == last {
+            true => one_line(&text),
+            false => cut(&one_line(&text)),
+        });
+        table.add_row(cells.collect::<Vec<_>>());
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n") + "\n"
+}
+
+/// `5s`, `3m10s`, `2h5m`, `4d`; `-` for a moment that never was.
+pub(super) fn age(since: Timestamp, now: Timestamp) -> String {
+    if since == Timestamp::default() {
+        return "-".to_owned();
+    }
+    let ms = now.millis_since(since);
+    let (days, hours, minutes, seconds) =
+        (ms / DAY_MS, ms / HOUR_MS, ms / MINUTE_MS, ms / SECOND_MS);
+    match () {
+        () if days >= 3 => format!("{days}d"),
+        () if hours >= 10 => format!("{hours}h"),
+        () if hours >= 1 => format!("{hours}h{}m", minutes % 60),
+        () if minutes >= 10 => format!("{minutes}m"),
+        () if minutes >= 1 => format!("{minutes}m{}s", seconds % 60),
+        () => format!("{seconds}s"),
+    }
+}
+
+/// `-` for nothing.
+pub(super) fn or_dash(text: &str) -> String {
+    match text {
+        "" => "-".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= CELL_CHARS_MAX {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(CELL_CHARS_MAX - 1).collect();
+    format!("{}…", kept.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_no_borders_and_no_trailing_spaces() {
+        let text = table(
+            ["NAME", "AGE", "MESSAGE"],
+            [
+                ["storefront".to_owned(), "5s".to_owned(), "a message\nover two lines".to_owned()],
+                ["x".to_owned(), "3m10s".to_owned(), String::new()],
+            ],
+        );
+        insta::assert_snapshot!(text, @r"
+        NAME         AGE     MESSAGE
+        storefront   5s      a message over two lines
+        x            3m10s
+        ");
+    }
+
+    #[test]
+    fn ages_lose_precision_as_they_grow() {
+        let now = Timestamp(10 * DAY_MS);
+        let ages: Vec<String> = [0, 59, 61, 599, 601, 3_700, 40_000, 300_000]
+            .map(|seconds| age(Timestamp(now.0 - seconds * SECOND_MS), now))
+            .into();
+        assert_eq!(ages, ["0s", "59s", "1m1s", "9m59s", "10m", "1h1m", "11h", "3d"]);
+        assert_eq!(age(Timestamp(0), now), "-");
+    }
+}

@@ -1,0 +1,113 @@
+//! How a question is refused: a stable word, the reason, one next action.
+
+use crate::serve::propose::{Undecided, UndecidedKind};
+use prost::Message as _;
+use regraft_replica::BarrierError;
+use regraft_state::command::{Rejection, RejectionReason};
+use regraft_state::store::ReadError;
+use regraft_wire::admin::v1 as wire;
+use tonic::{Code, Status};
+
+/// A question that is not answered.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    code: Code,
+    reason: String,
+    message: String,
+    action: String,
+}
+
+impl Refusal {
+    pub(super) fn not_found(message: String, action: impl Into<String>) -> Self {
+        Self::new(Code::NotFound, "NotFound", message, action)
+    }
+
+    pub(super) fn forbidden(message: String, action: impl Into<String>) -> Self {
+        Self::new(Code::PermissionDenied, "Forbidden", message, action)
+    }
+
+    pub(super) fn invalid(message: impl Into<String>, action: impl Into<String>) -> Self {
+        Self::new(Code::InvalidArgument, "Invalid", message.into(), action)
+    }
+
+    pub(super) fn failed(message: String) -> Self {
+        Self::new(Code::Internal, "Failed", message, "the member's log says more")
+    }
+
+    fn new(code: Code, reason: &str, message: String, action: impl Into<String>) -> Self {
+        Self { code, reason: reason.to_owned(), message, action: action.into() }
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let problem = wire::Problem {
+            reason: refusal.reason,
+            message: refusal.message.clone(),
+            action: refusal.action,
+        };
+        Status::with_details(refusal.code, refusal.message, problem.encode_to_vec().into())
+    }
+}
+
+impl From<BarrierError> for Refusal {
+    fn from(error: BarrierError) -> Self {
+        match &error {
+            BarrierError::Unavailable { .. } => Self::new(
+                Code::Unavailable,
+                "NoLeader",
+                error.to_string(),
+                "try again in a second; `--stale` shows what this member has",
+            ),
+            BarrierError::Halted { .. } => Self::new(
+                Code::Unavailable,
+                "Halted",
+                error.to_string(),
+                "ask another member, and look at this one's log",
+            ),
+        }
+    }
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<Undecided> for Refusal {
+    fn from(undecided: Undecided) -> Self {
+        match undecided.kind {
+            UndecidedKind::NotProposed => {
+                Self::new(Code::Unavailable, "NotProposed", undecided.reason, "nothing was changed: try again in a second")
+            }
+            UndecidedKind::Unknown => Self::new(
+                Code::DeadlineExceeded,
+                "OutcomeUnknown",
+                undecided.reason,
+                "look whether it was done (`regraft audit`) before asking again",
+            ),
+            UndecidedKind::Halted => {
+                Self::new(Code::Unavailable, "Halted", undecided.reason, "ask another member, and look at this one's log")
+            }
+        }
+    }
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        let code = match rejection.reason {
+            RejectionReason::NotFound => Code::NotFound,
+            RejectionReason::AlreadyDone => Code::AlreadyExists,
+            _ => Code::FailedPrecondition,
+        };
+        let action = match rejection.reason {
+            RejectionReason::NotFound => "see `regraft get incidents` or `regraft get applications`",
+            RejectionReason::DiffChanged => "read it again, and name what you read",
+            RejectionReason::WrongPhase => "see `regraft describe incident`",
+            RejectionReason::AlreadyDone => "nothing needs to be done",
+            _ => "see `regraft status`",
+        };
+        Self::new(code, &format!("{:?}", rejection.reason), rejection.message, action)
+    }
+}

@@ -1,0 +1,252 @@
+//! The clusters this member works on: each has its own connection, its own queue of events and its own applies, so
+//! that a dead one delays nobody.
+
+use super::engine::Engine;
+use crate::clock;
+use crate::config::Kubeconfig;
+use crate::document::ConnectionState;
+use regraft_cluster::{Cluster, KubeconfigSource, Stats};
+use regraft_engine::Event;
+use regraft_model::apply::{ApplyFailure, ApplyOutcome, ApplyRequest, ClusterEvent, KindVersion, Retry};
+use regraft_model::id::{ClusterName, TargetKey};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+/// Events of one cluster that wait; then its watches wait.
+const QUEUE_EVENTS: usize = 256;
+/// Applies of one cluster at the same time; the cluster bounds its requests itself.
+const APPLIES_MAX: usize = 32;
+/// No apply takes longer: waiting for CRDs and namespaces is bounded in itself, and much shorter.
+const APPLY_BOUND: Duration = Duration::from_secs(300);
+
+/// All clusters of this member.
+pub(super) struct Clusters {
+    kubeconfigs: BTreeMap<ClusterName, Kubeconfig>,
+    engine: Engine,
+    runtime: tokio::runtime::Handle,
+    links: Arc<Mutex<BTreeMap<ClusterName, Link>>>,
+    /// Numbers applies, so that one that was replaced does not clear away its successor.
+    next_apply: AtomicU64,
+}
+
+/// What is known of a connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Standing {
+    pub(super) state: ConnectionState,
+    /// Why it is lost.
+    pub(super) message: String,
+    pub(super) version: String,
+}
+
+struct Link {
+    credentials: String,
+    /// Absent without credentials.
+    cluster: Option<Cluster>,
+    standing: Standing,
+    permits: Arc<Semaphore>,
+    running: BTreeMap<TargetKey, Running>,
+}
+
+/// An apply under way.
+struct Running {
+    request: ApplyRequest,
+    number: u64,
+    cancel: CancellationToken,
+    /// Ends when the apply no longer touches the cluster.
+    ended: CancellationToken,
+}
+
+impl Clusters {
+    /// Must be called inside the runtime.
+    pub(super) fn new(kubeconfigs: &[Kubeconfig], engine: Engine) -> Self {
+        Self {
+            kubeconfigs: kubeconfigs.iter().map(|it| (it.name.clone(), it.clone())).collect(),
+            engine,
+            runtime: tokio::runtime::Handle::current(),
+            links: Arc::default(),
+            next_apply: AtomicU64::new(0),
+        }
+    }
+
+    /// Connects a cluster if need be, and watches exactly these kinds.
+    pub(super) fn watch(&self, name: ClusterName, credentials: String, kinds: BTreeSet<KindVersion>) -> Option<Event> {
+        let _runtime = self.runtime.enter();
+        let mut links = locked(&self.links);
+        if links.get(&name).is_some_and(|link| link.credentials != credentials) {
+            cut(links.remove(&name));
+        }
+        if let Some(link) = links.get(&name) {
+            if let Some(cluster) = &link.cluster {
+                cluster.set_kinds(kinds);
+            }
+            return None;
+        }
+        let kubeconfig = self.kubeconfigs.get(&ClusterName::from(credentials.as_str()));
+        let mut link = Link {
+            credentials: credentials.clone(),
+            cluster: None,
+            standing: Standing::default(),
+            permits: Arc::new(Semaphore::new(APPLIES_MAX)),
+            running: BTreeMap::new(),
+        };
+        let Some(kubeconfig) = kubeconfig else {
+            let reason = format!("this member's configuration has no cluster credentials named `{credentials}`");
+            link.standing.state = ConnectionState::Lost;
+            link.standing.message.clone_from(&reason);
+            links.insert(name.clone(), link);
+            return Some(Event::Cluster { cluster: name, event: ClusterEvent::Lost { reason } });
+        };
+        link.cluster = Some(self.connect(&name, kubeconfig, kinds));
+        links.insert(name, link);
+        None
+    }
+
+    /// Disconnects a cluster.
+    pub(super) fn unwatch(&self, name: &ClusterName) {
+        cut(locked(&self.links).remove(name));
+    }
+
+    /// Starts an apply. The same request again is taken for a reminder; another one for the same target takes the
+    /// place of the one under way, so that a new revision never waits for an old one.
+    pub(super) fn apply(&self, request: ApplyRequest, done: impl FnOnce(&ApplyOutcome) + Send + 'static) -> Option<Event> {
+        let _runtime = self.runtime.enter();
+        let mut links = locked(&self.links);
+        let connected = links.get_mut(&request.target.cluster).and_then(|link| Some((link.cluster.clone()?, link)));
+        let Some((cluster, link)) = connected else {
+            return Some(Event::Applied(failed(&request, Retry::Transient, "Unreachable", "this member has no connection to the cluster")));
+        };
+        let before = match link.running.get(&request.target) {
+            Some(running) if running.request == request => return None,
+            Some(running) => {
+                running.cancel.cancel();
+                Some(running.ended.clone())
+            }
+            None => None,
+        };
+        let running = Running {
+            request: request.clone(),
+            number: self.next_apply.fetch_add(1, Ordering::Relaxed),
+            cancel: CancellationToken::new(),
+            ended: CancellationToken::new(),
+        };
+        let (number, cancel, ended) = (running.number, running.cancel.clone(), running.ended.clone());
+        let permits = Arc::clone(&link.permits);
+        link.running.insert(request.target.clone(), running);
+        let (links, engine) = (Arc::clone(&self.links), self.engine.clone());
+        clock::start(async move {
+            let _ended = ended.drop_guard();
+            if let Some(before) = before {
+                before.cancelled().await;
+            }
+            let target = request.target.clone();
+            let outcome = tokio::select! {
+                () = cancel.cancelled() => None,
+                outcome = carry_out(&cluster, &permits, request) => Some(outcome),
+            };
+            forget(&links, &target, number);
+            if let Some(outcome) = outcome {
+                done(&outcome);
+                engine.tell(Event::Applied(outcome)).await;
+            }
+        });
+        None
+    }
+
+    /// A connected cluster.
+    pub(super) fn get(&self, name: &ClusterName) -> Option<Cluster> {
+        locked(&self.links).get(name)?.cluster.clone()
+    }
+
+    /// What is known of every connection.
+    pub(super) fn standings(&self) -> BTreeMap<ClusterName, Standing> {
+        locked(&self.links).iter().map(|(name, link)| (name.clone(), link.standing.clone())).collect()
+    }
+
+    /// Requests of every cluster.
+    pub(super) fn stats(&self) -> Vec<(ClusterName, Stats)> {
+        let clusters: Vec<Cluster> = locked(&self.links).values().filter_map(|link| link.cluster.clone()).collect();
+        clusters.iter().map(|cluster| (cluster.name().clone(), cluster.stats())).collect()
+    }
+
+    /// Stops all clusters and waits for their tasks.
+    pub(super) async fn stop(&self) {
+        let links = std::mem::take(&mut *locked(&self.links));
+        let stops = links.values().filter_map(|link| link.cluster.as_ref()).map(Cluster::stop);
+        futures::future::join_all(stops).await;
+    }
+
+    fn connect(&self, name: &ClusterName, kubeconfig: &Kubeconfig, kinds: BTreeSet<KindVersion>) -> Cluster {
+        let (sender, mut events) = mpsc::channel(QUEUE_EVENTS);
+        let config = regraft_cluster::Config {
+            name: name.clone(),
+            kubeconfig: KubeconfigSource::Path { path: kubeconfig.file.clone(), context: kubeconfig.context.clone() },
+        };
+        let cluster = Cluster::start(config, sender);
+        cluster.set_kinds(kinds);
+        let (links, engine) = (Arc::clone(&self.links), self.engine.clone());
+        clock::start(async move {
+            while let Some((cluster, event)) = events.recv().await {
+                note(&links, &cluster, &event);
+                engine.tell(Event::Cluster { cluster, event }).await;
+            }
+        });
+        cluster
+    }
+}
+
+/// Ends the applies of a link; the connection ends with its last handle.
+fn cut(link: Option<Link>) {
+    for running in link.iter().flat_map(|link| link.running.values()) {
+        running.cancel.cancel();
+    }
+}
+
+async fn carry_out(cluster: &Cluster, permits: &Semaphore, request: ApplyRequest) -> ApplyOutcome {
+    // The semaphore is never closed.
+    let _permit = permits.acquire().await;
+    let late = failed(&request, Retry::Transient, "TimedOut", &format!("not done after {} s", APPLY_BOUND.as_secs()));
+    tokio::time::timeout(APPLY_BOUND, cluster.apply(request)).await.unwrap_or(late)
+}
+
+fn failed(request: &ApplyRequest, retry: Retry, reason: &str, message: &str) -> ApplyOutcome {
+    ApplyOutcome {
+        target: request.target.clone(),
+        revision: request.revision.clone(),
+        failures: vec![ApplyFailure { key: None, retry, reason: reason.to_owned(), message: message.to_owned() }],
+        ..ApplyOutcome::default()
+    }
+}
+
+fn forget(links: &Mutex<BTreeMap<ClusterName, Link>>, target: &TargetKey, number: u64) {
+    if let Some(link) = locked(links).get_mut(&target.cluster)
+        && link.running.get(target).is_some_and(|running| running.number == number)
+    {
+        link.running.remove(target);
+    }
+}
+
+fn note(links: &Mutex<BTreeMap<ClusterName, Link>>, cluster: &ClusterName, event: &ClusterEvent) {
+    let mut links = locked(links);
+    let Some(link) = links.get_mut(cluster) else { return };
+    match event {
+        ClusterEvent::Ready { version, .. } => {
+            tracing::info!(%cluster, %version, "cluster is connected");
+            link.standing = Standing { state: ConnectionState::Ready, message: String::new(), version: version.clone() };
+        }
+        ClusterEvent::Lost { reason } => {
+            tracing::warn!(%cluster, %reason, "cluster is lost");
+            link.standing.state = ConnectionState::Lost;
+            link.standing.message.clone_from(reason);
+        }
+        _ => {}
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds the lock; and if it did, the maps are whole between two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

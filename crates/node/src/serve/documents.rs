@@ -1,0 +1,177 @@
+//! Replicated records and what this member knows, as the documents people read.
+
+use super::member::Member;
+use crate::document::{
+    ApplicationDocument, ClusterDocument, ConnectionState, IncidentDocument, MemberDocument,
+    MemberRole, StatusDocument,
+};
+use regraft_model::config::Application;
+use regraft_model::finding::{SyncState, SyncStatus, TargetStatus};
+use regraft_model::health::Health;
+use regraft_model::id::{ClusterName, MemberId, TargetKey};
+use regraft_model::incident::Incident;
+use regraft_state::record::Subject;
+use regraft_state::view::View;
+use std::collections::BTreeMap;
+
+/// One document for each application and cluster, those that left Git and are being cleared included.
+pub(super) fn applications(view: &View) -> Vec<ApplicationDocument> {
+    let configured = view.configurations.values().flat_map(|it| it.fleet.applications.values());
+    let configured = configured.flat_map(|application| application.clusters.iter().map(move |cluster| (application, cluster)));
+    let retiring = view.retiring.values().flat_map(|it| it.clusters.iter().map(move |cluster| (&it.application, cluster)));
+    let mut found: BTreeMap<TargetKey, ApplicationDocument> = BTreeMap::new();
+    for (application, cluster) in retiring.chain(configured) {
+        let key = TargetKey { application: application.name.clone(), cluster: cluster.clone() };
+        found.insert(key.clone(), target(view, application, &key));
+    }
+    found.into_values().collect()
+}
+
+/// Every cluster that is configured, known or connected.
+pub(super) fn clusters(view: &View, member: &Member) -> Vec<ClusterDocument> {
+    let standings = member.clusters.standings();
+    let configured = view.configurations.values().flat_map(|it| &it.fleet.clusters);
+    let suspended: BTreeMap<&ClusterName, bool> = configured.map(|(name, spec)| (name, spec.suspend)).collect();
+    let mut names: Vec<&ClusterName> = suspended.keys().copied().chain(view.clusters.keys()).chain(standings.keys()).collect();
+    names.sort();
+    names.dedup();
+    let rows = applications(view);
+    names
+        .into_iter()
+        .map(|name| {
+            let standing = standings.get(name).cloned().unwrap_or_default();
+            let identity = view.clusters.get(name);
+            ClusterDocument {
+                name: name.clone(),
+                uid: identity.map(|it| it.uid.clone()),
+                known_since: identity.map(|it| it.since),
+                connection: standing.state,
+                message: match standing.state {
+                    ConnectionState::Unknown => "not needed by the answering member".to_owned(),
+                    _ => standing.message,
+                },
+                version: standing.version,
+                suspend: suspended.get(name).copied().unwrap_or_default(),
+                applications: rows.iter().filter(|row| row.cluster == *name).count(),
+                member: member.config.member,
+            }
+        })
+        .collect()
+}
+
+/// Every member of the configuration, and those that vote besides.
+pub(super) fn members(member: &Member) -> Vec<MemberDocument> {
+    let status = member.replica.status();
+    let mut ids: Vec<u64> = member.config.members.iter().map(|peer| peer.id.0).chain(status.voters.iter().copied()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.into_iter()
+        .map(|id| {
+            let peer = member.config.members.iter().find(|peer| peer.id.0 == id);
+            MemberDocument {
+                id: MemberId(id),
+                role: match status.leader == Some(id) {
+                    true => MemberRole::Leader,
+                    false => MemberRole::Follower,
+                },
+                address: peer.map(|peer| peer.raft.clone()).unwrap_or_default(),
+                admin: peer.and_then(|peer| peer.admin.clone()),
+                applied: (id == status.node_id).then_some(status.applied),
+                last_contact_ms: match id == status.node_id {
+                    true => Some(0),
+                    false => status.contact_ms.get(&id).copied().flatten(),
+                },
+                answering: id == status.node_id,
+            }
+        })
+        .collect()
+}
+
+/// Everything at a glance.
+pub(super) fn status(view: &View, member: &Member, report: serde_json::Value) -> StatusDocument {
+    let status = member.replica.status();
+    StatusDocument {
+        installation: view.installation.clone(),
+        member: member.config.member,
+        name: member.config.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: member.started_at,
+        leader: status.leader.map(MemberId),
+        term: status.term,
+        applied: status.applied,
+        confirmed_at: member.confirmed_at(),
+        heads: view.heads.values().cloned().collect(),
+        members: members(member),
+        clusters: clusters(view, member),
+        applications: applications(view),
+        incidents: view.incidents.values().cloned().collect(),
+        suspensions: view.suspensions.values().cloned().collect(),
+        report,
+    }
+}
+
+/// An incident and what explains it; `diff` is added by who can read the files.
+pub(super) fn incident(view: &View, incident: &Incident, diff: String) -> IncidentDocument {
+    let application = view.configurations.values().find_map(|it| it.fleet.applications.get(&incident.application));
+    let suspects = incident.plan.iter().flat_map(|plan| &plan.suspects).map(|revision| revision.0.clone());
+    IncidentDocument {
+        mode: application.map(|application| application.mode),
+        lock: view.locks.get(&incident.id).cloned(),
+        suspended: application.and_then(|application| suspended(view, application)),
+        targets: applications(view).into_iter().filter(|row| row.name == incident.application).collect(),
+        diff,
+        suspects: suspects.collect(),
+        incident: incident.clone(),
+    }
+}
+
+fn target(view: &View, application: &Application, key: &TargetKey) -> ApplicationDocument {
+    let status = view.statuses.get(key).cloned().unwrap_or_else(|| TargetStatus {
+        health: Health::Unknown,
+        sync: SyncStatus {
+            state: SyncState::Unknown,
+            reason: "NotReported".to_owned(),
+            message: match view.assignments.contains_key(key) {
+                true => "no member reported it yet".to_owned(),
+                false => "no member works on it yet".to_owned(),
+            },
+        },
+        ..TargetStatus::default()
+    });
+    let message = match status.sync.state {
+        SyncState::Synced => status.health_message,
+        _ => status.sync.message,
+    };
+    ApplicationDocument {
+        name: key.application.clone(),
+        cluster: key.cluster.clone(),
+        repository: application.repository.clone(),
+        path: application.path.clone(),
+        mode: application.mode,
+        member: view.assignments.get(key).map(|assignment| assignment.member),
+        head: view.heads.get(&application.repository).map(|head| head.revision.clone()),
+        revision: status.applied.as_ref().map(|applied| applied.revision.clone()),
+        sync: status.sync.state,
+        reason: status.sync.reason,
+        message,
+        health: status.health,
+        since: status.health_since,
+        applied_at: status.applied.map(|applied| applied.at),
+        verified_at: status.verified.as_ref().map(|verified| verified.at),
+        verified: status.verified.map(|verified| verified.revision),
+        workloads: status.workloads,
+        failures: status.findings.iter().map(|finding| format!("{}: {}", finding.symptom.workload, finding.symptom.class)).collect(),
+        incident: view.open_incident(&key.application).map(|incident| incident.id.clone()),
+        suspended: suspended(view, application),
+        pending_deletion: status.pending_deletion,
+    }
+}
+
+fn suspended(view: &View, application: &Application) -> Option<String> {
+    let subjects = [Subject::All, Subject::Application(application.name.clone())];
+    let by_person = subjects.iter().find_map(|subject| view.suspensions.get(subject));
+    match by_person {
+        Some(suspension) => Some(format!("{} is suspended by {}: {}", suspension.subject, suspension.actor, suspension.reason)),
+        None => application.suspend.then(|| "suspended in Git".to_owned()),
+    }
+}

@@ -1,0 +1,91 @@
+//! The one loop over events. It has a thread of its own: deciding is computation, and must delay nobody's network.
+
+use crate::cli::{Exit, Failure};
+use crate::clock;
+use regraft_engine::{Effect, Event, Report};
+use std::collections::VecDeque;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Events that wait. Who brings more waits itself (watches) or drops what is brought again (ticks).
+const QUEUE_EVENTS: usize = 1024;
+
+/// Where events go.
+#[derive(Clone)]
+pub(super) struct Engine(mpsc::Sender<Input>);
+
+/// The receiving end, until the loop starts.
+pub(super) struct Inputs(mpsc::Receiver<Input>);
+
+enum Input {
+    Event(Box<Event>),
+    Report(oneshot::Sender<Report>),
+}
+
+/// A channel to a loop that starts later.
+pub(super) fn channel() -> (Engine, Inputs) {
+    let (sender, receiver) = mpsc::channel(QUEUE_EVENTS);
+    (Engine(sender), Inputs(receiver))
+}
+
+/// Starts the loop. `ended` is cancelled when it ends, also by a panic. `perform` must not block; what it
+/// returns is an answer at once.
+pub(super) fn start(
+    engine: regraft_engine::Engine,
+    inputs: Inputs,
+    ended: CancellationToken,
+    perform: impl FnMut(Effect) -> Option<Event> + Send + 'static,
+) -> Result<(), Failure> {
+    clock::start_thread("engine", move || {
+        let _ended = ended.drop_guard();
+        run(engine, inputs, perform);
+    })
+    .map(drop)
+    .map_err(|error| Failure::of(Exit::Failed, "NoThread", &error, "are there too many threads?"))
+}
+
+impl Engine {
+    /// Hands an event over, waiting for room. Events after the loop's end go nowhere.
+    pub(super) async fn tell(&self, event: Event) {
+        let _ = self.0.send(Input::Event(Box::new(event))).await;
+    }
+
+    /// Hands an event over from a thread that may block.
+    pub(super) fn tell_blocking(&self, event: Event) {
+        let _ = self.0.blocking_send(Input::Event(Box::new(event)));
+    }
+
+    /// Hands an event over that may be lost when the loop is busy.
+    pub(super) fn tell_if_idle(&self, event: Event) {
+        let _ = self.0.try_send(Input::Event(Box::new(event)));
+    }
+
+    /// What the engine waits for.
+    pub(super) async fn report(&self) -> Option<Report> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Input::Report(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+fn run(
+    mut engine: regraft_engine::Engine,
+    Inputs(mut inputs): Inputs,
+    mut perform: impl FnMut(Effect) -> Option<Event>,
+) {
+    while let Some(input) = inputs.blocking_recv() {
+        match input {
+            Input::Event(event) => {
+                let mut events = VecDeque::from([*event]);
+                while let Some(event) = events.pop_front() {
+                    let effects = engine.on(event, clock::now());
+                    events.extend(effects.into_iter().filter_map(&mut perform));
+                }
+            }
+            Input::Report(reply) => {
+                // Who asked may have gone.
+                let _ = reply.send(engine.report());
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Tells the engine what happens around it: applied commands, its role, and that time goes on.
+
+use super::member::Member;
+use crate::clock;
+use regraft_engine::{Event, Role};
+use regraft_model::id::MemberId;
+use regraft_model::time::Timestamp;
+use regraft_replica::{Change, Replica, Status};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Period of ticks and of telling the role.
+const TICK_PERIOD: Duration = Duration::from_millis(250);
+/// Period of proving that our state is the majority's: a third of what the engine takes for fresh.
+const CONFIRM_PERIOD: Duration = Duration::from_secs(1);
+/// Pause before the state is listed again after it could not be read.
+const LIST_AGAIN_PERIOD: Duration = Duration::from_millis(500);
+
+/// Lists the state, then follows every change; lists again whenever changes were missed.
+pub(super) async fn changes(member: Arc<Member>) {
+    loop {
+        // Subscribed first: what is applied in between is told twice, never lost.
+        let mut changes = member.replica.changes();
+        let listed = match member.replica.list(b"") {
+            Ok(listing) => listing,
+            Err(error) => {
+                tracing::error!(%error, "the state cannot be listed");
+                clock::pause(LIST_AGAIN_PERIOD).await;
+                continue;
+            }
+        };
+        let from = listed.index;
+        member.engine.tell(Event::Restored { index: from, pairs: listed.pairs }).await;
+        loop {
+            match changes.next().await {
+                Ok(Change::Applied { index, .. }) if index <= from => {}
+                Ok(Change::Applied { index, writes }) => {
+                    member.engine.tell(Event::Replicated { index, writes: writes.to_vec() }).await;
+                }
+                Ok(Change::Reset { .. }) | Err(regraft_replica::ChangesError::Lagged { .. }) => break,
+                Err(regraft_replica::ChangesError::Stopped) => return,
+            }
+        }
+    }
+}
+
+/// Proves again and again, and at once under a new leader, that our state is the majority's.
+pub(super) async fn confirmations(member: Arc<Member>) {
+    let mut period = clock::ticker(CONFIRM_PERIOD);
+    let mut status = member.replica.watch_status();
+    let mut leader = status.borrow().leader;
+    loop {
+        tokio::select! {
+            _ = period.tick() => {}
+            changed = status.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let now = status.borrow_and_update().leader;
+                if std::mem::replace(&mut leader, now) == now {
+                    continue;
+                }
+            }
+        }
+        // The moment before asking: the proof is as old as the question.
+        let asked_at = clock::now();
+        match member.replica.barrier().await {
+            Ok(_) => {
+                member.confirmed.send_replace(Some(asked_at));
+            }
+            Err(error) => tracing::debug!(%error, "no proof that the state is the majority's"),
+        }
+    }
+}
+
+/// Tells the role whenever it changed, and every now and then.
+pub(super) async fn role(member: Arc<Member>) {
+    let mut period = clock::ticker(TICK_PERIOD);
+    let mut status = member.replica.watch_status();
+    let mut confirmed = member.confirmed.subscribe();
+    loop {
+        tokio::select! {
+            _ = period.tick() => {}
+            changed = status.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            _ = confirmed.changed() => {}
+        }
+        status.mark_unchanged();
+        let role = role_of(&member.replica.status(), member.confirmed_at());
+        member.engine.tell(Event::Role(role)).await;
+    }
+}
+
+/// Ticks. A busy loop misses some.
+pub(super) async fn ticks(member: Arc<Member>) {
+    let mut period = clock::ticker(TICK_PERIOD);
+    loop {
+        period.tick().await;
+        member.engine.tell_if_idle(Event::Tick);
+    }
+}
+
+/// Returns why the replica stopped for good.
+pub(super) async fn fatal(replica: &Replica) -> String {
+    let mut status = replica.watch_status();
+    loop {
+        if let Some(reason) = status.borrow_and_update().fatal.clone() {
+            return reason;
+        }
+        if status.changed().await.is_err() {
+            return "the replica ended".to_owned();
+        }
+    }
+}
+
+fn role_of(status: &Status, confirmed_at: Option<Timestamp>) -> Role {
+    let silent = status.contact_ms.iter().filter_map(|(id, ms)| Some((MemberId(*id), (*ms)?)));
+    Role {
+        leader: status.leader.map(MemberId),
+        members: status.voters.iter().copied().map(MemberId).collect(),
+        silent_ms: match status.leader == Some(status.node_id) {
+            true => silent.collect(),
+            false => Default::default(),
+        },
+        confirmed_at,
+    }
+}

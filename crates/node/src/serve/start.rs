@@ -1,0 +1,216 @@
+//! Starts a member's parts in order, waits for its end, and stops them in reverse.
+
+use super::admin::Listener;
+use super::clusters::Clusters;
+use super::member::Member;
+use super::metrics::Metrics;
+use super::propose::{People, Proposer};
+use super::runner::Runner;
+use super::{admin, engine, follow, git, http};
+use crate::cli::{Exit, Failure};
+use crate::clock;
+use crate::config::{MemberConfig, POLL_DEFAULT_S};
+use regraft_model::time::Seconds;
+use regraft_replica::{Bootstrap, PeerAddress, Replica, StateMachine, Timings, TlsPaths};
+use std::fmt::Write as _;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long open questions may take after the member is told to stop.
+const STOP_BOUND: Duration = Duration::from_secs(3);
+/// Random bytes of a boot and of an installation.
+const RANDOM_BYTES: usize = 8;
+
+/// Runs a member until a signal, or until it must not go on.
+pub(super) async fn serve(config: MemberConfig) -> Result<(), Failure> {
+    let signals = Signals::new()?;
+    let boot = random()?;
+    let installation = random()?;
+    let stop = CancellationToken::new();
+    let ended = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let replica = start_replica(&config).await?;
+    let http_listener = http::bind(config.http).await?;
+    let admin_listener = Listener::bind(&config.admin, replica.tls()).await?;
+    let member = build(config, replica, &boot, installation, ended.clone())?;
+    tracing::info!(
+        member = %member.config.member,
+        cluster = %member.config.cluster,
+        http = %member.config.http,
+        data_dir = %member.config.data_dir.display(),
+        version = env!("CARGO_PKG_VERSION"),
+        "member started"
+    );
+    follow_until(&tasks, &stop, follow::changes(Arc::clone(&member)));
+    follow_until(&tasks, &stop, follow::confirmations(Arc::clone(&member)));
+    follow_until(&tasks, &stop, follow::role(Arc::clone(&member)));
+    follow_until(&tasks, &stop, follow::ticks(Arc::clone(&member)));
+    let serving = http::serve(Arc::clone(&member), http_listener, stop.clone());
+    tasks.spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "http ended");
+        }
+    });
+    let serving = admin::serve(Arc::clone(&member), admin_listener, stop.clone());
+    tasks.spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "admin ended");
+        }
+    });
+    let outcome = wait(&member.replica, signals, &ended).await;
+    shut_down(member, &stop, &tasks).await;
+    outcome
+}
+
+fn build(config: MemberConfig, replica: Replica, boot: &str, installation: String, ended: CancellationToken) -> Result<Arc<Member>, Failure> {
+    let (engine, inputs) = engine::channel();
+    let metrics = Metrics::new();
+    let mut repositories = std::collections::BTreeMap::new();
+    for repository in &config.repositories {
+        let git = git::start(repository, &config.data_dir, engine.clone(), metrics.clone())?;
+        repositories.insert(repository.name.clone(), git);
+    }
+    let clusters = Arc::new(Clusters::new(&config.clusters, engine.clone()));
+    let proposer = Arc::new(Proposer::start(&replica, config.member, boot, &engine, &metrics));
+    let runner = Runner {
+        replica: replica.clone(),
+        proposer,
+        git: repositories.clone(),
+        clusters: Arc::clone(&clusters),
+        engine: engine.clone(),
+        metrics: metrics.clone(),
+        runtime: tokio::runtime::Handle::current(),
+    };
+    let settings = regraft_engine::Settings {
+        member: config.member,
+        installation,
+        repositories: config.repositories.iter().map(|it| (it.name.clone(), it.branch.clone())).collect(),
+        poll: config.repositories.iter().map(|it| it.poll).min().unwrap_or(Seconds(POLL_DEFAULT_S)),
+    };
+    engine::start(regraft_engine::Engine::new(settings), inputs, ended, move |effect| runner.perform(effect))?;
+    let people = People::new(replica.clone(), config.member, boot);
+    Ok(Arc::new(Member {
+        people,
+        replica,
+        metrics,
+        engine,
+        git: repositories,
+        clusters,
+        confirmed: watch::Sender::new(None),
+        started_at: clock::now(),
+        config,
+    }))
+}
+
+async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
+    let peers = config.members.iter().map(|peer| {
+        let address = PeerAddress { address: peer.raft.clone(), name: format!("member-{}", peer.id) };
+        (peer.id.0, address)
+    });
+    let started = Replica::start(regraft_replica::Config {
+        node_id: config.member.0,
+        cluster_id: config.cluster.clone(),
+        data_dir: config.data_dir.clone(),
+        raft_listen: config.raft,
+        peers: peers.collect(),
+        tls: config.tls.as_ref().map(|tls| TlsPaths { ca: tls.ca.clone(), cert: tls.cert.clone(), key: tls.key.clone() }),
+        bootstrap: Bootstrap::Form,
+        timings: Timings::default(),
+        clock: Arc::new(|| clock::now().0),
+        machine: Arc::new(StateMachine),
+    });
+    started.await.map_err(|error| {
+        use regraft_replica::Error;
+        let (exit, reason, action) = match &error {
+            Error::ForeignDisk { .. } => (Exit::Usage, "ForeignData", "name this member's own `dataDir`"),
+            Error::WrongCertificate { .. } | Error::ReadCertificate { .. } | Error::Tls { .. } => {
+                (Exit::Usage, "BadCertificate", "make this member's certificate with `regraft certs member ID`")
+            }
+            Error::OpenDatabase { .. } => (Exit::Failed, "DataInUse", "does another member run on this `dataDir`?"),
+            Error::Listen { .. } => (Exit::Failed, "CannotListen", "does another process listen there? change `listen.raft`"),
+            Error::Halted { .. } | Error::DamagedDatabase { .. } | Error::NewerDisk { .. } => {
+                (Exit::Halted, "Halted", "do not delete anything: read the log, and see the operator's guide")
+            }
+            _ => (Exit::Failed, "CannotStart", "the log says more"),
+        };
+        Failure::of(exit, reason, &error, action)
+    })
+}
+
+async fn wait(replica: &Replica, mut signals: Signals, ended: &CancellationToken) -> Result<(), Failure> {
+    tokio::select! {
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopping");
+            Ok(())
+        }
+        reason = follow::fatal(replica) => {
+            tracing::error!(target: "page", %reason, "the replicated state is halted");
+            Err(Failure::new(Exit::Halted, "Halted", reason, "do not delete anything: read the log, and see the operator's guide"))
+        }
+        () = ended.cancelled() => {
+            tracing::error!(target: "page", "the engine ended");
+            Err(Failure::new(Exit::Halted, "EngineEnded", "the engine ended by a fault of its own", "please report this with the log; the member may be started again"))
+        }
+    }
+}
+
+/// No new questions, no new effects, leadership handed over, databases closed.
+async fn shut_down(member: Arc<Member>, stop: &CancellationToken, tasks: &TaskTracker) {
+    stop.cancel();
+    tasks.close();
+    let _ = tokio::time::timeout(STOP_BOUND, tasks.wait()).await;
+    let _ = tokio::time::timeout(STOP_BOUND, member.clusters.stop()).await;
+    let replica = member.replica.clone();
+    drop(member);
+    replica.shutdown().await;
+    tracing::info!("member stopped");
+}
+
+fn follow_until(tasks: &TaskTracker, stop: &CancellationToken, task: impl Future<Output = ()> + Send + 'static) {
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = task => {}
+        }
+    });
+}
+
+/// What tells a member to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::of(Exit::Failed, "NoSignals", &error, "the log says more"));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Hex of random bytes of the operating system.
+fn random() -> Result<String, Failure> {
+    let mut bytes = [0u8; RANDOM_BYTES];
+    rustls::crypto::aws_lc_rs::default_provider()
+        .secure_random
+        .fill(&mut bytes)
+        .map_err(|error| Failure::new(Exit::Failed, "NoRandomness", format!("{error:?}"), "the operating system gives no random bytes"))?;
+    let mut text = String::with_capacity(2 * RANDOM_BYTES);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(text)
+}
