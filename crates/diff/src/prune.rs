@@ -122,10 +122,13 @@ pub(crate) fn leaving(
         .into_iter()
         .partition::<Vec<_>, _>(|(key, _)| keeps(world, key));
     leaving.orphan(kept);
-    let cap = cap(
-        inventory.entries.len(),
-        application.policy.delete_cap_percent,
-    );
+    // Counted over what is there and what comes, so that the answer stays the same once the new objects are applied.
+    let all = inventory
+        .entries
+        .keys()
+        .chain(desired)
+        .collect::<BTreeSet<_>>();
+    let cap = cap(all.len(), application.policy.delete_cap_percent);
     let (dangerous, ordinary) = deleted
         .into_iter()
         .partition::<Vec<_>, _>(|(key, _)| is_dangerous(key));
@@ -172,7 +175,7 @@ fn waiting_for_confirmation(
 ) -> Blocked {
     let why = match over {
         Some(cap) => format!(
-            "more than the delete cap of {cap} ({} % of what is applied)",
+            "more than the delete cap of {cap} ({} % of the application)",
             application.policy.delete_cap_percent
         ),
         None => "deleting them takes more than themselves with them".to_owned(),
@@ -191,9 +194,9 @@ fn waiting_for_confirmation(
 }
 
 /// At least one object may always go.
-fn cap(entries: usize, percent: u32) -> usize {
+fn cap(objects: usize, percent: u32) -> usize {
     let percent = usize::try_from(percent).unwrap_or(100).min(100);
-    (entries.saturating_mul(percent) / 100).max(1)
+    (objects.saturating_mul(percent) / 100).max(1)
 }
 
 /// Whether a person marked the live object to be kept.
