@@ -35,6 +35,7 @@ use regraft_model::source::{Revision, SourceTree, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::command::Command;
 use regraft_state::store::Write;
+use regraft_state::table::prefix;
 use regraft_state::view::View;
 use source::{Effective, Rendered, Tracked};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,9 @@ pub const CONFIRMED_MS: i64 = 3000;
 const ASK_AGAIN_MS: i64 = 15_000;
 /// Pause before something unreadable is read again.
 const READ_AGAIN_MS: i64 = 2000;
+
+/// Tables a status report writes to.
+const STATUS_TABLES: [&str; 3] = [prefix::STATUSES, prefix::SESSIONS, prefix::META];
 
 /// What an engine is told once.
 #[derive(Clone, Debug)]
@@ -86,6 +90,7 @@ pub struct Engine {
 #[derive(Debug, Default)]
 struct Dirty {
     targets: BTreeSet<TargetKey>,
+    incidents: bool,
     everything: bool,
 }
 
@@ -195,7 +200,7 @@ impl Engine {
             self.dirty.targets.remove(target);
             self.step_target(now, target, effects);
         }
-        if everything {
+        if everything || std::mem::take(&mut self.dirty.incidents) {
             self.heal(now, effects);
         }
     }
@@ -229,8 +234,15 @@ impl Engine {
             unreadable_state(&error, effects);
         }
         self.proposals.reached(now, index);
-        // What was written may matter to any decision but those inside a cluster.
-        self.dirty.everything = true;
+        // Statuses are by far the most frequent; only incidents depend on them.
+        let only_statuses = writes.iter().all(|write| {
+            let (Write::Put { key, .. } | Write::Delete { key }) = write;
+            STATUS_TABLES
+                .iter()
+                .any(|prefix| key.starts_with(prefix.as_bytes()))
+        });
+        self.dirty.incidents = true;
+        self.dirty.everything |= !only_statuses;
     }
 
     fn take_role(&mut self, now: Timestamp, role: Role) {
@@ -365,13 +377,22 @@ impl Engine {
         }
         for (repository, tracked) in &self.tracked {
             let recorded = self.view.configurations.get(repository);
-            let effective = tracked.effective(recorded);
-            if self.effective.get(repository).map(|known| &known.fleet) != Some(&effective.fleet) {
-                self.dirty
-                    .targets
-                    .extend(self.view.assignments.keys().cloned());
+            let basis = (
+                tracked.revision().cloned(),
+                recorded.map(|recorded| recorded.revision.clone()),
+            );
+            if self
+                .effective
+                .get(repository)
+                .is_some_and(|known| known.basis == basis)
+            {
+                continue;
             }
+            let effective = tracked.effective(recorded, basis);
             self.effective.insert(repository.clone(), effective);
+            self.dirty
+                .targets
+                .extend(self.view.assignments.keys().cloned());
         }
         let mine: BTreeSet<_> = self
             .my_targets()

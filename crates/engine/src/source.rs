@@ -55,8 +55,9 @@ impl Tracked {
     }
 
     /// The configuration that holds: what is valid now, and for what is not, its last valid form.
-    pub(crate) fn effective(&self, recorded: Option<&Configuration>) -> Effective {
+    pub(crate) fn effective(&self, recorded: Option<&Configuration>, basis: Basis) -> Effective {
         let mut effective = Effective {
+            basis,
             fleet: self.parsed.clone(),
             kept: BTreeMap::new(),
         };
@@ -87,9 +88,14 @@ impl Tracked {
     }
 }
 
+/// The revision that was read, and that of the last valid configuration.
+pub(crate) type Basis = (Option<Revision>, Option<Revision>);
+
 /// The configuration that holds for one repository.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Effective {
+    /// What it was derived from.
+    pub(crate) basis: Basis,
     /// What it says.
     pub(crate) fleet: Fleet,
     /// Applications kept in their last valid form, and why: their healing is stopped.

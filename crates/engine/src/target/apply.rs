@@ -39,10 +39,11 @@ impl Engine {
             .chain(request.prune.iter().map(|(key, _)| format!("delete {key}")))
             .collect();
         let differs = differs.join(", ");
-        if work
-            .in_flight
-            .is_some_and(|since| now.millis_since(since) < APPLY_FORGOTTEN_MS)
-        {
+        let under_way = work.in_flight.as_ref().is_some_and(|(since, inputs)| {
+            // Another revision does not wait for this one: the runner lets it take its place.
+            *inputs == tree && now.millis_since(*since) < APPLY_FORGOTTEN_MS
+        });
+        if under_way {
             return sync(SyncState::OutOfSync, "Applying", differs);
         }
         if !self.is_confirmed(now) {
@@ -72,7 +73,10 @@ impl Engine {
             }
         }
         work.answered_sync = asked;
-        work.in_flight = Some(now);
+        work.in_flight = Some((
+            now,
+            self.rendered.get(application).map(|it| it.tree.clone()),
+        ));
         work.inventory = Some(request.inventory.clone());
         let target = request.target.clone();
         if let Some(world) = self.worlds.get_mut(&target.cluster) {

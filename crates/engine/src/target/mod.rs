@@ -40,7 +40,8 @@ const LOOK_AGAIN_MS: i64 = 10_000;
 /// What a member remembers of a target it works on. All of it can be lost.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
-    in_flight: Option<Timestamp>,
+    /// Since when an apply is under way, and of which inputs.
+    in_flight: Option<(Timestamp, Option<TreeId>)>,
     /// The inventory that holds once the apply under way succeeds.
     inventory: Option<Inventory>,
     known_equal: BTreeMap<ObjectKey, KnownEqual>,
@@ -163,7 +164,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn tell(
+    fn tell(
         &mut self,
         now: Timestamp,
         target: &TargetKey,
