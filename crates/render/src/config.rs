@@ -116,7 +116,7 @@ struct Draft<'a> {
     kind: &'a str,
     name: &'a str,
     name_at: Position,
-    spec: &'a Node,
+    spec: Option<&'a Node>,
 }
 
 impl Draft<'_> {
@@ -132,8 +132,13 @@ impl Draft<'_> {
         parse: impl FnOnce(&mut Reader<'_>, Fields<'_>) -> T,
     ) -> Option<T> {
         let mut reader = Reader::new(self.file);
+        // An object without a spec has every default, and misses what it has to say.
+        let empty = Node {
+            at: self.at,
+            content: Content::Map(Vec::new()),
+        };
         let value = reader
-            .fields(self.spec, "spec", known)
+            .fields(self.spec.unwrap_or(&empty), "spec", known)
             .map(|fields| parse(&mut reader, fields));
         let good = reader.problems.is_empty();
         problems.append(&mut reader.problems);
@@ -181,7 +186,6 @@ fn draft<'n>(reader: &mut Reader<'_>, file: &'n str, node: &'n Node) -> Option<D
     if let Some((name, at)) = name {
         check_name(reader, "metadata.name", name, at);
     }
-    let spec = fields.get("spec").unwrap_or(&EMPTY);
     let ((kind, _), (name, name_at)) = (kind?, name?);
     reader.problems.is_empty().then_some(Draft {
         file,
@@ -189,15 +193,9 @@ fn draft<'n>(reader: &mut Reader<'_>, file: &'n str, node: &'n Node) -> Option<D
         kind,
         name,
         name_at,
-        spec,
+        spec: fields.get("spec"),
     })
 }
-
-/// The spec of an object that has none: every kind's defaults.
-static EMPTY: Node = Node {
-    at: Position { line: 0, column: 0 },
-    content: Content::Map(Vec::new()),
-};
 
 /// Names taken so far, and the policies that could be read.
 #[derive(Default)]
@@ -212,10 +210,7 @@ impl<'a> Names<'a> {
             problems.push(problem(
                 draft.name_at.of(draft.file),
                 "DuplicateName",
-                format!(
-                    "there is already a {} `{}` in {first}",
-                    draft.kind, draft.name
-                ),
+                format!("{} `{}` already exists in {first}", draft.kind, draft.name),
                 "rename or remove one of the two",
             ));
             return false;

@@ -134,9 +134,8 @@ pub(crate) fn documents(file: &str, bytes: &[u8]) -> (Vec<Node>, Vec<Problem>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let json;
     let text = match file.ends_with(".json") {
-        // JSON has no tabs inside strings, and YAML none in indentation.
         true => {
-            json = text.replace('\t', " ");
+            json = yaml_of_json(text);
             json.as_str()
         }
         false => text,
@@ -150,6 +149,27 @@ pub(crate) fn documents(file: &str, bytes: &[u8]) -> (Vec<Node>, Vec<Problem>) {
         }
     }
     (nodes, problems)
+}
+
+/// JSON is YAML but for tabs between values and for characters that YAML wants escaped; JSON has both only where the
+/// replacement means the same.
+fn yaml_of_json(text: &str) -> String {
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut yaml, c| {
+            match c {
+                '\t' => yaml.push(' '),
+                '\u{7f}'..='\u{9f}'
+                | '\u{2028}'
+                | '\u{2029}'
+                | '\u{feff}'
+                | '\u{fffe}'
+                | '\u{ffff}' => {
+                    yaml.push_str(&format!("\\u{:04x}", u32::from(c)));
+                }
+                other => yaml.push(other),
+            }
+            yaml
+        })
 }
 
 /// An error of which one thing has to be done.
