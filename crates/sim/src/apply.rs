@@ -1,0 +1,277 @@
+//! The edge's side of an apply, one write at a time, so that a crash can come between any two.
+
+use crate::kube::server_side_apply;
+use crate::world::{Occurrence, World};
+use regraft_engine::Event;
+use regraft_model::apply::{
+    ApplyFailure, ApplyOutcome, ApplyRequest, Retry, StagedObject, Written,
+};
+use regraft_model::object::{
+    APPLICATION_LABEL, DIGEST_ANNOTATION, INSTALLATION_ANNOTATION, Object, ObjectKey,
+};
+use serde_json::Value;
+
+/// An apply under way.
+#[derive(Clone, Debug)]
+pub(crate) struct ApplyRun {
+    member: usize,
+    life: u64,
+    cluster: usize,
+    request: ApplyRequest,
+    next: Step,
+    outcome: ApplyOutcome,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Widen,
+    DryRun { stage: usize },
+    Write { stage: usize, object: usize },
+    Prune { at: usize },
+    Orphan { at: usize },
+    Narrow,
+}
+
+impl World {
+    pub(crate) fn start_apply(&mut self, member: usize, life: u64, request: ApplyRequest) {
+        let Some(cluster) = self.cluster_number(&request.target.cluster) else {
+            return;
+        };
+        let outcome = ApplyOutcome {
+            target: request.target.clone(),
+            revision: request.revision.clone(),
+            ..ApplyOutcome::default()
+        };
+        self.next_run += 1;
+        let run = self.next_run;
+        let started = ApplyRun {
+            member,
+            life,
+            cluster,
+            request,
+            next: Step::Widen,
+            outcome,
+        };
+        self.runs.insert(run, started);
+        self.after(1, Occurrence::ApplyStep { run });
+    }
+
+    pub(crate) fn apply_step(&mut self, number: u64) {
+        let Some(mut run) = self.runs.remove(&number) else {
+            return;
+        };
+        if self.members[run.member].life != run.life {
+            // The process died: a request on the wire may still arrive, nothing after it is sent.
+            if self.rng.chance(50) {
+                self.take_step(&mut run);
+            }
+            return;
+        }
+        if self.members[run.member].stalled_until > self.now {
+            let until = self.members[run.member].stalled_until;
+            self.runs.insert(number, run);
+            self.at(until, Occurrence::ApplyStep { run: number });
+            return;
+        }
+        let up = self
+            .links
+            .get(&(run.member, run.cluster))
+            .is_some_and(|link| link.is_up);
+        if !up || !self.reaches(run.member, run.cluster) {
+            run.outcome.failures.push(ApplyFailure {
+                key: None,
+                retry: Retry::Transient,
+                reason: "Unreachable".to_owned(),
+                message: "connection refused".to_owned(),
+            });
+            self.finish_apply(run);
+            return;
+        }
+        match self.take_step(&mut run) {
+            true => {
+                let delay = self.rng.range(1, 25);
+                self.runs.insert(number, run);
+                self.after(delay, Occurrence::ApplyStep { run: number });
+            }
+            false => self.finish_apply(run),
+        }
+    }
+
+    fn finish_apply(&mut self, run: ApplyRun) {
+        let (member, life) = (run.member, run.life);
+        if !run.outcome.failures.is_empty() {
+            let first = run.outcome.failures[0].reason.clone();
+            self.note(format!("apply of {} fails: {first}", run.outcome.target));
+        }
+        let delay = self.rng.range(1, 30);
+        let event = Box::new(Event::Applied(run.outcome));
+        if self.mishap(2) {
+            let again = event.clone();
+            let late = self.rng.range(500, 5_000);
+            self.after(
+                late,
+                Occurrence::Deliver {
+                    member,
+                    life,
+                    event: again,
+                },
+            );
+        }
+        self.after(
+            delay,
+            Occurrence::Deliver {
+                member,
+                life,
+                event,
+            },
+        );
+    }
+
+    /// Does one step; false when that was the last.
+    fn take_step(&mut self, run: &mut ApplyRun) -> bool {
+        let request = &run.request;
+        run.next = match run.next {
+            Step::Widen => {
+                let mut wide = request.inventory.clone();
+                for (key, version) in &request.inventory_before.entries {
+                    wide.entries
+                        .entry(key.clone())
+                        .or_insert_with(|| version.clone());
+                }
+                if wide.entries != request.inventory_before.entries {
+                    self.clusters[run.cluster]
+                        .inventories
+                        .insert(request.target.application.0.clone(), wide);
+                }
+                after_stage(request, 0)
+            }
+            Step::DryRun { stage } => {
+                if self.mishap(3) {
+                    let staged = &request.stages[stage].objects[0];
+                    run.outcome.failures.push(ApplyFailure {
+                        key: Some(staged.object.key()),
+                        retry: Retry::Transient,
+                        reason: "TooManyRequests".to_owned(),
+                        message: "try again".to_owned(),
+                    });
+                    return false;
+                }
+                Step::Write { stage, object: 0 }
+            }
+            Step::Write { stage, object } => {
+                let staged = request.stages[stage].objects[object].clone();
+                let answer = self.write_object(run, &staged);
+                run.outcome.objects.push(answer);
+                match object + 1 < run.request.stages[stage].objects.len() {
+                    true => Step::Write {
+                        stage,
+                        object: object + 1,
+                    },
+                    false => after_stage(&run.request, stage + 1),
+                }
+            }
+            Step::Prune { at } => {
+                let key = request.prune[at].0.clone();
+                self.prune_object(run, &key);
+                if at + 1 < run.request.prune.len() {
+                    Step::Prune { at: at + 1 }
+                } else {
+                    after_prune(&run.request)
+                }
+            }
+            Step::Orphan { at } => {
+                let key = request.orphan[at].0.clone();
+                self.orphan_object(run.cluster, &key);
+                match at + 1 < run.request.orphan.len() {
+                    true => Step::Orphan { at: at + 1 },
+                    false => Step::Narrow,
+                }
+            }
+            Step::Narrow => {
+                let name = request.target.application.0.clone();
+                let inventories = &mut self.clusters[run.cluster].inventories;
+                match request.inventory.entries.is_empty() {
+                    true => drop(inventories.remove(&name)),
+                    false => drop(inventories.insert(name, request.inventory.clone())),
+                }
+                return false;
+            }
+        };
+        true
+    }
+
+    fn write_object(&mut self, run: &ApplyRun, staged: &StagedObject) -> (Object, Written) {
+        let key = staged.object.key();
+        self.object_written(run.cluster, &run.request, &staged.object);
+        let cluster = &mut self.clusters[run.cluster];
+        let live = cluster.objects.get(&key).map(|object| &object.0);
+        let merged = server_side_apply(live, cluster.owned.get(&key), &staged.object.0);
+        if live == Some(&merged) {
+            cluster.owned.insert(key.clone(), staged.object.0.clone());
+            return (Object(merged), Written::Unchanged);
+        }
+        cluster.put(Object(merged), self.now);
+        cluster.owned.insert(key.clone(), staged.object.0.clone());
+        let answer = cluster.objects.get(&key).cloned().unwrap_or_default();
+        let at = self.now + self.rng.range(10, 100);
+        self.spread_changes(run.cluster);
+        self.wake_controllers(run.cluster, at);
+        (answer, Written::Written)
+    }
+
+    fn prune_object(&mut self, run: &mut ApplyRun, key: &ObjectKey) {
+        let application = run.request.target.application.as_str();
+        let ours = self.clusters[run.cluster]
+            .objects
+            .get(key)
+            .is_some_and(|object| {
+                object.label(APPLICATION_LABEL) == Some(application)
+                    && object.annotation(INSTALLATION_ANNOTATION)
+                        == Some(run.request.inventory.installation.as_str())
+            });
+        if !ours {
+            return;
+        }
+        self.object_pruned(run.cluster, &run.request, key);
+        self.clusters[run.cluster].remove(key);
+        run.outcome.pruned.insert(key.clone());
+        self.spread_changes(run.cluster);
+        self.wake_controllers(run.cluster, self.now + 20);
+    }
+
+    fn orphan_object(&mut self, cluster: usize, key: &ObjectKey) {
+        let Some(mut object) = self.clusters[cluster].objects.get(key).cloned() else {
+            return;
+        };
+        for (folder, name) in [
+            ("labels", APPLICATION_LABEL),
+            ("annotations", INSTALLATION_ANNOTATION),
+            ("annotations", DIGEST_ANNOTATION),
+        ] {
+            if let Some(Value::Object(entries)) = object.0["metadata"].get_mut(folder) {
+                entries.remove(name);
+            }
+        }
+        self.clusters[cluster].put(object, self.now);
+        self.clusters[cluster].owned.remove(key);
+        self.spread_changes(cluster);
+    }
+}
+
+fn after_stage(request: &ApplyRequest, stage: usize) -> Step {
+    if stage < request.stages.len() {
+        return Step::DryRun { stage };
+    }
+    match request.prune.is_empty() {
+        false => Step::Prune { at: 0 },
+        true => after_prune(request),
+    }
+}
+
+fn after_prune(request: &ApplyRequest) -> Step {
+    match request.orphan.is_empty() {
+        false => Step::Orphan { at: 0 },
+        true => Step::Narrow,
+    }
+}

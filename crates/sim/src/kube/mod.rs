@@ -1,0 +1,196 @@
+//! A fake cluster: stored objects, tiny controllers, and what a person with kubectl does to it.
+
+mod merge;
+mod pod;
+mod workload;
+
+pub(crate) use merge::server_side_apply;
+
+use pod::PodLife;
+use regraft_model::apply::{Inventory, KindVersion};
+use regraft_model::object::{Object, ObjectKey};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use workload::Rollout;
+
+/// Kinds the fake API server has, as (version, kind).
+pub(crate) const SERVED: &[(&str, &str)] = &[
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "ReplicaSet"),
+    ("apps/v1", "StatefulSet"),
+    ("apps/v1", "DaemonSet"),
+    ("batch/v1", "Job"),
+    ("autoscaling/v2", "HorizontalPodAutoscaler"),
+    ("v1", "Pod"),
+    ("v1", "Event"),
+    ("v1", "ConfigMap"),
+    ("v1", "Namespace"),
+];
+
+/// Something that makes unchanged workloads crash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) from: i64,
+    pub(crate) until: i64,
+    /// Names of Deployments.
+    pub(crate) workloads: Vec<String>,
+}
+
+/// A change to be told to watchers.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    Seen(Object),
+    Gone(KindVersion, ObjectKey),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Cluster {
+    pub(crate) name: String,
+    /// First cluster: where picky images crash.
+    pub(crate) number: usize,
+    pub(crate) uid: String,
+    /// Whether the API server answers at all.
+    pub(crate) up: bool,
+    pub(crate) objects: BTreeMap<ObjectKey, Object>,
+    /// What regraft applied last: the fields it owns.
+    pub(crate) owned: BTreeMap<ObjectKey, Value>,
+    pub(crate) inventories: BTreeMap<String, Inventory>,
+    pub(crate) troubles: Vec<Trouble>,
+    /// Since when a workload has a failing pod, without a break: ground truth.
+    pub(crate) failing_since: BTreeMap<ObjectKey, i64>,
+    /// When a workload last had a failing pod.
+    pub(crate) failed_at: BTreeMap<ObjectKey, i64>,
+    /// Changes not yet told.
+    pub(crate) changes: Vec<Change>,
+    /// When the controllers run next.
+    pub(crate) wake: Option<i64>,
+    lives: BTreeMap<ObjectKey, PodLife>,
+    rollouts: BTreeMap<ObjectKey, Rollout>,
+    version: u64,
+    made: u64,
+}
+
+impl Cluster {
+    pub(crate) fn new(name: &str, number: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            number,
+            uid: format!("{name}-uid-1"),
+            up: true,
+            objects: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            inventories: BTreeMap::new(),
+            troubles: Vec::new(),
+            failing_since: BTreeMap::new(),
+            failed_at: BTreeMap::new(),
+            changes: Vec::new(),
+            wake: None,
+            lives: BTreeMap::new(),
+            rollouts: BTreeMap::new(),
+            version: 0,
+            made: 0,
+        }
+    }
+
+    /// Another, empty cluster under the same name.
+    pub(crate) fn replace(&mut self) {
+        let mut fresh = Cluster::new(&self.name, self.number);
+        self.made += 1;
+        fresh.uid = format!("{}-uid-{}", self.name, self.made + 1);
+        fresh.made = self.made;
+        fresh.up = self.up;
+        *self = fresh;
+    }
+
+    /// Stores an object as its writer sent it; the server adds what is the server's. Tells nothing when it is equal.
+    pub(crate) fn put(&mut self, mut object: Object, now: i64) {
+        let key = object.key();
+        let old = self.objects.get(&key);
+        let field = |old: Option<&Object>, pointer: &str| {
+            old.and_then(|old| old.0.pointer(pointer).cloned())
+        };
+        let (uid, created, generation) = (
+            field(old, "/metadata/uid"),
+            field(old, "/metadata/creationTimestamp"),
+            old.and_then(|old| old.number("/metadata/generation")),
+        );
+        let spec_changed = old.is_none_or(|old| old.0.get("spec") != object.0.get("spec"));
+        let has_spec = object.0.get("spec").is_some();
+        let metadata = &mut object.0["metadata"];
+        metadata["uid"] = uid.unwrap_or_else(|| {
+            self.made += 1;
+            json!(format!("{}-{}", self.name, self.made))
+        });
+        metadata["creationTimestamp"] = created.unwrap_or_else(|| json!(rfc3339(now)));
+        if has_spec {
+            metadata["generation"] = json!(generation.unwrap_or(0) + i64::from(spec_changed));
+        }
+        if let Some(old) = old {
+            metadata["resourceVersion"] = json!(old.resource_version());
+        }
+        if old == Some(&object) {
+            return;
+        }
+        self.version += 1;
+        object.0["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.changes.push(Change::Seen(object.clone()));
+        self.objects.insert(key, object);
+    }
+
+    pub(crate) fn remove(&mut self, key: &ObjectKey) {
+        if let Some(object) = self.objects.remove(key) {
+            self.version += 1;
+            self.lives.remove(key);
+            self.rollouts.remove(key);
+            self.owned.remove(key);
+            self.failing_since.remove(key);
+            self.changes
+                .push(Change::Gone(kind_version(&object), key.clone()));
+        }
+    }
+
+    /// Objects with a controlling owner of this UID.
+    pub(crate) fn owned_by(&self, kind: &str, uid: &str) -> Vec<ObjectKey> {
+        self.objects
+            .values()
+            .filter(|object| object.kind() == kind)
+            .filter(|object| {
+                object
+                    .controller()
+                    .is_some_and(|(_, _, owner)| owner == uid)
+            })
+            .map(Object::key)
+            .collect()
+    }
+
+    /// Whether an environment fault makes this workload crash now.
+    pub(crate) fn is_troubled(&self, workload: &str, now: i64) -> bool {
+        self.troubles.iter().any(|trouble| {
+            (trouble.from..trouble.until).contains(&now)
+                && trouble.workloads.iter().any(|name| name == workload)
+        })
+    }
+
+    pub(crate) fn serves(kind: &KindVersion) -> bool {
+        SERVED
+            .iter()
+            .any(|(version, name)| *version == kind.api_version && *name == kind.kind)
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+pub(crate) fn kind_version(object: &Object) -> KindVersion {
+    KindVersion {
+        api_version: object.api_version().to_owned(),
+        kind: object.kind().to_owned(),
+    }
+}
+
+/// Whole seconds, as the API writes times.
+pub(crate) fn rfc3339(now: i64) -> String {
+    let text = regraft_model::Timestamp(now / 1000 * 1000).to_rfc3339();
+    text.replace(".000Z", "Z")
+}
