@@ -5,7 +5,8 @@
 //! TestDir ─┬─ ControlPlane   etcd, apiserver, controller-manager, scheduler, KWOK (one Process each)
 //!          ├─ GitServer      bare repository behind http (git http-backend), holdable pushes
 //!          ├─ SshServer      the same repository behind sshd
-//!          └─ Member         `regraft serve`, killed and restarted by pid
+//!          ├─ Member         `regraft serve`, killed and restarted by pid
+//!          └─ Fleet          all of them at once
 //! ```
 //!
 //! Everything listens on 127.0.0.1 only. Dropping a value ends what it started,
@@ -18,6 +19,7 @@ mod clock;
 mod controlplane;
 mod dir;
 mod error;
+pub mod fleet;
 pub mod git;
 mod https;
 mod member;
@@ -31,6 +33,7 @@ pub use clock::Stopwatch;
 pub use controlplane::{ApiRequests, AuditMark, ControlPlane, StartOptions, start_fleet};
 pub use dir::TestDir;
 pub use error::Error;
+pub use fleet::{Fleet, FleetOptions};
 pub use git::{
     Author, BareRepository, Credentials, GitServer, HoldPoint, HttpOptions, RequestCounts, SshServer, WorkClone,
 };
