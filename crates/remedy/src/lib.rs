@@ -22,8 +22,6 @@ mod edit;
 mod guards;
 mod line;
 mod message;
-#[cfg(test)]
-mod scenario;
 mod storm;
 #[cfg(test)]
 mod tests;

@@ -137,8 +137,24 @@ fn evidence(text: &mut String, cluster: &ClusterName, finding: &Finding) {
 }
 
 fn why_this(text: &mut String, case: &Case<'_>, draft: &Draft<'_>) {
-    let one = draft.suspects.len() == 1;
+    let (commits, they) = match draft.suspects.len() {
+        1 => ("one commit".to_owned(), "it"),
+        many => (format!("{many} commits"), "they"),
+    };
+    let everywhere = match case.incident.targets.len() {
+        1 => "",
+        _ => " in each of these clusters",
+    };
     text.push_str("\nWhy this change:\n");
+    wrap(
+        text,
+        "",
+        &format!(
+            "Since {}, the last revision that was verified healthy{everywhere}, {commits} changed what the failing \
+             pods run on:",
+            case.history.from.short(),
+        ),
+    );
     for commit in draft.suspects.iter().take(MAX_SUSPECTS) {
         wrap(text, "    ", &described(commit));
     }
@@ -146,23 +162,15 @@ fn why_this(text: &mut String, case: &Case<'_>, draft: &Draft<'_>) {
     if more > 0 {
         let _ = writeln!(text, "    and {more} more");
     }
+    let below = match case.application.path.as_str() {
+        "" => "the root",
+        path => path,
+    };
     wrap(
         text,
         "",
         &format!(
-            "{} what the failing pods run on since {}, the last revision that was verified healthy{}. This commit \
-             puts back, byte for byte, what {} changed below {}, and nothing else:",
-            if one { "changed" } else { "changed together" },
-            case.history.from.short(),
-            match case.incident.targets.len() {
-                1 => "",
-                _ => " in each of these clusters",
-            },
-            if one { "it" } else { "they" },
-            match case.application.path.as_str() {
-                "" => "the root",
-                path => path,
-            },
+            "This commit puts back, byte for byte, what {they} changed below {below}, and nothing else:"
         ),
     );
     for edit in plan_files(draft).take(MAX_FILES) {
@@ -182,7 +190,7 @@ fn why_this(text: &mut String, case: &Case<'_>, draft: &Draft<'_>) {
         wrap(
             text,
             "",
-            &format!("Later changes stay: {}.", shown.join(", ")),
+            &format!("Other commits stay as they are: {}.", shown.join(", ")),
         );
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn dangerous_objects(draft: &Draft<'_>) -> GuardResult {
         return passed(
             Guard::DangerousObjects,
             format!(
-                "{} objects change, none of them deleted or of a kind that needs a person",
+                "objects that change: {}; none is deleted or of a kind that needs a person",
                 draft.touched.len()
             ),
         );

@@ -41,7 +41,7 @@ pub(super) fn evidence(case: &Case<'_>) -> GuardResult {
     passed(
         Guard::Evidence,
         format!(
-            "all {} clusters are seen, and only pods of the newest template fail",
+            "all clusters ({}) are seen, and only pods of the newest template fail",
             clusters(case).count()
         ),
     )

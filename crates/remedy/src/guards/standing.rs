@@ -54,7 +54,7 @@ pub(super) fn storm(case: &Case<'_>) -> GuardResult {
         ),
         None => passed(
             Guard::Storm,
-            "no failures elsewhere that this commit does not explain make a storm",
+            "there is no storm of failures that this commit does not explain",
         ),
     }
 }

@@ -1,1 +1,0 @@
-//! Small worlds for tests.

@@ -1,0 +1,601 @@
+use super::scenario::{
+    API, SETTINGS, Scenario, WEB, application, at, deployment, finding, put, repaired, revision,
+    seconds, secret, settings,
+};
+use crate::{Decision, Storm, fingerprint};
+use regraft_model::config::PartialFailure;
+use regraft_model::finding::{Change, SyncState, Template};
+use regraft_model::plan::{Answer, Delivery};
+use regraft_model::{Guard, GuardResult, Health, Phase, Timestamp, TreeId};
+
+fn answer(guards: &[GuardResult], guard: Guard) -> GuardResult {
+    guards
+        .iter()
+        .find(|one| one.guard == guard)
+        .cloned()
+        .unwrap_or_else(|| panic!("{guard} was not asked"))
+}
+
+/// What a guard says, whatever is decided.
+#[track_caller]
+fn check(scenario: &Scenario, guard: Guard, expected: Answer, part: &str) {
+    let decision = scenario.decide();
+    let guards = match &decision {
+        Decision::Act(plan) => &plan.guards,
+        Decision::Wait { guards, .. } | Decision::Escalate { guards, .. } => guards,
+        other => panic!("{other:?}"),
+    };
+    assert!(guards.iter().any(|one| one.guard == guard), "{decision:?}");
+    let result = answer(guards, guard);
+    assert_eq!(result.answer, expected, "{}", result.reason);
+    assert!(result.reason.contains(part), "{}", result.reason);
+    match (expected, &decision) {
+        (Answer::Refused, Decision::Escalate { reason_word, .. }) => {
+            assert_eq!(*reason_word, guard.to_string())
+        }
+        (
+            Answer::Wait(until),
+            Decision::Wait {
+                until: asked,
+                reason,
+                ..
+            },
+        ) => {
+            assert_eq!((*asked, reason.contains(part)), (until, true), "{reason}");
+        }
+        (Answer::Propose, Decision::Act(plan)) => assert_eq!(plan.delivery, Delivery::Propose),
+        (Answer::Passed, Decision::Act(plan)) => assert_eq!(plan.delivery, Delivery::Push),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_pause_or_a_freeze_is_waited_for() {
+    let mut scenario = Scenario::bad_release();
+    check(&scenario, Guard::Suspended, Answer::Passed, "not paused");
+    scenario.suspended = Some("maintenance".to_owned());
+    check(
+        &scenario,
+        Guard::Suspended,
+        Answer::Wait(at(1800)),
+        "maintenance",
+    );
+    scenario.suspended = None;
+    scenario.application.suspend = true;
+    check(
+        &scenario,
+        Guard::Suspended,
+        Answer::Wait(at(1800)),
+        "configuration",
+    );
+    scenario.application.suspend = false;
+    scenario.frozen = Some("history was rewritten".to_owned());
+    check(
+        &scenario,
+        Guard::Frozen,
+        Answer::Wait(at(1800)),
+        "history was rewritten",
+    );
+    // A moment to ask again is never in the past.
+    scenario.now = at(5000);
+    check(&scenario, Guard::Frozen, Answer::Wait(at(5010)), "");
+}
+
+#[test]
+fn in_a_storm_nothing_is_touched() {
+    let mut scenario = Scenario::bad_release();
+    scenario.storm = Some(Storm {
+        reason: "12 workloads".to_owned(),
+        clusters: Default::default(),
+        failing: 12,
+        total: 20,
+    });
+    check(&scenario, Guard::Storm, Answer::Refused, "12 workloads");
+}
+
+#[test]
+fn clusters_that_cannot_be_seen_are_waited_for_and_then_refused() {
+    for state in [SyncState::Unknown, SyncState::Unreachable] {
+        let mut scenario = Scenario::bad_release();
+        scenario.status("us-east", |status| status.sync.state = state);
+        check(&scenario, Guard::Evidence, Answer::Wait(at(720)), "us-east");
+        scenario.now = at(720);
+        check(
+            &scenario,
+            Guard::Evidence,
+            Answer::Refused,
+            "unknown is not healthy",
+        );
+    }
+    let mut scenario = Scenario::bad_release();
+    scenario.statuses.pop_last();
+    check(&scenario, Guard::Evidence, Answer::Wait(at(720)), "us-east");
+    // A cluster that a person paused is not asked.
+    scenario
+        .fleet
+        .clusters
+        .get_mut(&"us-east".into())
+        .expect("known")
+        .suspend = true;
+    check(
+        &scenario,
+        Guard::Evidence,
+        Answer::Passed,
+        "all clusters (1)",
+    );
+}
+
+#[test]
+fn evidence_for_another_cause_leaves_it_to_a_person() {
+    let mut scenario = Scenario::bad_release();
+    check(
+        &scenario,
+        Guard::Evidence,
+        Answer::Passed,
+        "all clusters (2)",
+    );
+    scenario.finding("eu-west").symptom.template = Template::AlsoOlder;
+    check(
+        &scenario,
+        Guard::Evidence,
+        Answer::Propose,
+        "older template",
+    );
+
+    let mut scenario = Scenario::bad_release();
+    let mut other = finding("eu-west");
+    other.change = Change::Unchanged;
+    other.symptom.workload.name = "cart".to_owned();
+    scenario.application.name = "cart".into();
+    scenario.status("eu-west", |status| status.findings.push(other));
+    scenario.application.name = "storefront".into();
+    check(
+        &scenario,
+        Guard::Evidence,
+        Answer::Propose,
+        "shop/cart of cart",
+    );
+}
+
+#[test]
+fn clusters_that_roll_the_suspect_out_are_waited_for() {
+    let mut scenario = Scenario::bad_release();
+    check(&scenario, Guard::PartialFailure, Answer::Passed, "2 of 2");
+    scenario.incident.targets.remove(&"us-east".into());
+    // Its pods fail there, too; it only was not confirmed yet.
+    check(&scenario, Guard::PartialFailure, Answer::Passed, "1 of 2");
+    scenario.status("us-east", |status| status.health = Health::Progressing);
+    check(
+        &scenario,
+        Guard::PartialFailure,
+        Answer::Wait(at(720)),
+        "us-east still rolls",
+    );
+    scenario.now = at(720);
+    check(&scenario, Guard::PartialFailure, Answer::Passed, "1 of 2");
+    // The suspect did not arrive there at all.
+    scenario.now = at(125);
+    scenario.status("us-east", |status| {
+        let applied = status.applied.as_mut().expect("applied");
+        (applied.tree, applied.revision) = (TreeId("old".to_owned()), revision('0'));
+        status.health = Health::Healthy;
+    });
+    check(
+        &scenario,
+        Guard::PartialFailure,
+        Answer::Wait(at(720)),
+        "us-east still rolls",
+    );
+}
+
+#[test]
+fn a_suspect_that_is_healthy_elsewhere_is_left_to_a_person() {
+    let mut scenario = Scenario::bad_release();
+    scenario.incident.targets.remove(&"us-east".into());
+    scenario.status("us-east", |status| {
+        status.health = Health::Healthy;
+        status.health_since = at(60);
+    });
+    // Healthy for less time than a failure must hold.
+    check(
+        &scenario,
+        Guard::PartialFailure,
+        Answer::Wait(at(180)),
+        "looks healthy",
+    );
+    scenario.now = at(180);
+    check(
+        &scenario,
+        Guard::PartialFailure,
+        Answer::Propose,
+        "healthy in us-east",
+    );
+    scenario.application.policy.partial_failure = PartialFailure::Revert;
+    check(
+        &scenario,
+        Guard::PartialFailure,
+        Answer::Passed,
+        "the policy says revert",
+    );
+    // The same inputs under a later tree are the same suspect.
+    scenario.application.policy.partial_failure = PartialFailure::Propose;
+    scenario.commit(
+        'b',
+        "Release api 2",
+        &[(API, Some(&deployment("api", "2")))],
+    );
+    scenario.status("us-east", |status| {
+        let applied = status.applied.as_mut().expect("applied");
+        (applied.tree, applied.revision) = (TreeId("later".to_owned()), revision('b'));
+    });
+    check(
+        &scenario,
+        Guard::PartialFailure,
+        Answer::Propose,
+        "healthy in us-east",
+    );
+}
+
+#[test]
+fn delicate_objects_are_left_to_a_person() {
+    let check_change =
+        |path: &str, before: Option<&str>, after: Option<&str>, expected: Answer, part: &str| {
+            let mut scenario = Scenario::quiet();
+            put(&mut scenario.history.base, path, before);
+            scenario.history.tip = scenario.history.base.clone();
+            scenario.commit(
+                'a',
+                "Release web 2",
+                &[(WEB, Some(&deployment("web", "2"))), (path, after)],
+            );
+            scenario.incident.seen_at = revision('a');
+            check(&scenario, Guard::DangerousObjects, expected, part);
+        };
+    let one = "apps/storefront/one.yaml";
+    let role = |verb: &str| {
+        format!(
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: r}}\nrules:\n- apiGroups: \
+             [\"\"]\n  resources: [pods]\n  verbs: [{verb}]\n"
+        )
+    };
+    let namespace = |label: &str| {
+        format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop, labels: {{a: {label}}}}}\n"
+        )
+    };
+    let claim = |size: &str| {
+        format!(
+            "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: d}}\nspec: {{resources: {{requests: {{storage: {size}}}}}}}\n"
+        )
+    };
+    let stateful = |size: &str, image: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {{name: db}}\nspec:\n  template: {{spec: {{containers: \
+             [{{name: db, image: {image}}}]}}}}\n  volumeClaimTemplates:\n  - metadata: {{name: d}}\n    spec: \
+             {{resources: {{requests: {{storage: {size}}}}}}}\n"
+        )
+    };
+    check_change(
+        SETTINGS,
+        Some(&settings("1")),
+        Some(&settings("2")),
+        Answer::Passed,
+        "objects that change: 2",
+    );
+    check_change(
+        one,
+        None,
+        Some(&settings("1").replace("settings", "extra")),
+        Answer::Propose,
+        "deletes ConfigMap shop/extra",
+    );
+    check_change(
+        one,
+        Some(&secret("1")),
+        Some(&secret("2")),
+        Answer::Propose,
+        "changes Secret shop/keys",
+    );
+    check_change(
+        one,
+        Some(&secret("1")),
+        None,
+        Answer::Propose,
+        "creates Secret shop/keys",
+    );
+    check_change(
+        one,
+        Some(&role("get")),
+        Some(&role("list")),
+        Answer::Propose,
+        "changes Role.rbac.authorization.k8s.io",
+    );
+    check_change(
+        one,
+        Some(&namespace("x")),
+        Some(&namespace("z")),
+        Answer::Propose,
+        "changes Namespace shop",
+    );
+    check_change(
+        one,
+        Some(&claim("1Gi")),
+        Some(&claim("2Gi")),
+        Answer::Propose,
+        "changes PersistentVolumeClaim",
+    );
+    check_change(
+        one,
+        Some(&stateful("1Gi", "a")),
+        Some(&stateful("2Gi", "a")),
+        Answer::Propose,
+        "changes StatefulSet.apps shop/db",
+    );
+    check_change(
+        one,
+        Some(&stateful("1Gi", "a")),
+        Some(&stateful("1Gi", "b")),
+        Answer::Passed,
+        "",
+    );
+}
+
+#[test]
+fn files_that_another_application_reads_are_left_to_a_person() {
+    for (path, expected) in [
+        ("apps/storefront", Answer::Propose),
+        ("apps", Answer::Propose),
+        ("", Answer::Propose),
+        ("apps/storefront/sub", Answer::Passed),
+        ("apps/store", Answer::Passed),
+        ("apps/cart", Answer::Passed),
+    ] {
+        let mut scenario = Scenario::bad_release();
+        let other = application("cart", path);
+        scenario
+            .fleet
+            .applications
+            .insert(other.name.clone(), other);
+        check(&scenario, Guard::SharedFiles, expected, "");
+    }
+    let mut scenario = Scenario::bad_release();
+    let mut other = application("cart", "apps");
+    other.repository = "elsewhere".into();
+    scenario
+        .fleet
+        .applications
+        .insert(other.name.clone(), other);
+    check(&scenario, Guard::SharedFiles, Answer::Passed, "");
+}
+
+#[test]
+fn a_repair_that_a_person_undid_is_never_repeated() {
+    let mut scenario = Scenario::bad_release();
+    scenario.vetoes.insert(fingerprint(&scenario.plan().edits));
+    check(&scenario, Guard::Veto, Answer::Refused, "a person");
+    // The next release is another repair.
+    let mut next = Scenario::quiet();
+    next.vetoes = scenario.vetoes;
+    next.commit(
+        'b',
+        "Release web 3",
+        &[(WEB, Some(&deployment("web", "3")))],
+    );
+    next.incident.seen_at = revision('b');
+    check(&next, Guard::Veto, Answer::Passed, "nobody");
+}
+
+#[test]
+fn inputs_whose_repair_did_not_help_are_closed() {
+    let mut scenario = Scenario::bad_release();
+    scenario
+        .closed
+        .insert(("storefront".into(), TreeId("other".to_owned())));
+    check(&scenario, Guard::Ineffective, Answer::Passed, "");
+    scenario
+        .closed
+        .insert(("storefront".into(), scenario.incident.suspect_tree.clone()));
+    check(
+        &scenario,
+        Guard::Ineffective,
+        Answer::Refused,
+        "closed until a person commits",
+    );
+}
+
+#[test]
+fn one_service_is_under_repair_at_a_time() {
+    let mut scenario = Scenario::bad_release();
+    for (phase, is_under_way) in [
+        (Phase::Open, false),
+        (Phase::Planned, true),
+        (Phase::Locked, true),
+        (Phase::Committed, true),
+        (Phase::Proposed, false),
+        (Phase::Ended, false),
+    ] {
+        let mut other = super::scenario::incident("cart-3", "cart");
+        (other.phase, other.deadline) = (phase, at(400));
+        scenario.others = vec![other];
+        let expected = if is_under_way {
+            Answer::Wait(at(400))
+        } else {
+            Answer::Passed
+        };
+        check(
+            &scenario,
+            Guard::ConcurrentRepairs,
+            expected,
+            "of at most 1 repairs",
+        );
+    }
+    scenario.others[0].phase = Phase::Locked;
+    scenario.application.policy.max_concurrent_repairs = 2;
+    check(
+        &scenario,
+        Guard::ConcurrentRepairs,
+        Answer::Passed,
+        "1 of at most 2",
+    );
+}
+
+#[test]
+fn actions_in_an_hour_are_counted_in_each_cluster() {
+    let mut scenario = Scenario::bad_release();
+    let cart = application("cart", "apps/cart");
+    scenario.fleet.applications.insert(cart.name.clone(), cart);
+    scenario.others = vec![
+        repaired("cart-1", "cart", -3000, Some(-2900)),
+        repaired("cart-2", "cart", -2000, Some(-1900)),
+        repaired("cart-0", "cart", -4000, Some(-3900)),
+    ];
+    check(
+        &scenario,
+        Guard::ActionRate,
+        Answer::Passed,
+        "at most 2 of 3",
+    );
+    scenario
+        .others
+        .push(repaired("cart-3", "cart", -1000, Some(-900)));
+    check(
+        &scenario,
+        Guard::ActionRate,
+        Answer::Wait(at(600)),
+        "3 of at most 3 actions in the last hour in eu-west",
+    );
+    scenario.now = at(600);
+    check(
+        &scenario,
+        Guard::ActionRate,
+        Answer::Passed,
+        "at most 2 of 3",
+    );
+    // Elsewhere does not count.
+    scenario.now = at(125);
+    for other in &mut scenario.others {
+        other.targets = [("ap-south".into(), vec![])].into();
+    }
+    scenario
+        .fleet
+        .applications
+        .get_mut(&"cart".into())
+        .expect("known")
+        .clusters = vec!["ap-south".into()];
+    check(
+        &scenario,
+        Guard::ActionRate,
+        Answer::Passed,
+        "at most 0 of 3",
+    );
+}
+
+#[test]
+fn the_same_action_is_done_twice_a_day_at_most() {
+    let mut scenario = Scenario::bad_release();
+    scenario.application.policy.max_actions_per_hour = 100;
+    scenario.others = vec![
+        repaired("storefront-1", "storefront", -80_000, Some(-79_000)),
+        repaired("cart-2", "cart", -70_000, Some(-69_000)),
+    ];
+    check(
+        &scenario,
+        Guard::SameAction,
+        Answer::Passed,
+        "1 of at most 2",
+    );
+    scenario.others.push(repaired(
+        "storefront-3",
+        "storefront",
+        -60_000,
+        Some(-59_000),
+    ));
+    check(
+        &scenario,
+        Guard::SameAction,
+        Answer::Refused,
+        "2 of at most 2",
+    );
+    scenario.now = Timestamp(at(-80_000).0 + 24 * 3600 * 1000);
+    scenario.incident.opened_at = scenario.now;
+    check(
+        &scenario,
+        Guard::SameAction,
+        Answer::Passed,
+        "1 of at most 2",
+    );
+}
+
+#[test]
+fn a_commit_whose_step_was_dropped_still_counts() {
+    let mut scenario = Scenario::bad_release();
+    scenario.application.policy.max_same_action_per_day = 1;
+    scenario.others = vec![repaired(
+        "storefront-1",
+        "storefront",
+        -80_000,
+        Some(-79_000),
+    )];
+    scenario.others[0].steps.clear();
+    scenario.others[0].phase_since = at(-79_000);
+    check(
+        &scenario,
+        Guard::SameAction,
+        Answer::Refused,
+        "1 of at most 1",
+    );
+}
+
+#[test]
+fn attempts_are_bounded() {
+    let mut scenario = Scenario::bad_release();
+    scenario.incident.attempt = 2;
+    check(
+        &scenario,
+        Guard::Attempts,
+        Answer::Passed,
+        "attempt 2 of at most 2",
+    );
+    scenario.incident.attempt = 3;
+    check(
+        &scenario,
+        Guard::Attempts,
+        Answer::Refused,
+        "attempt 3 of at most 2",
+    );
+}
+
+#[test]
+fn a_repair_is_followed_by_a_quiet_time() {
+    let mut scenario = Scenario::bad_release();
+    scenario.others = vec![repaired("storefront-1", "storefront", -600, Some(-300))];
+    check(
+        &scenario,
+        Guard::Cooldown,
+        Answer::Wait(at(300)),
+        "less than 10m ago",
+    );
+    scenario.application.policy.cooldown = seconds(425);
+    check(&scenario, Guard::Cooldown, Answer::Passed, "");
+    // An incident without a commit is none.
+    scenario.application.policy.cooldown = seconds(600);
+    scenario.others[0].committed = None;
+    scenario.others[0].steps.clear();
+    check(&scenario, Guard::Cooldown, Answer::Passed, "");
+}
+
+#[test]
+fn no_is_stronger_than_later_and_later_than_a_proposal() {
+    let mut scenario = Scenario::bad_release();
+    scenario.application.mode = regraft_model::Mode::Propose;
+    scenario.others = vec![repaired("storefront-1", "storefront", -600, Some(-300))];
+    assert!(matches!(scenario.decide(), Decision::Wait { .. }));
+    scenario.incident.attempt = 9;
+    assert!(matches!(
+        scenario.decide(),
+        Decision::Escalate {
+            reason_word: "Attempts",
+            ..
+        }
+    ));
+}

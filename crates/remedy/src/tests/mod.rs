@@ -1,0 +1,10 @@
+//! Decisions on small worlds, driven through the public functions.
+
+mod checker;
+mod decision;
+mod edits;
+mod guards;
+mod messages;
+mod properties;
+mod scenario;
+mod storms;
