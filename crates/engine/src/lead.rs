@@ -163,7 +163,7 @@ impl Engine {
 
     /// Gives every target to a living member, and evens the load out one target at a time.
     fn spread_targets(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let alive = self.alive();
+        let alive = self.alive(now);
         if alive.is_empty() {
             return;
         }
@@ -228,7 +228,7 @@ impl Engine {
     }
 
     fn replace_executors(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let alive = self.alive();
+        let alive = self.alive(now);
         let mut commands = Vec::new();
         for incident in self
             .view
@@ -258,15 +258,16 @@ impl Engine {
         }
     }
 
-    fn alive(&self) -> BTreeSet<MemberId> {
-        let me = self.settings.member;
-        let speaks = |member: &&MemberId| {
-            **member == me
-                || self
-                    .role
-                    .silent_ms
-                    .get(member)
-                    .is_some_and(|silent| *silent < SILENT_MS)
+    /// Members that do their work, as far as the leader knows. A new leader has heard of nobody yet: it waits as
+    /// long as for one that fell silent.
+    fn alive(&self, now: Timestamp) -> BTreeSet<MemberId> {
+        let patient = self
+            .leading_since
+            .is_some_and(|since| now.millis_since(since).unsigned_abs() < SILENT_MS);
+        let speaks = |member: &&MemberId| match self.role.silent_ms.get(member) {
+            _ if **member == self.settings.member => true,
+            Some(silent) => *silent < SILENT_MS,
+            None => patient,
         };
         self.role.members.iter().filter(speaks).copied().collect()
     }
