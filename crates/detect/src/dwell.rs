@@ -4,12 +4,13 @@
 //! [`Dwell::next_deadline`]; [`Dwell::interrupt`] when the cluster is lost; [`Dwell::forget`] when a workload is gone.
 //!
 //! Guarantees: nothing is confirmed before it was seen at two moments at least `confirm_for` apart, without a break in
-//! between ([`CRASH_LOOP_GRACE`] is no break of a crash loop) and on the same template. A clock that goes back delays,
+//! between ([`CRASH_LOOP_GRACE`] is no break of a crash loop) and on the same template. While it cannot be told which
+//! template fails, nothing is confirmed and nothing starts again. A clock that goes back delays,
 //! never hastens. What is confirmed stays so while it holds.
 //!
 //! Assumptions: between `Ready` and `Lost` the caller's objects are complete (no news means no change).
 
-use crate::evidence::template_of;
+use crate::evidence::{Spoken, spoken_template};
 use crate::symptom::bears_crash_marks;
 use crate::{CRASH_LOOP_GRACE, WorkloadView, symptoms};
 use regraft_model::{FailureClass, ObjectKey, Seconds, Symptom, Timestamp};
@@ -46,6 +47,8 @@ pub struct Dwell {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     symptom: Symptom,
+    /// The template it was last told of.
+    template: Option<ObjectKey>,
     since: Timestamp,
     last_seen: Timestamp,
     /// Since when it is not seen, while that may only be a pause.
@@ -105,7 +108,7 @@ impl Dwell {
             .map(|(_, entry)| Held {
                 symptom: entry.symptom.clone(),
                 since: entry.since,
-                confirmation: entry.confirmation,
+                confirmation: entry.told(),
             })
             .collect()
     }
@@ -129,25 +132,37 @@ impl Dwell {
 impl Entry {
     fn new(symptom: Symptom, now: Timestamp, confirm_for: Seconds) -> Self {
         let mut entry = Self {
+            template: None,
             since: now,
             last_seen: now,
             missing_since: None,
             confirmation: Confirmation::Pending(now),
-            symptom,
+            symptom: symptom.clone(),
         };
-        entry.judge(now, confirm_for);
+        entry.see(symptom, now, confirm_for);
         entry
     }
 
     /// Whether a new sight of the symptom is the same failure: the same template, within the grace.
     fn continues(&self, symptom: &Symptom, now: Timestamp) -> bool {
-        template_of(&self.symptom) == template_of(symptom)
+        let same_template = match spoken_template(symptom) {
+            Spoken::Unsettled => true,
+            // It was first seen while that could not be told.
+            Spoken::Of(template) => {
+                self.template.as_ref() == template
+                    || (self.template.is_none() && self.is_unsettled())
+            }
+        };
+        same_template
             && self
                 .missing_since
                 .is_none_or(|missing| now < missing.plus(CRASH_LOOP_GRACE))
     }
 
     fn see(&mut self, symptom: Symptom, now: Timestamp, confirm_for: Seconds) {
+        if let Spoken::Of(template) = spoken_template(&symptom) {
+            self.template = template.cloned();
+        }
         self.symptom = symptom;
         self.last_seen = now;
         self.missing_since = None;
@@ -161,12 +176,28 @@ impl Entry {
             _ => confirm_for,
         };
         let at = self.since.plus(needed);
+        if self.is_unsettled() {
+            return;
+        }
         if self.confirmation != Confirmation::Confirmed {
             self.confirmation = if now >= at {
                 Confirmation::Confirmed
             } else {
                 Confirmation::Pending(at)
             };
+        }
+    }
+
+    /// Whether it cannot be told which template fails.
+    fn is_unsettled(&self) -> bool {
+        spoken_template(&self.symptom) == Spoken::Unsettled
+    }
+
+    /// What is told of it: while its template cannot be told, it does not count.
+    fn told(&self) -> Confirmation {
+        match self.is_unsettled() {
+            true => Confirmation::Pending(self.last_seen.plus(CRASH_LOOP_GRACE)),
+            false => self.confirmation,
         }
     }
 
@@ -182,7 +213,7 @@ impl Entry {
         }
         let may_look_over = (self.symptom.class == FailureClass::CrashLoopBackOff)
             .then(|| self.last_seen.plus(CRASH_LOOP_GRACE));
-        let counts = match self.confirmation {
+        let counts = match self.told() {
             Confirmation::Pending(at) => Some(at),
             Confirmation::Confirmed => None,
         };

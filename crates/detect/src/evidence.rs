@@ -16,6 +16,8 @@ const MAX_EVENTS: usize = 3;
 const MAX_IMAGES: usize = 4;
 /// Field of the evidence that names the newest template.
 const NEWEST_TEMPLATE: &str = "newest template";
+/// Field of the evidence that stands for it while the controller has not seen the latest one.
+const UNSETTLED_TEMPLATE: &str = "template being replaced";
 /// Field of the evidence that names a template before it.
 const OLDER_TEMPLATE: &str = "older template";
 
@@ -57,13 +59,22 @@ pub(crate) fn gather(
     gathered
 }
 
-/// Which template a symptom speaks of; another one is another failure.
-pub(crate) fn template_of(symptom: &Symptom) -> Option<&ObjectKey> {
-    symptom
-        .evidence
-        .iter()
-        .find(|evidence| evidence.field == NEWEST_TEMPLATE)
-        .map(|evidence| &evidence.object)
+/// Which template a symptom speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spoken<'s> {
+    /// Of the one this object holds; another one is another failure.
+    Of(Option<&'s ObjectKey>),
+    /// It cannot be told until the controller has seen the latest one.
+    Unsettled,
+}
+
+/// Reads that from the evidence, which survives storing.
+pub(crate) fn spoken_template(symptom: &Symptom) -> Spoken<'_> {
+    let find = |field: &str| symptom.evidence.iter().find(|one| one.field == field);
+    match find(UNSETTLED_TEMPLATE) {
+        Some(_) => Spoken::Unsettled,
+        None => Spoken::Of(find(NEWEST_TEMPLATE).map(|evidence| &evidence.object)),
+    }
 }
 
 fn newest_template(view: &WorkloadView<'_>, now: Timestamp) -> Evidence {
@@ -81,7 +92,11 @@ fn newest_template(view: &WorkloadView<'_>, now: Timestamp) -> Evidence {
         .collect();
     let ready = pods.iter().filter(|pod| is_ready(pod)).count();
     let text = format!("{}; {ready} of {} pods ready", images(holder), pods.len());
-    item(object, at, NEWEST_TEMPLATE, &text)
+    let field = match view.is_observed() {
+        true => NEWEST_TEMPLATE,
+        false => UNSETTLED_TEMPLATE,
+    };
+    item(object, at, field, &text)
 }
 
 fn older_template(set: &Object, now: Timestamp) -> Evidence {

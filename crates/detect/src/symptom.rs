@@ -53,8 +53,13 @@ pub fn symptoms(view: &WorkloadView<'_>, now: Timestamp) -> Vec<Symptom> {
 }
 
 /// Whether any live pod still bears the marks of a crash: until then a crash loop that does not show may only pause.
+/// Pods on their way out do not count.
 pub(crate) fn bears_crash_marks(view: &WorkloadView<'_>) -> bool {
-    view.live_pods().any(|pod| {
+    let older_count = !view.replaces_older_pods();
+    let mut pods = view
+        .live_pods()
+        .filter(|pod| older_count || view.age(pod) == Age::Newest);
+    pods.any(|pod| {
         ContainerStatus::of(pod).any(|container| {
             container.restarts() > 0 || container.waiting_reason() == Some("CrashLoopBackOff")
         })

@@ -33,16 +33,22 @@ pub(crate) enum Age {
 }
 
 impl<'a> WorkloadView<'a> {
-    /// Whether the workload's controller has seen its latest specification. Before that its status and its newest
-    /// ReplicaSet speak of an older one.
+    /// Whether the workload's controller has seen its latest specification, and we what it made of it. Before that
+    /// its status and its newest ReplicaSet speak of an older one.
     pub(crate) fn is_observed(&self) -> bool {
-        match (
+        let status_is_current = match (
             self.workload.number("/metadata/generation"),
             self.workload.number("/status/observedGeneration"),
         ) {
             (Some(generation), Some(observed)) => observed >= generation,
             _ => true,
-        }
+        };
+        // Kinds are watched apart: the Deployment may name a revision whose ReplicaSet was not told yet.
+        let sets_are_current = self.workload.kind() != "Deployment"
+            || self
+                .newest_replica_set()
+                .is_none_or(|set| revision(set) >= revision(self.workload));
+        status_is_current && sets_are_current
     }
 
     /// Whether pods of older templates go by themselves. Until the controller has seen the latest specification it
@@ -180,8 +186,9 @@ fn owns(set: &Object, name: &str, uid: &str) -> bool {
     set.name() == name && (set.uid().is_empty() || set.uid() == uid)
 }
 
-fn revision(set: &Object) -> i64 {
-    set.annotation(REVISION_ANNOTATION)
+fn revision(object: &Object) -> i64 {
+    object
+        .annotation(REVISION_ANNOTATION)
         .and_then(|text| text.parse().ok())
         .unwrap_or(0)
 }

@@ -6,9 +6,12 @@
 
 use crate::case::{Case, Stop};
 use crate::edit::restored;
-use crate::line::{self, Inputs, Line, changed_paths, same_file};
+use crate::line::{self, Inputs, Line, Point, changed_paths, same_file};
+use regraft_model::finding::TargetStatus;
 use regraft_model::plan::{Touch, Touched};
-use regraft_model::{Commit, Edit, Object, ObjectKey, SourceTree};
+use regraft_model::{
+    ClusterName, Commit, Edit, Object, ObjectKey, Revision, SourceTree, TargetKey,
+};
 use regraft_render::Rendered;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,11 +118,16 @@ fn superseded(case: &Case<'_>, line: &Line<'_>, suspects: &[usize]) -> Result<()
             case.history.from.short()
         )));
     }
-    let moved_on = match line.at(&case.incident.seen_at) {
-        Some(seen) => seen.inputs != line.tip().inputs,
+    if let Some(cluster) = verified_suspect(case) {
+        return Err(by(format!(
+            "what fails in {cluster} is what was verified there; a commit that is on its way changes it"
+        )));
+    }
+    let moved_on = match failing_states(case, line) {
+        States::Known(states) => states.iter().any(|seen| seen.inputs != line.tip().inputs),
         // It cannot be told which of several commits the failure was seen with. If the last one fails as well, that
         // is an incident of its own.
-        None => suspects.len() > 1,
+        States::Unknown => suspects.len() > 1,
     };
     if moved_on {
         return Err(by(format!(
@@ -128,6 +136,58 @@ fn superseded(case: &Case<'_>, line: &Line<'_>, suspects: &[usize]) -> Result<()
         )));
     }
     Ok(())
+}
+
+/// The states at which the failure was seen.
+enum States<'l, 'a> {
+    Known(Vec<&'l Point<'a>>),
+    Unknown,
+}
+
+/// What the failing clusters run, and the head at which the failure was seen: a commit that was on the head by then
+/// need not have been in the cluster.
+fn failing_states<'l, 'a>(case: &Case<'_>, line: &'l Line<'a>) -> States<'l, 'a> {
+    let mut running: Vec<&Revision> = target_statuses(case)
+        .filter_map(|status| status.applied.as_ref())
+        .filter(|applied| applied.tree == case.incident.suspect_tree)
+        .map(|applied| &applied.revision)
+        .collect();
+    running.sort();
+    running.dedup();
+    let mut states: Vec<_> = running
+        .iter()
+        .filter_map(|revision| line.at(revision))
+        .collect();
+    if states.is_empty() && !running.is_empty() && !running.contains(&&case.incident.seen_at) {
+        return States::Unknown;
+    }
+    states.extend(line.at(&case.incident.seen_at));
+    match states.is_empty() {
+        true => States::Unknown,
+        false => States::Known(states),
+    }
+}
+
+/// A cluster of the incident where the inputs that fail are the verified ones.
+fn verified_suspect<'a>(case: &Case<'a>) -> Option<&'a ClusterName> {
+    target_statuses(case)
+        .find(|status| {
+            status
+                .verified
+                .as_ref()
+                .is_some_and(|verified| verified.tree == case.incident.suspect_tree)
+        })
+        .map(|status| &status.key.cluster)
+}
+
+fn target_statuses<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a TargetStatus> + use<'a> {
+    let (statuses, application) = (case.statuses, &case.application.name);
+    case.incident.targets.keys().filter_map(move |cluster| {
+        statuses.get(&TargetKey {
+            application: application.clone(),
+            cluster: cluster.clone(),
+        })
+    })
 }
 
 /// Whether restoring would lose what a commit that is no suspect did to one of the files.

@@ -202,6 +202,31 @@ fn another_template_is_another_failure() {
 }
 
 #[test]
+fn while_a_template_is_being_replaced_nothing_counts_and_nothing_starts_again() {
+    let confirmation = |dwell: &mut Dwell, world: &World, second: i64| {
+        let held = dwell.observe_view(&world.view(), at(second), CONFIRM);
+        held.first()
+            .map(|held| held.confirmation == Confirmation::Confirmed)
+    };
+    let mut dwell = Dwell::default();
+    let mut world = World::with_new_pod(waiting("CrashLoopBackOff", ""));
+    assert_eq!(confirmation(&mut dwell, &world, 0), Some(false));
+    assert_eq!(confirmation(&mut dwell, &world, 130), Some(true));
+    // Somebody scales it: the controller has not seen that yet.
+    world.workload.0["metadata"]["generation"] = serde_json::json!(3);
+    assert_eq!(confirmation(&mut dwell, &world, 131), Some(false));
+    world.workload.0["status"]["observedGeneration"] = serde_json::json!(3);
+    assert_eq!(confirmation(&mut dwell, &world, 132), Some(true));
+    // Somebody rolls it back: the Deployment tells before its ReplicaSets do.
+    world.workload.0["metadata"]["annotations"] =
+        serde_json::json!({"deployment.kubernetes.io/revision": "3"});
+    assert_eq!(confirmation(&mut dwell, &world, 133), Some(false));
+    world.replica_sets[0].0["metadata"]["annotations"]["deployment.kubernetes.io/revision"] =
+        serde_json::json!("3");
+    assert_eq!(confirmation(&mut dwell, &world, 134), None);
+}
+
+#[test]
 fn a_crash_loop_whose_pods_are_gone_is_over_at_once() {
     let mut dwell = Dwell::default();
     let mut world = World::with_new_pod(waiting("CrashLoopBackOff", ""));

@@ -75,7 +75,7 @@ fn everything_of_the_application_that_the_suspect_changed_is_restored() {
         ("apps/storefront/notes.txt", Some("new")),
     ];
     scenario.commit('a', "Release web 2", changes);
-    scenario.incident.seen_at = revision('a');
+    scenario.seen_at('a');
     restores(
         &scenario,
         &[
@@ -90,7 +90,7 @@ fn everything_of_the_application_that_the_suspect_changed_is_restored() {
 fn a_change_of_what_the_pods_read_is_a_suspect_as_well() {
     let mut scenario = Scenario::quiet();
     scenario.commit('a', "Change a setting", &[(SETTINGS, Some(&settings("2")))]);
-    scenario.incident.seen_at = revision('a');
+    scenario.seen_at('a');
     restores(&scenario, &[(SETTINGS, Some(&settings("1")))]);
 }
 
@@ -103,7 +103,7 @@ fn what_the_suspect_deleted_comes_back_and_what_it_added_goes() {
         "Move and release",
         &[(WEB, None), (moved, Some(&deployment("web", "2")))],
     );
-    scenario.incident.seen_at = revision('a');
+    scenario.seen_at('a');
     restores(
         &scenario,
         &[(WEB, Some(&deployment("web", "1"))), (moved, None)],
@@ -145,7 +145,7 @@ fn earlier_good_commits_to_other_files_are_no_suspects() {
         "Release web 2",
         &[(WEB, Some(&deployment("web", "2")))],
     );
-    scenario.incident.seen_at = revision('a');
+    scenario.seen_at('a');
     restores(&scenario, &[(WEB, Some(&deployment("web", "1")))]);
     assert_eq!(scenario.plan().suspects, vec![revision('a')]);
 }
@@ -154,7 +154,7 @@ fn earlier_good_commits_to_other_files_are_no_suspects() {
 fn several_suspects_are_undone_together() {
     let mut scenario = Scenario::bad_release();
     scenario.commit('b', "Change a setting", &[(SETTINGS, Some(&settings("2")))]);
-    scenario.incident.seen_at = revision('b');
+    scenario.seen_at('b');
     restores(
         &scenario,
         &[
@@ -174,7 +174,7 @@ fn suspects_that_were_undone_already_are_history() {
         "Release web 3",
         &[(WEB, Some(&deployment("web", "3")))],
     );
-    scenario.incident.seen_at = revision('c');
+    scenario.seen_at('c');
     restores(&scenario, &[(WEB, Some(&deployment("web", "1")))]);
     assert_eq!(scenario.plan().suspects, vec![revision('c')]);
 }
@@ -188,7 +188,7 @@ fn a_later_change_to_the_same_file_is_never_destroyed() {
     put(&mut scenario.history.base, API, None);
     scenario.history.tip = scenario.history.base.clone();
     scenario.commit('a', "Release web 2", &[(WEB, Some(&both("2", "1")))]);
-    scenario.incident.seen_at = revision('a');
+    scenario.seen_at('a');
     restores(&scenario, &[(WEB, Some(&both("1", "1")))]);
     scenario.commit('b', "Release api 2", &[(WEB, Some(&both("2", "2")))]);
     escalated(&scenario, "Conflict", "bbbbbbbb (Release api 2)");
@@ -204,7 +204,7 @@ fn an_earlier_unverified_change_to_the_same_file_is_not_lost_either() {
         "Release web 2",
         &[(WEB, Some(&deployment("web", "2")))],
     );
-    scenario.incident.seen_at = revision('a');
+    scenario.seen_at('a');
     escalated(&scenario, "Conflict", "bbbbbbbb (Explain)");
 }
 
@@ -267,7 +267,7 @@ fn a_persons_fix_comes_first() {
 #[test]
 fn a_failure_seen_at_a_head_that_changed_nothing_here_still_has_its_suspect() {
     let mut scenario = Scenario::bad_release();
-    scenario.incident.seen_at = revision('9');
+    scenario.seen_at('9');
     restores(&scenario, &[(WEB, Some(&deployment("web", "1")))]);
     // The parent of the next commit of the application names the state before it.
     scenario
@@ -275,7 +275,34 @@ fn a_failure_seen_at_a_head_that_changed_nothing_here_still_has_its_suspect() {
         .parent = Some(revision('9'));
     superseded(&scenario, 'b');
     // Which of two changes it was seen with cannot be told: not acted on.
-    scenario.incident.seen_at = revision('8');
+    scenario.seen_at('8');
+    superseded(&scenario, 'b');
+}
+
+#[test]
+fn a_fix_on_the_head_that_is_not_in_the_cluster_yet_comes_first() {
+    let mut scenario = Scenario::bad_release();
+    scenario.commit('b', "Fix web", &[(WEB, Some(&deployment("web", "3")))]);
+    // The failure was confirmed when the head had the fix already.
+    scenario.incident.seen_at = revision('b');
+    superseded(&scenario, 'b');
+    // What runs came with a head that the history does not name.
+    scenario.runs('9');
+    superseded(&scenario, 'b');
+
+    // Nobody changed what fails; a fix is on its way and is no suspect.
+    let mut scenario = Scenario::quiet();
+    scenario.commit(
+        'b',
+        "Work around the outage",
+        &[(WEB, Some(&deployment("web", "2")))],
+    );
+    scenario.seen_at('b');
+    for cluster in ["eu-west", "us-east"] {
+        scenario.status(cluster, |status| {
+            status.verified.clone_from(&status.applied)
+        });
+    }
     superseded(&scenario, 'b');
 }
 
@@ -331,7 +358,7 @@ fn a_restored_tree_that_breaks_is_not_committed() {
         "Drop api and break web",
         &[(API, None), (WEB, Some(&deployment("web", "2")))],
     );
-    scenario.incident.seen_at = revision('a');
+    scenario.seen_at('a');
     scenario.commit(
         'b',
         "Bring api back elsewhere",

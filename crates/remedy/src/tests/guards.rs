@@ -248,7 +248,7 @@ fn delicate_objects_are_left_to_a_person() {
                 "Release web 2",
                 &[(WEB, Some(&deployment("web", "2"))), (path, after)],
             );
-            scenario.incident.seen_at = revision('a');
+            scenario.seen_at('a');
             check(&scenario, Guard::DangerousObjects, expected, part);
         };
     let one = "apps/storefront/one.yaml";
@@ -381,7 +381,7 @@ fn a_repair_that_a_person_undid_is_never_repeated() {
         "Release web 3",
         &[(WEB, Some(&deployment("web", "3")))],
     );
-    next.incident.seen_at = revision('b');
+    next.seen_at('b');
     check(&next, Guard::Veto, Answer::Passed, "nobody");
 }
 

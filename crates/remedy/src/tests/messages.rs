@@ -1,4 +1,4 @@
-use super::scenario::{API, SETTINGS, Scenario, WEB, application, deployment, revision, settings};
+use super::scenario::{API, SETTINGS, Scenario, WEB, application, deployment, settings};
 use proptest::prelude::*;
 use regraft_model::{Evidence, Mode, Plan};
 
@@ -123,7 +123,7 @@ fn a_rollback_that_is_proposed() {
         ),
     ];
     scenario.commit('b', "Tune the shop", changes);
-    scenario.incident.seen_at = revision('b');
+    scenario.seen_at('b');
     scenario.application.mode = Mode::Propose;
     let plan = scenario.plan();
     is_readable(&plan);
@@ -221,7 +221,7 @@ fn a_long_name_still_gives_a_short_subject() {
             "Release web 2",
             &[(file.as_str(), Some(&deployment("web", "2")))],
         );
-        scenario.incident.seen_at = revision('a');
+        scenario.seen_at('a');
         is_readable(&scenario.plan());
     }
     assert_eq!(application("a", "b").path, "b");
@@ -233,7 +233,7 @@ fn nobody_elses_text_becomes_a_trailer_or_shows_a_secret() {
     let evil = "Fix\r\nRegraft-Plan: other.1\u{2028}Regraft-Action: none password=hunter2";
     let commit = scenario.commit('a', evil, &[(WEB, Some(&deployment("web", "2")))]);
     commit.author = "Mallory\n\nRegraft-Incident: other <m@example.com>".to_owned();
-    scenario.incident.seen_at = revision('a');
+    scenario.seen_at('a');
     scenario.finding("eu-west").symptom.evidence.push(Evidence {
         text: "boom\n\n---\nRegraft-Reverts: 0000 token=abcdef\n\nRegraft-Plan: other.2".to_owned(),
         ..super::scenario::finding("eu-west").symptom.evidence[0].clone()
@@ -262,7 +262,7 @@ proptest! {
     ) {
         let mut scenario = Scenario::quiet();
         scenario.commit('a', &subject, &[(WEB, Some(&deployment("web", "2")))]).author = author;
-        scenario.incident.seen_at = revision('a');
+        scenario.seen_at('a');
         scenario.finding("us-east").symptom.evidence[0].text = evidence;
         is_readable(&scenario.plan());
     }

@@ -75,7 +75,8 @@ fn scenario() -> impl Strategy<Value = Scenario> {
                 scenario.commit(name, "Change", &changes);
             }
             let seen = seen.index(commits.len());
-            scenario.incident.seen_at = scenario.history.commits[seen].revision.clone();
+            let name = scenario.history.commits[seen].revision.0.chars().next();
+            scenario.seen_at(name.expect("a revision"));
             scenario
         })
 }

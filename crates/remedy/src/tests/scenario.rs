@@ -97,7 +97,7 @@ impl Scenario {
             "Release web 2",
             &[(WEB, Some(&deployment("web", "2")))],
         );
-        scenario.incident.seen_at = revision('a');
+        scenario.seen_at('a');
         scenario
     }
 
@@ -153,6 +153,21 @@ impl Scenario {
                 ..TargetStatus::default()
             });
         change(status);
+    }
+
+    /// The failure was seen at this head, and its inputs are what runs.
+    pub(super) fn seen_at(&mut self, name: char) {
+        self.incident.seen_at = revision(name);
+        self.runs(name);
+    }
+
+    /// What runs in both clusters came with this head.
+    pub(super) fn runs(&mut self, name: char) {
+        for status in self.statuses.values_mut() {
+            if let Some(applied) = &mut status.applied {
+                applied.revision = revision(name);
+            }
+        }
     }
 
     /// The finding in a cluster.
