@@ -1,7 +1,10 @@
 //! Verdicts of peers on real objects, measured. The cases are other people's and not part of this repository:
 //! `REGRAFT_DATA` says where they are.
 
-#![expect(clippy::print_stdout, reason = "the percentages are what this is run for")]
+#![expect(
+    clippy::print_stdout,
+    reason = "the percentages are what this is run for"
+)]
 
 use regraft_diff::health::{Profile, judge, status_word};
 use regraft_model::{Object, Timestamp};

@@ -96,26 +96,29 @@ pub(super) struct Condition<'a> {
     pub(super) reason: &'a str,
     /// Its message.
     pub(super) message: &'a str,
+    /// The generation it speaks of, where it says so.
+    pub(super) observed_generation: Option<i64>,
 }
 
 impl<'a> Conditions<'a> {
     /// From `status.conditions`.
     pub(super) fn of(object: &'a Object) -> Self {
-        let text = |value: &'a Value, key: &str| value.get(key).and_then(Value::as_str);
         Self(
             object
                 .list("/status/conditions")
                 .iter()
-                .filter_map(|value| {
-                    Some(Condition {
-                        kind: text(value, "type")?,
-                        status: text(value, "status").unwrap_or_default(),
-                        reason: text(value, "reason").unwrap_or_default(),
-                        message: text(value, "message").unwrap_or_default(),
-                    })
-                })
+                .filter_map(condition)
                 .collect(),
         )
+    }
+
+    /// From every list named `conditions` in the status: Gateway API routes keep theirs per parent.
+    pub(super) fn everywhere(object: &'a Object) -> Self {
+        let mut found = Vec::new();
+        if let Some(status) = object.0.get("status") {
+            gather(status, 0, &mut found);
+        }
+        Self(found)
     }
 
     /// The condition of this type.
@@ -135,6 +138,40 @@ impl<'a> Conditions<'a> {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// How deep conditions are looked for: `status.parents[].conditions` and the like.
+const MAX_CONDITION_DEPTH: usize = 4;
+
+fn gather<'a>(value: &'a Value, depth: usize, found: &mut Vec<Condition<'a>>) {
+    if depth > MAX_CONDITION_DEPTH {
+        return;
+    }
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match field {
+                    Value::Array(items) if name == "conditions" => {
+                        found.extend(items.iter().filter_map(condition))
+                    }
+                    other => gather(other, depth + 1, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| gather(item, depth + 1, found)),
+        _ => {}
+    }
+}
+
+fn condition(value: &Value) -> Option<Condition<'_>> {
+    let text = |key: &str| value.get(key).and_then(Value::as_str);
+    Some(Condition {
+        kind: text("type")?,
+        status: text("status").unwrap_or_default(),
+        reason: text("reason").unwrap_or_default(),
+        message: text("message").unwrap_or_default(),
+        observed_generation: value.get("observedGeneration").and_then(Value::as_i64),
+    })
 }
 
 impl Condition<'_> {

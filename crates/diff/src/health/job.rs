@@ -2,7 +2,7 @@
 
 use super::Profile;
 use super::facts::{Conditions, count, healthy, verdict, waits};
-use regraft_model::{Health, Object, Verdict};
+use regraft_model::{Health, Object, Timestamp, Verdict};
 
 /// By the conditions Complete and Failed. kstatus calls a Job current once it has started; ours waits for its end.
 pub(super) fn judge(object: &Object, profile: Profile) -> Verdict {
@@ -39,11 +39,27 @@ pub(super) fn judge(object: &Object, profile: Profile) -> Verdict {
     }
 }
 
-/// A schedule is current as it is; a person may have suspended it.
+/// A schedule is current as it is; a person may have suspended it. Argo CD looks at its last run as well.
 pub(super) fn judge_cron(object: &Object, profile: Profile) -> Verdict {
     let suspended = object.0.pointer("/spec/suspend") == Some(&true.into());
-    match suspended && profile != Profile::Kstatus {
-        true => verdict(Health::Suspended, "CronJobSuspended", "is suspended", ""),
-        false => healthy("Current", "is scheduled"),
+    match profile {
+        Profile::Regraft if suspended => {
+            verdict(Health::Suspended, "CronJobSuspended", "is suspended", "")
+        }
+        Profile::Argo if !suspended && last_run_failed(object) => verdict(
+            Health::Degraded,
+            "LastRunFailed",
+            "its last run did not succeed",
+            ".status.lastSuccessfulTime",
+        ),
+        _ => healthy("Current", "is scheduled"),
     }
+}
+
+fn last_run_failed(object: &Object) -> bool {
+    let time = |pointer| Timestamp::parse_rfc3339(object.text(pointer));
+    object.list("/status/active").is_empty()
+        && time("/status/lastSuccessfulTime")
+            .zip(time("/status/lastScheduleTime"))
+            .is_some_and(|(succeeded, scheduled)| succeeded < scheduled)
 }

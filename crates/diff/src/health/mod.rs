@@ -15,6 +15,7 @@ mod pod;
 mod replicaset;
 mod statefulset;
 mod storage;
+mod words;
 
 use facts::{Conditions, verdict};
 use regraft_model::{Health, Object, Timestamp, Verdict};

@@ -6,7 +6,7 @@ use regraft_model::Problem;
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, Tag, options};
 use std::collections::BTreeMap;
 
-/// Deepest nesting, aliases expanded. Kubernetes objects (CRD schemas included) stay below 40.
+/// Deepest nesting, aliases expanded. The deepest CRD schemas in use stay below 60.
 const MAX_DEPTH: usize = 100;
 /// Most values in one document, aliases expanded: far above the largest CRD, far below what would hurt.
 const MAX_NODES: usize = 1_000_000;
