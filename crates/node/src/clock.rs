@@ -8,7 +8,9 @@ use tokio::task::JoinHandle;
 /// The wall clock.
 #[expect(clippy::disallowed_methods, reason = "the one clock of this binary")]
 pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 

@@ -89,7 +89,9 @@ pub(crate) struct ConfirmDeleteArgs {
 
 pub(super) async fn sync(mut client: Client, args: &SyncArgs) -> Result<(), Failure> {
     let asked_at = clock::now();
-    let request = wire::SyncRequest { application: args.application.clone() };
+    let request = wire::SyncRequest {
+        application: args.application.clone(),
+    };
     told(client.sync(request).await)?;
     if !args.wait {
         return Ok(());
@@ -103,9 +105,17 @@ pub(super) async fn sync(mut client: Client, args: &SyncArgs) -> Result<(), Fail
                 let applied = target.applied_at.is_some_and(|at| at >= asked_at);
                 let done = target.sync == SyncState::Synced && target.health == Health::Healthy;
                 // An application that was in sync already need not be applied again.
-                !(done && (applied || target.revision == target.head || started.elapsed() > WAIT_PERIOD))
+                !(done
+                    && (applied
+                        || target.revision == target.head
+                        || started.elapsed() > WAIT_PERIOD))
             })
-            .map(|target| format!("{}: {} {} {}", target.cluster, target.sync, target.health, target.message))
+            .map(|target| {
+                format!(
+                    "{}: {} {} {}",
+                    target.cluster, target.sync, target.health, target.message
+                )
+            })
             .collect();
         if pending.is_empty() {
             return print("synced and healthy in all clusters\n");
@@ -132,7 +142,13 @@ pub(super) async fn suspend(mut client: Client, args: &SuspendArgs) -> Result<()
 
 pub(super) async fn resume(mut client: Client, args: &ResumeArgs) -> Result<(), Failure> {
     let subject = subject(&args.what, args.repository.as_deref());
-    told(client.resume(wire::ResumeRequest { subject: Some(subject) }).await)
+    told(
+        client
+            .resume(wire::ResumeRequest {
+                subject: Some(subject),
+            })
+            .await,
+    )
 }
 
 pub(super) async fn approve(mut client: Client, args: &ApproveArgs) -> Result<(), Failure> {
@@ -141,42 +157,70 @@ pub(super) async fn approve(mut client: Client, args: &ApproveArgs) -> Result<()
             Exit::Usage,
             "BadHash",
             format!("`{}` is no hash of a diff", args.diff),
-            format!("read `regraft describe incident {}`, and give at least {HASH_CHARS_MIN} characters of the hash it shows", args.incident),
+            format!(
+                "read `regraft describe incident {}`, and give at least {HASH_CHARS_MIN} characters of the hash it shows",
+                args.incident
+            ),
         ));
     }
-    let request = wire::ApproveRequest { incident: args.incident.clone(), diff_hash: args.diff.to_lowercase() };
+    let request = wire::ApproveRequest {
+        incident: args.incident.clone(),
+        diff_hash: args.diff.to_lowercase(),
+    };
     told(client.approve(request).await)
 }
 
 pub(super) async fn veto(mut client: Client, args: &VetoArgs) -> Result<(), Failure> {
     let incident = read::incident(&mut client, &args.incident).await?;
-    let request = wire::VetoRequest { incident: incident.id.to_string(), reason: args.reason.clone() };
+    let request = wire::VetoRequest {
+        incident: incident.id.to_string(),
+        reason: args.reason.clone(),
+    };
     told(client.veto(request).await)
 }
 
-pub(super) async fn confirm_delete(mut client: Client, args: &ConfirmDeleteArgs) -> Result<(), Failure> {
+pub(super) async fn confirm_delete(
+    mut client: Client,
+    args: &ConfirmDeleteArgs,
+) -> Result<(), Failure> {
     let targets = read::targets(&mut client, &args.application).await?;
     let waiting: Vec<(String, PendingDeletion)> = targets
         .into_iter()
-        .filter(|target| args.cluster.as_deref().is_none_or(|cluster| target.cluster.as_str() == cluster))
+        .filter(|target| {
+            args.cluster
+                .as_deref()
+                .is_none_or(|cluster| target.cluster.as_str() == cluster)
+        })
         .filter_map(|target| Some((target.cluster.to_string(), target.pending_deletion?)))
         .collect();
     if waiting.is_empty() {
         return Err(Failure::new(
             Exit::NotFound,
             "NothingToConfirm",
-            format!("no deletion of {} waits for a confirmation", args.application),
+            format!(
+                "no deletion of {} waits for a confirmation",
+                args.application
+            ),
             format!("see `regraft get applications {}`", args.application),
         ));
     }
     for (cluster, deletion) in &waiting {
-        print(&format!("{} in {cluster}: {} objects would be deleted\n", args.application, deletion.objects.len()))?;
+        print(&format!(
+            "{} in {cluster}: {} objects would be deleted\n",
+            args.application,
+            deletion.objects.len()
+        ))?;
         for object in &deletion.objects {
             print(&format!("  {object}\n"))?;
         }
     }
     if !args.yes && !agreed()? {
-        return Err(Failure::new(Exit::Refused, "NotConfirmed", "nothing was confirmed", "answer yes, or give --yes"));
+        return Err(Failure::new(
+            Exit::Refused,
+            "NotConfirmed",
+            "nothing was confirmed",
+            "answer yes, or give --yes",
+        ));
     }
     for (cluster, deletion) in waiting {
         let request = wire::ConfirmDeleteRequest {
@@ -196,11 +240,15 @@ fn subject(what: &What, repository: Option<&str>) -> wire::Subject {
         (None, Some(repository)) => Subject::Repository(repository.to_owned()),
         (None, None) => Subject::All(what.all),
     };
-    wire::Subject { subject: Some(subject) }
+    wire::Subject {
+        subject: Some(subject),
+    }
 }
 
 fn told(answer: Result<tonic::Response<wire::Accepted>, tonic::Status>) -> Result<(), Failure> {
-    let accepted = answer.map_err(|status| Failure::of_status(&status))?.into_inner();
+    let accepted = answer
+        .map_err(|status| Failure::of_status(&status))?
+        .into_inner();
     print(&format!("{}\n", accepted.message))
 }
 

@@ -49,7 +49,8 @@ pub(super) fn run(command: Certs) -> Result<(), Failure> {
     let now_ms = clock::now().0;
     match command {
         Certs::Init { cluster, folder } => {
-            let authority = Authority::create(&folder.dir, &cluster, now_ms, folder.overwrite()).map_err(failed)?;
+            let authority = Authority::create(&folder.dir, &cluster, now_ms, folder.overwrite())
+                .map_err(failed)?;
             print(&format!(
                 "{} is the authority of cluster {}. Keep ca-key.pem away from the members.\n",
                 authority.certificate_file().display(),
@@ -58,12 +59,16 @@ pub(super) fn run(command: Certs) -> Result<(), Failure> {
         }
         Certs::Member { id, hosts, folder } => {
             let authority = Authority::load(&folder.dir).map_err(failed)?;
-            let files = authority.member(id, &hosts, now_ms, folder.overwrite()).map_err(failed)?;
+            let files = authority
+                .member(id, &hosts, now_ms, folder.overwrite())
+                .map_err(failed)?;
             told(&files, &format!("member {id}"))
         }
         Certs::Client { name, folder } => {
             let authority = Authority::load(&folder.dir).map_err(failed)?;
-            let files = authority.client(&name, now_ms, folder.overwrite()).map_err(failed)?;
+            let files = authority
+                .client(&name, now_ms, folder.overwrite())
+                .map_err(failed)?;
             told(&files, &format!("client {name}"))
         }
     }
@@ -79,19 +84,27 @@ impl Folder {
 }
 
 fn told(files: &Files, whose: &str) -> Result<(), Failure> {
-    print(&format!("{} and {} are of {whose}.\n", files.cert.display(), files.key.display()))
+    print(&format!(
+        "{} and {} are of {whose}.\n",
+        files.cert.display(),
+        files.key.display()
+    ))
 }
 
 fn failed(error: regraft_replica::Error) -> Failure {
     use regraft_replica::Error;
     let action = match &error {
-        Error::ReadFile { .. } => "make the authority first with `regraft certs init`, or name its folder with --dir",
+        Error::ReadFile { .. } => {
+            "make the authority first with `regraft certs init`, or name its folder with --dir"
+        }
         Error::FileExists { .. } => "keep what is there, or replace it with --force",
         Error::WriteFile { .. } => "name a folder you may write with --dir",
         _ => "correct the name or the file",
     };
     let exit = match &error {
-        Error::InvalidClusterId { .. } | Error::InvalidClientName { .. } | Error::InvalidNodeId { .. } => Exit::Usage,
+        Error::InvalidClusterId { .. }
+        | Error::InvalidClientName { .. }
+        | Error::InvalidNodeId { .. } => Exit::Usage,
         Error::FileExists { .. } => Exit::Refused,
         _ => Exit::Failed,
     };

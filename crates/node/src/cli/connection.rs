@@ -32,7 +32,14 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::of(Exit::Failed, "NoRuntime", &error, "are there too many open files?"))?;
+        .map_err(|error| {
+            Failure::of(
+                Exit::Failed,
+                "NoRuntime",
+                &error,
+                "are there too many open files?",
+            )
+        })?;
     runtime.block_on(async {
         let client = match target(connection)? {
             Target::Unix(path) => unix(path).await?,
@@ -64,7 +71,10 @@ pub(crate) async fn tcp(address: &str, tls: Arc<Tls>) -> Result<Client, tonic::t
             let (address, tls) = (Arc::clone(&address), Arc::clone(&tls));
             async move {
                 let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
-                let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+                let host = host
+                    .trim_start_matches('[')
+                    .trim_end_matches(']')
+                    .to_owned();
                 let name = ServerName::try_from(host).map_err(std::io::Error::other)?;
                 let stream = TcpStream::connect(&*address).await?;
                 stream.set_nodelay(true)?;
@@ -93,13 +103,21 @@ fn target(connection: &Connection) -> Result<Target, Failure> {
         (None, None) => SOCKET_DEFAULT.to_owned(),
     };
     if let Some(path) = address.strip_prefix("unix:") {
-        return Ok(Target::Unix(Path::new(path.strip_prefix("//").unwrap_or(path)).to_owned()));
+        return Ok(Target::Unix(
+            Path::new(path.strip_prefix("//").unwrap_or(path)).to_owned(),
+        ));
     }
     if address.starts_with(['/', '.']) {
         return Ok(Target::Unix(PathBuf::from(address)));
     }
-    let address = address.strip_prefix("https://").unwrap_or(&address).trim_end_matches('/');
-    if !address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+    let address = address
+        .strip_prefix("https://")
+        .unwrap_or(&address)
+        .trim_end_matches('/');
+    if !address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    {
         return Err(Failure::new(
             Exit::Usage,
             "BadAddress",
@@ -110,13 +128,19 @@ fn target(connection: &Connection) -> Result<Target, Failure> {
     let ca = connection.ca.clone().or_else(|| Some(configured?.tls?.ca));
     match (ca, &connection.cert, &connection.key) {
         (Some(ca), Some(cert), Some(key)) => {
-            let paths = TlsPaths { ca, cert: cert.clone(), key: key.clone() };
+            let paths = TlsPaths {
+                ca,
+                cert: cert.clone(),
+                key: key.clone(),
+            };
             Ok(Target::Tcp(address.to_owned(), paths))
         }
         _ => Err(Failure::new(
             Exit::Usage,
             "NoCertificate",
-            format!("{address} asks for a client certificate, and --ca, --cert or --key is missing"),
+            format!(
+                "{address} asks for a client certificate, and --ca, --cert or --key is missing"
+            ),
             "make one with `regraft certs client NAME`, and give all three (or REGRAFT_CA, REGRAFT_CERT, REGRAFT_KEY)",
         )),
     }

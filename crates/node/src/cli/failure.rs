@@ -37,8 +37,15 @@ impl Failure {
         message: impl Into<String>,
         action: impl Into<String>,
     ) -> Self {
-        let line = Line { reason: reason.into(), message: message.into(), action: action.into() };
-        Self { exit, lines: vec![line] }
+        let line = Line {
+            reason: reason.into(),
+            message: message.into(),
+            action: action.into(),
+        };
+        Self {
+            exit,
+            lines: vec![line],
+        }
     }
 
     /// Something that went wrong with its chain of causes.
@@ -61,7 +68,10 @@ impl Failure {
                 action: problem.action.clone(),
             })
             .collect();
-        Self { exit: Exit::Usage, lines }
+        Self {
+            exit: Exit::Usage,
+            lines,
+        }
     }
 
     /// What a member answered.
@@ -73,12 +83,19 @@ impl Failure {
                 reason: format!("{:?}", status.code()),
                 message: chain(status),
                 action: match status.code() {
-                    tonic::Code::Unavailable => "is the member running, and is the address right?".to_owned(),
+                    tonic::Code::Unavailable => {
+                        "is the member running, and is the address right?".to_owned()
+                    }
                     _ => "the member's log says more".to_owned(),
                 },
             },
         };
-        Self::new(exit_of(status.code()), problem.reason, problem.message, problem.action)
+        Self::new(
+            exit_of(status.code()),
+            problem.reason,
+            problem.message,
+            problem.action,
+        )
     }
 }
 

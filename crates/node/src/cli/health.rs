@@ -71,7 +71,13 @@ pub(super) fn run(args: &HealthArgs) -> Result<(), Failure> {
         Shape::Table => table::table(
             ["OBJECT", "STATUS", "REASON", "WAITS FOR", "MESSAGE"],
             rows.into_iter().map(|(object, status, verdict)| {
-                [object, status, verdict.reason, table::or_dash(&verdict.waits_for), verdict.message]
+                [
+                    object,
+                    status,
+                    verdict.reason,
+                    table::or_dash(&verdict.waits_for),
+                    verdict.message,
+                ]
             }),
         ),
     };
@@ -95,7 +101,9 @@ fn read(file: &str) -> Result<String, Failure> {
     }
     .map_err(unreadable)?;
     if bytes.len() as u64 > INPUT_BYTES_MAX {
-        return Err(unreadable(std::io::Error::other(format!("more than {INPUT_BYTES_MAX} bytes"))));
+        return Err(unreadable(std::io::Error::other(format!(
+            "more than {INPUT_BYTES_MAX} bytes"
+        ))));
     }
     String::from_utf8(bytes).map_err(|error| unreadable(std::io::Error::other(error)))
 }
@@ -125,7 +133,13 @@ fn open(document: Value, objects: &mut Vec<Object>) {
     match document {
         Value::Null => {}
         Value::Array(items) => items.into_iter().for_each(|item| open(item, objects)),
-        Value::Object(mut map) if map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List")) && map.contains_key("items") => {
+        Value::Object(mut map)
+            if map
+                .get("kind")
+                .and_then(Value::as_str)
+                .is_some_and(|kind| kind.ends_with("List"))
+                && map.contains_key("items") =>
+        {
             open(map.remove("items").unwrap_or_default(), objects);
         }
         other => objects.push(Object(other)),
@@ -149,24 +163,35 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Vec<String> {
-        objects("test", text).unwrap().iter().map(|object| object.key().to_string()).collect()
+        objects("test", text)
+            .unwrap()
+            .iter()
+            .map(|object| object.key().to_string())
+            .collect()
     }
 
     #[test]
     fn objects_come_in_order_from_yaml_json_lists_and_json_lines() {
-        let yaml = "kind: Pod\nmetadata: {name: a}\n---\n# nothing\n---\nkind: Pod\nmetadata: {name: b}\n";
+        let yaml =
+            "kind: Pod\nmetadata: {name: a}\n---\n# nothing\n---\nkind: Pod\nmetadata: {name: b}\n";
         assert_eq!(names(yaml), ["Pod a", "Pod b"]);
         let json = r#"{"kind":"Pod","metadata":{"name":"a"}}"#;
         assert_eq!(names(json), ["Pod a"]);
         assert_eq!(names(&format!("{json}\n{json}\n")), ["Pod a", "Pod a"]);
         assert_eq!(names(&format!("[{json},{json}]")), ["Pod a", "Pod a"]);
-        assert_eq!(names(&format!(r#"{{"kind":"PodList","items":[{json}]}}"#)), ["Pod a"]);
+        assert_eq!(
+            names(&format!(r#"{{"kind":"PodList","items":[{json}]}}"#)),
+            ["Pod a"]
+        );
         assert_eq!(names("{kind: Pod, metadata: {name: flow}}"), ["Pod flow"]);
     }
 
     #[test]
     fn text_that_holds_no_objects_says_so() {
         let failure = objects("x.yaml", "a: [1").unwrap_err().to_string();
-        assert!(failure.starts_with("error: NoObjects: x.yaml holds no objects"), "{failure}");
+        assert!(
+            failure.starts_with("error: NoObjects: x.yaml holds no objects"),
+            "{failure}"
+        );
     }
 }

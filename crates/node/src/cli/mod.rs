@@ -21,8 +21,8 @@ mod tests;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-pub(crate) use failure::{Exit, Failure, chain as failure_chain};
 pub(crate) use connection::tcp as connect;
+pub(crate) use failure::{Exit, Failure, chain as failure_chain};
 pub(crate) use output::{complain, print};
 
 /// What every code means; told by `--help`.
@@ -51,19 +51,49 @@ pub(crate) struct Cli {
 #[derive(Args)]
 pub(crate) struct Connection {
     /// A member: unix:/path/admin.sock, or HOST:PORT
-    #[arg(long, global = true, env = "REGRAFT_ADDRESS", value_name = "ADDRESS", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        env = "REGRAFT_ADDRESS",
+        value_name = "ADDRESS",
+        help_heading = "Connection"
+    )]
     address: Option<String>,
     /// The cluster's authority (PEM), for HOST:PORT
-    #[arg(long, global = true, env = "REGRAFT_CA", value_name = "FILE", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        env = "REGRAFT_CA",
+        value_name = "FILE",
+        help_heading = "Connection"
+    )]
     ca: Option<PathBuf>,
     /// Your client certificate (PEM), made by `regraft certs client`
-    #[arg(long, global = true, env = "REGRAFT_CERT", value_name = "FILE", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        env = "REGRAFT_CERT",
+        value_name = "FILE",
+        help_heading = "Connection"
+    )]
     cert: Option<PathBuf>,
     /// Its key (PEM)
-    #[arg(long, global = true, env = "REGRAFT_KEY", value_name = "FILE", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        env = "REGRAFT_KEY",
+        value_name = "FILE",
+        help_heading = "Connection"
+    )]
     key: Option<PathBuf>,
     /// The member's configuration; on its own machine it says where the member listens
-    #[arg(long, global = true, env = "REGRAFT_CONFIG", value_name = "FILE", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        env = "REGRAFT_CONFIG",
+        value_name = "FILE",
+        help_heading = "Connection"
+    )]
     config: Option<PathBuf>,
 }
 
@@ -148,18 +178,38 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
             print(&String::from_utf8_lossy(&script))
         }
         Command::Version => print(&format!("regraft {}\n", env!("CARGO_PKG_VERSION"))),
-        Command::Status(args) => connection::ask(&connection, async |client| read::status(client, &args).await),
-        Command::Get(args) => connection::ask(&connection, async |client| read::get(client, &args).await),
-        Command::Describe(what) => connection::ask(&connection, async |client| read::describe(client, &what).await),
-        Command::Diff(args) => connection::ask(&connection, async |client| read::diff(client, &args).await),
-        Command::Audit(args) => connection::ask(&connection, async |client| read::audit(client, &args).await),
-        Command::Sync(args) => connection::ask(&connection, async |client| act::sync(client, &args).await),
-        Command::Suspend(args) => connection::ask(&connection, async |client| act::suspend(client, &args).await),
-        Command::Resume(args) => connection::ask(&connection, async |client| act::resume(client, &args).await),
-        Command::Approve(args) => connection::ask(&connection, async |client| act::approve(client, &args).await),
-        Command::Veto(args) => connection::ask(&connection, async |client| act::veto(client, &args).await),
-        Command::ConfirmDelete(args) => {
-            connection::ask(&connection, async |client| act::confirm_delete(client, &args).await)
+        Command::Status(args) => connection::ask(&connection, async |client| {
+            read::status(client, &args).await
+        }),
+        Command::Get(args) => {
+            connection::ask(&connection, async |client| read::get(client, &args).await)
         }
+        Command::Describe(what) => connection::ask(&connection, async |client| {
+            read::describe(client, &what).await
+        }),
+        Command::Diff(args) => {
+            connection::ask(&connection, async |client| read::diff(client, &args).await)
+        }
+        Command::Audit(args) => {
+            connection::ask(&connection, async |client| read::audit(client, &args).await)
+        }
+        Command::Sync(args) => {
+            connection::ask(&connection, async |client| act::sync(client, &args).await)
+        }
+        Command::Suspend(args) => connection::ask(&connection, async |client| {
+            act::suspend(client, &args).await
+        }),
+        Command::Resume(args) => {
+            connection::ask(&connection, async |client| act::resume(client, &args).await)
+        }
+        Command::Approve(args) => connection::ask(&connection, async |client| {
+            act::approve(client, &args).await
+        }),
+        Command::Veto(args) => {
+            connection::ask(&connection, async |client| act::veto(client, &args).await)
+        }
+        Command::ConfirmDelete(args) => connection::ask(&connection, async |client| {
+            act::confirm_delete(client, &args).await
+        }),
     }
 }

@@ -30,7 +30,12 @@ pub(super) fn render(
     table: impl FnOnce(&Value) -> Result<String, Failure>,
 ) -> Result<String, Failure> {
     let broken = |error: &dyn std::error::Error| {
-        Failure::of(Exit::Failed, "CannotPrint", error, "please report this with the command you ran")
+        Failure::of(
+            Exit::Failed,
+            "CannotPrint",
+            error,
+            "please report this with the command you ran",
+        )
     };
     match format {
         Format::Table => table(document),

@@ -101,10 +101,15 @@ pub(crate) struct AuditArgs {
 }
 
 pub(super) async fn status(mut client: Client, args: &StatusArgs) -> Result<(), Failure> {
-    let request = wire::StatusRequest { consistency: consistency(args.freshness) };
+    let request = wire::StatusRequest {
+        consistency: consistency(args.freshness),
+    };
     let document = document(client.status(request).await)?;
     print(&output::render(&document, args.output, |document| {
-        Ok(story::status(&read::<StatusDocument>(document)?, clock::now()))
+        Ok(story::status(
+            &read::<StatusDocument>(document)?,
+            clock::now(),
+        ))
     })?)
 }
 
@@ -113,8 +118,11 @@ pub(super) async fn get(mut client: Client, args: &GetArgs) -> Result<(), Failur
     loop {
         let document = list(&mut client, args.kind, args.name.as_deref(), args.freshness).await?;
         if shown.as_ref() != Some(&document) {
-            let text = output::render(&document, args.output, |document| listing(args.kind, document))?;
-            let clear = args.watch && args.output == Format::Table && std::io::stdout().is_terminal();
+            let text = output::render(&document, args.output, |document| {
+                listing(args.kind, document)
+            })?;
+            let clear =
+                args.watch && args.output == Format::Table && std::io::stdout().is_terminal();
             print(&format!("{}{text}", if clear { CLEAR } else { "" }))?;
             shown = Some(document);
         }
@@ -126,11 +134,21 @@ pub(super) async fn get(mut client: Client, args: &GetArgs) -> Result<(), Failur
 }
 
 pub(super) async fn describe(mut client: Client, what: &Describe) -> Result<(), Failure> {
-    let Describe::Incident { id, output, freshness } = what;
-    let request = wire::DescribeRequest { incident: id.clone(), consistency: consistency(*freshness) };
+    let Describe::Incident {
+        id,
+        output,
+        freshness,
+    } = what;
+    let request = wire::DescribeRequest {
+        incident: id.clone(),
+        consistency: consistency(*freshness),
+    };
     let document = document(client.describe(request).await)?;
     print(&output::render(&document, *output, |document| {
-        Ok(story::incident(&read::<IncidentDocument>(document)?, clock::now()))
+        Ok(story::incident(
+            &read::<IncidentDocument>(document)?,
+            clock::now(),
+        ))
     })?)
 }
 
@@ -140,26 +158,49 @@ pub(super) async fn diff(mut client: Client, args: &DiffArgs) -> Result<(), Fail
         reach: wire::Reach::All.into(),
     };
     let document = document(client.diff(request).await)?;
-    print(&output::render(&document, args.output, |document| Ok(story::differences(document)))?)
+    print(&output::render(&document, args.output, |document| {
+        Ok(story::differences(document))
+    })?)
 }
 
 pub(super) async fn audit(mut client: Client, args: &AuditArgs) -> Result<(), Failure> {
-    let request = wire::AuditRequest { limit: args.limit, consistency: consistency(args.freshness) };
+    let request = wire::AuditRequest {
+        limit: args.limit,
+        consistency: consistency(args.freshness),
+    };
     let document = document(client.audit(request).await)?;
     print(&output::render(&document, args.output, |document| {
         let entries: Vec<AuditEntry> = read(document)?;
         Ok(table(
             ["NUMBER", "AT", "ACTOR", "REASON", "SUBJECT", "MESSAGE"],
             entries.into_iter().map(|entry| {
-                [entry.number.to_string(), entry.at.to_rfc3339(), entry.actor, entry.reason, entry.subject, entry.message]
+                [
+                    entry.number.to_string(),
+                    entry.at.to_rfc3339(),
+                    entry.actor,
+                    entry.reason,
+                    entry.subject,
+                    entry.message,
+                ]
             }),
         ))
     })?)
 }
 
 /// The targets of one application.
-pub(super) async fn targets(client: &mut Client, application: &str) -> Result<Vec<ApplicationDocument>, Failure> {
-    read(&list(client, Kind::Applications, Some(application), Freshness { stale: false }).await?)
+pub(super) async fn targets(
+    client: &mut Client,
+    application: &str,
+) -> Result<Vec<ApplicationDocument>, Failure> {
+    read(
+        &list(
+            client,
+            Kind::Applications,
+            Some(application),
+            Freshness { stale: false },
+        )
+        .await?,
+    )
 }
 
 /// One incident, as it is now.
@@ -172,7 +213,12 @@ pub(super) async fn incident(client: &mut Client, id: &str) -> Result<Incident, 
     Ok(found.incident)
 }
 
-async fn list(client: &mut Client, kind: Kind, name: Option<&str>, freshness: Freshness) -> Result<Value, Failure> {
+async fn list(
+    client: &mut Client,
+    kind: Kind,
+    name: Option<&str>,
+    freshness: Freshness,
+) -> Result<Value, Failure> {
     let kind = match kind {
         Kind::Applications => wire::Kind::Applications,
         Kind::Clusters => wire::Kind::Clusters,
@@ -195,8 +241,12 @@ fn consistency(freshness: Freshness) -> i32 {
     }
 }
 
-fn document(answer: Result<tonic::Response<wire::Document>, tonic::Status>) -> Result<Value, Failure> {
-    let answer = answer.map_err(|status| Failure::of_status(&status))?.into_inner();
+fn document(
+    answer: Result<tonic::Response<wire::Document>, tonic::Status>,
+) -> Result<Value, Failure> {
+    let answer = answer
+        .map_err(|status| Failure::of_status(&status))?
+        .into_inner();
     serde_json::from_slice(&answer.json).map_err(|error| misread(&error))
 }
 
@@ -226,7 +276,9 @@ fn listing(kind: Kind, document: &Value) -> Result<String, Failure> {
 
 pub(super) fn applications(rows: Vec<ApplicationDocument>, now: Timestamp) -> String {
     table(
-        ["NAME", "CLUSTER", "SYNC", "HEALTH", "AGE", "REVISION", "VERIFIED", "MEMBER", "MESSAGE"],
+        [
+            "NAME", "CLUSTER", "SYNC", "HEALTH", "AGE", "REVISION", "VERIFIED", "MEMBER", "MESSAGE",
+        ],
         rows.into_iter().map(|row| {
             [
                 row.name.to_string(),
@@ -236,7 +288,8 @@ pub(super) fn applications(rows: Vec<ApplicationDocument>, now: Timestamp) -> St
                 age(row.since, now),
                 short(row.revision.as_ref()),
                 short(row.verified.as_ref()),
-                row.member.map_or_else(|| "-".to_owned(), |id| id.to_string()),
+                row.member
+                    .map_or_else(|| "-".to_owned(), |id| id.to_string()),
                 row.message,
             ]
         }),
@@ -245,7 +298,14 @@ pub(super) fn applications(rows: Vec<ApplicationDocument>, now: Timestamp) -> St
 
 pub(super) fn clusters(rows: Vec<ClusterDocument>) -> String {
     table(
-        ["NAME", "CONNECTION", "VERSION", "APPLICATIONS", "UID", "MESSAGE"],
+        [
+            "NAME",
+            "CONNECTION",
+            "VERSION",
+            "APPLICATIONS",
+            "UID",
+            "MESSAGE",
+        ],
         rows.into_iter().map(|row| {
             [
                 row.name.to_string(),
@@ -265,14 +325,26 @@ pub(super) fn clusters(rows: Vec<ClusterDocument>) -> String {
 pub(super) fn incidents(mut rows: Vec<Incident>, now: Timestamp) -> String {
     rows.sort_by_key(|row| std::cmp::Reverse(row.opened_at));
     table(
-        ["ID", "CLASS", "PHASE", "OUTCOME", "AGE", "CLUSTERS", "EXECUTOR", "COMMIT", "WAITS FOR"],
+        [
+            "ID",
+            "CLASS",
+            "PHASE",
+            "OUTCOME",
+            "AGE",
+            "CLUSTERS",
+            "EXECUTOR",
+            "COMMIT",
+            "WAITS FOR",
+        ],
         rows.into_iter().map(|row| {
             let clusters: Vec<&str> = row.targets.keys().map(|name| name.as_str()).collect();
             [
                 row.id.to_string(),
                 row.class.to_string(),
                 row.phase.to_string(),
-                row.outcome.as_ref().map_or_else(|| "-".to_owned(), |outcome| outcome.kind.to_string()),
+                row.outcome
+                    .as_ref()
+                    .map_or_else(|| "-".to_owned(), |outcome| outcome.kind.to_string()),
                 age(row.opened_at, now),
                 clusters.join(","),
                 row.executor.to_string(),
@@ -314,8 +386,10 @@ pub(super) fn members(rows: Vec<MemberDocument>) -> String {
                 format!("{:?}", row.role).to_lowercase(),
                 row.address,
                 row.admin.unwrap_or_else(|| "-".to_owned()),
-                row.applied.map_or_else(|| "-".to_owned(), |index| index.to_string()),
-                row.last_contact_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms}ms")),
+                row.applied
+                    .map_or_else(|| "-".to_owned(), |index| index.to_string()),
+                row.last_contact_ms
+                    .map_or_else(|| "-".to_owned(), |ms| format!("{ms}ms")),
             ]
         }),
     )

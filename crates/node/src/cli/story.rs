@@ -23,39 +23,116 @@ pub(super) fn status(status: &StatusDocument, now: Timestamp) -> String {
         Some(leader) => format!("follows member {leader}"),
         None => "knows no leader: nothing can change until one is elected".to_owned(),
     };
-    line(&mut out, &format!("Member {} ({}) {leader}", status.member, status.name));
-    line(&mut out, &format!("  version {}, up {}, term {}, applied {}", status.version, age(status.started_at, now), status.term, status.applied));
-    line(&mut out, &format!("  installation {}", status.installation.as_deref().unwrap_or("not initialised yet")));
+    line(
+        &mut out,
+        &format!("Member {} ({}) {leader}", status.member, status.name),
+    );
+    line(
+        &mut out,
+        &format!(
+            "  version {}, up {}, term {}, applied {}",
+            status.version,
+            age(status.started_at, now),
+            status.term,
+            status.applied
+        ),
+    );
+    line(
+        &mut out,
+        &format!(
+            "  installation {}",
+            status
+                .installation
+                .as_deref()
+                .unwrap_or("not initialised yet")
+        ),
+    );
     for suspension in &status.suspensions {
-        let why = if suspension.reason.is_empty() { String::new() } else { format!(": {}", suspension.reason) };
-        line(&mut out, &format!("! {} is suspended by {} since {}{why}", suspension.subject, suspension.actor, age(suspension.at, now)));
+        let why = if suspension.reason.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", suspension.reason)
+        };
+        line(
+            &mut out,
+            &format!(
+                "! {} is suspended by {} since {}{why}",
+                suspension.subject,
+                suspension.actor,
+                age(suspension.at, now)
+            ),
+        );
     }
     heading(&mut out, "Repositories");
     if status.heads.is_empty() {
         line(&mut out, "  none was read yet");
     }
     for head in &status.heads {
-        line(&mut out, &format!("  {} {} at {}, since {}", head.repository, head.branch, head.revision.short(), age(head.recorded_at, now)));
+        line(
+            &mut out,
+            &format!(
+                "  {} {} at {}, since {}",
+                head.repository,
+                head.branch,
+                head.revision.short(),
+                age(head.recorded_at, now)
+            ),
+        );
         if let Some(why) = &head.frozen {
-            line(&mut out, &format!("  ! healing is frozen: {why}; look at the history, then `regraft resume --repository {}`", head.repository));
+            line(
+                &mut out,
+                &format!(
+                    "  ! healing is frozen: {why}; look at the history, then `regraft resume --repository {}`",
+                    head.repository
+                ),
+            );
         }
     }
     if status.members.len() > 1 {
         section(&mut out, "Members", &read::members(status.members.clone()));
     }
     if !status.clusters.is_empty() {
-        section(&mut out, "Clusters", &read::clusters(status.clusters.clone()));
+        section(
+            &mut out,
+            "Clusters",
+            &read::clusters(status.clusters.clone()),
+        );
     }
-    let healthy = status.applications.iter().filter(|row| row.sync == SyncState::Synced && row.health == Health::Healthy).count();
-    heading(&mut out, &format!("Applications: {healthy} of {} are synced and healthy", status.applications.len()));
-    let rest: Vec<_> = status.applications.iter().filter(|row| row.sync != SyncState::Synced || row.health != Health::Healthy).cloned().collect();
+    let healthy = status
+        .applications
+        .iter()
+        .filter(|row| row.sync == SyncState::Synced && row.health == Health::Healthy)
+        .count();
+    heading(
+        &mut out,
+        &format!(
+            "Applications: {healthy} of {} are synced and healthy",
+            status.applications.len()
+        ),
+    );
+    let rest: Vec<_> = status
+        .applications
+        .iter()
+        .filter(|row| row.sync != SyncState::Synced || row.health != Health::Healthy)
+        .cloned()
+        .collect();
     if !rest.is_empty() {
         indented(&mut out, &read::applications(rest, now));
     }
-    let (open, mut ended): (Vec<_>, Vec<_>) = status.incidents.iter().cloned().partition(Incident::is_open);
-    heading(&mut out, &format!("Incidents: {} open, {} ended", open.len(), ended.len()));
+    let (open, mut ended): (Vec<_>, Vec<_>) = status
+        .incidents
+        .iter()
+        .cloned()
+        .partition(Incident::is_open);
+    heading(
+        &mut out,
+        &format!("Incidents: {} open, {} ended", open.len(), ended.len()),
+    );
     ended.sort_by_key(|incident| std::cmp::Reverse(incident.ended_at));
-    let shown: Vec<_> = open.into_iter().chain(ended.into_iter().take(ENDED_INCIDENTS_SHOWN)).collect();
+    let shown: Vec<_> = open
+        .into_iter()
+        .chain(ended.into_iter().take(ENDED_INCIDENTS_SHOWN))
+        .collect();
     if !shown.is_empty() {
         indented(&mut out, &read::incidents(shown, now));
     }
@@ -72,9 +149,26 @@ pub(super) fn incident(document: &IncidentDocument, now: Timestamp) -> String {
     let mut out = String::new();
     line(&mut out, &format!("Incident {}", incident.id));
     let clusters: Vec<&str> = incident.targets.keys().map(|name| name.as_str()).collect();
-    line(&mut out, &format!("  {} of {} in {}", incident.class, incident.application, or_dash(&clusters.join(", "))));
-    let mode = document.mode.map_or_else(|| "unknown".to_owned(), |mode| format!("{mode:?}").to_lowercase());
-    line(&mut out, &format!("  mode {mode}, executed by member {}, branch {} of {}", incident.executor, incident.branch, incident.repository));
+    line(
+        &mut out,
+        &format!(
+            "  {} of {} in {}",
+            incident.class,
+            incident.application,
+            or_dash(&clusters.join(", "))
+        ),
+    );
+    let mode = document.mode.map_or_else(
+        || "unknown".to_owned(),
+        |mode| format!("{mode:?}").to_lowercase(),
+    );
+    line(
+        &mut out,
+        &format!(
+            "  mode {mode}, executed by member {}, branch {} of {}",
+            incident.executor, incident.branch, incident.repository
+        ),
+    );
     line(&mut out, &format!("  {}", standing(incident, now)));
     timeline(&mut out, incident);
     evidence(&mut out, incident);
@@ -84,7 +178,13 @@ pub(super) fn incident(document: &IncidentDocument, now: Timestamp) -> String {
     }
     if let Some(lock) = &document.lock {
         heading(&mut out, "Lock");
-        line(&mut out, &format!("  {} with fence {}, expires {}", lock.scope, lock.fence, lock.expires_at));
+        line(
+            &mut out,
+            &format!(
+                "  {} with fence {}, expires {}",
+                lock.scope, lock.fence, lock.expires_at
+            ),
+        );
     }
     heading(&mut out, "What comes next");
     line(&mut out, &format!("  {}", next(document)));
@@ -96,10 +196,25 @@ pub(super) fn differences(document: &Value) -> String {
     let mut out = String::new();
     for target in document.as_array().map(Vec::as_slice).unwrap_or_default() {
         let text = |name: &str| target[name].as_str().unwrap_or_default();
-        line(&mut out, &format!("{} in {}: {}", text("application"), text("cluster"), text("summary")));
-        for object in target["objects"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        line(
+            &mut out,
+            &format!(
+                "{} in {}: {}",
+                text("application"),
+                text("cluster"),
+                text("summary")
+            ),
+        );
+        for object in target["objects"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+        {
             let text = |name: &str| object[name].as_str().unwrap_or_default();
-            line(&mut out, &format!("  {} {}", text("change"), text("object")));
+            line(
+                &mut out,
+                &format!("  {} {}", text("change"), text("object")),
+            );
             for diff_line in text("diff").lines() {
                 line(&mut out, &format!("    {diff_line}"));
             }
@@ -122,7 +237,11 @@ fn standing(incident: &Incident, now: Timestamp) -> String {
             incident.phase,
             age(incident.phase_since, now),
             age(incident.opened_at, now),
-            if incident.waits_for.is_empty() { String::new() } else { format!(", waits for {}", incident.waits_for) }
+            if incident.waits_for.is_empty() {
+                String::new()
+            } else {
+                format!(", waits for {}", incident.waits_for)
+            }
         ),
     }
 }
@@ -131,13 +250,24 @@ fn timeline(out: &mut String, incident: &Incident) {
     heading(out, "Timeline");
     for step in &incident.steps {
         let seconds = incident_seconds(incident.opened_at, step.at);
-        line(out, &format!("  {} {seconds:>9}  {:<18} {} ({})", step.at, step.reason, step.message, step.actor));
+        line(
+            out,
+            &format!(
+                "  {} {seconds:>9}  {:<18} {} ({})",
+                step.at, step.reason, step.message, step.actor
+            ),
+        );
     }
 }
 
 fn incident_seconds(opened: Timestamp, at: Timestamp) -> String {
     let ms = at.0.saturating_sub(opened.0);
-    format!("{}{}.{:03}s", if ms < 0 { "-" } else { "+" }, ms.abs() / 1000, ms.abs() % 1000)
+    format!(
+        "{}{}.{:03}s",
+        if ms < 0 { "-" } else { "+" },
+        ms.abs() / 1000,
+        ms.abs() % 1000
+    )
 }
 
 fn evidence(out: &mut String, incident: &Incident) {
@@ -145,11 +275,33 @@ fn evidence(out: &mut String, incident: &Incident) {
     line(out, &format!("  seen at {}", incident.seen_at.short()));
     for (cluster, findings) in &incident.targets {
         for finding in findings {
-            let Finding { symptom, since, change } = finding;
-            line(out, &format!("  {cluster}: {} fails with {} since {since}", symptom.workload, symptom.class));
-            line(out, &format!("    inputs since the last verified revision: {}", format!("{change:?}").to_lowercase()));
+            let Finding {
+                symptom,
+                since,
+                change,
+            } = finding;
+            line(
+                out,
+                &format!(
+                    "  {cluster}: {} fails with {} since {since}",
+                    symptom.workload, symptom.class
+                ),
+            );
+            line(
+                out,
+                &format!(
+                    "    inputs since the last verified revision: {}",
+                    format!("{change:?}").to_lowercase()
+                ),
+            );
             for evidence in &symptom.evidence {
-                line(out, &format!("    {} {}: {}", evidence.object, evidence.field, evidence.text));
+                line(
+                    out,
+                    &format!(
+                        "    {} {}: {}",
+                        evidence.object, evidence.field, evidence.text
+                    ),
+                );
             }
         }
     }
@@ -162,7 +314,14 @@ fn plan(out: &mut String, plan: &Plan, document: &IncidentDocument) {
         Delivery::Push => "to the tracked branch",
     };
     heading(out, &format!("Plan {}: {} {whereto}", plan.id, plan.action));
-    line(out, &format!("  restores the files of {} on top of {}", plan.restores.short(), plan.parent.short()));
+    line(
+        out,
+        &format!(
+            "  restores the files of {} on top of {}",
+            plan.restores.short(),
+            plan.parent.short()
+        ),
+    );
     for suspect in &document.suspects {
         line(out, &format!("  undoes {suspect}"));
     }
@@ -172,7 +331,11 @@ fn plan(out: &mut String, plan: &Plan, document: &IncidentDocument) {
     line(out, &format!("  hash of the diff: {}", plan.diff_hash));
     if document.diff.is_empty() {
         for edit in &plan.edits {
-            let what = if edit.after.is_some() { "restores" } else { "deletes" };
+            let what = if edit.after.is_some() {
+                "restores"
+            } else {
+                "deletes"
+            };
             line(out, &format!("  {what} {}", edit.path));
         }
     }
@@ -187,20 +350,41 @@ fn plan(out: &mut String, plan: &Plan, document: &IncidentDocument) {
             Answer::Propose => "propose".to_owned(),
             Answer::Refused => "refused".to_owned(),
         };
-        line(out, &format!("  {:<18} {answer:<9} {}", guard.guard.to_string(), guard.reason));
+        line(
+            out,
+            &format!(
+                "  {:<18} {answer:<9} {}",
+                guard.guard.to_string(),
+                guard.reason
+            ),
+        );
     }
     heading(out, "Rejected alternatives");
     for rejected in &plan.rejected {
-        line(out, &format!("  {}: {}", rejected.alternative, rejected.reason));
+        line(
+            out,
+            &format!("  {}: {}", rejected.alternative, rejected.reason),
+        );
     }
 }
 
 fn next(document: &IncidentDocument) -> String {
     let incident = &document.incident;
     let id = &incident.id;
-    let hash = incident.plan.as_ref().map(|plan| plan.diff_hash.get(..HASH_CHARS_SHOWN).unwrap_or(&plan.diff_hash)).unwrap_or_default();
+    let hash = incident
+        .plan
+        .as_ref()
+        .map(|plan| {
+            plan.diff_hash
+                .get(..HASH_CHARS_SHOWN)
+                .unwrap_or(&plan.diff_hash)
+        })
+        .unwrap_or_default();
     if document.suspended.is_some() && incident.is_open() {
-        return format!("nothing while it is suspended: `regraft resume {}` or `regraft resume --all`", incident.application);
+        return format!(
+            "nothing while it is suspended: `regraft resume {}` or `regraft resume --all`",
+            incident.application
+        );
     }
     match (incident.phase, incident.outcome.as_ref().map(|outcome| outcome.kind)) {
         (Phase::Ended, Some(OutcomeKind::Verified)) => "nothing. The fault is still in the history: fix it in a new commit when you want it back.".to_owned(),
@@ -242,7 +426,11 @@ fn tree(out: &mut String, value: &Value, depth: usize) {
             for item in items.iter().filter(|item| has_content(item)) {
                 match item {
                     Value::Object(map) => {
-                        let words: Vec<String> = map.iter().filter(|(_, value)| has_content(value)).map(|(key, value)| format!("{key}={}", plain(value))).collect();
+                        let words: Vec<String> = map
+                            .iter()
+                            .filter(|(_, value)| has_content(value))
+                            .map(|(key, value)| format!("{key}={}", plain(value)))
+                            .collect();
                         line(out, &format!("{pad}- {}", words.join(" ")));
                     }
                     other => line(out, &format!("{pad}- {}", plain(other))),

@@ -11,21 +11,30 @@ const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// Rows below upper-case headers, columns three spaces apart, no borders.
-pub(super) fn table<const N: usize>(headers: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(super) fn table<const N: usize>(
+    headers: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(headers);
     for row in rows {
         let last = N.saturating_sub(1);
-        let cells = row.into_iter().enumerate().map(|(index, text)| match index == last {
-            true => one_line(&text),
-            false => cut(&one_line(&text)),
-        });
+        let cells = row
+            .into_iter()
+            .enumerate()
+            .map(|(index, text)| match index == last {
+                true => one_line(&text),
+                false => cut(&one_line(&text)),
+            });
         table.add_row(cells.collect::<Vec<_>>());
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));
     }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let lines: Vec<String> = table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
     lines.join("\n") + "\n"
 }
 
@@ -76,7 +85,11 @@ mod tests {
         let text = table(
             ["NAME", "AGE", "MESSAGE"],
             [
-                ["storefront".to_owned(), "5s".to_owned(), "a message\nover two lines".to_owned()],
+                [
+                    "storefront".to_owned(),
+                    "5s".to_owned(),
+                    "a message\nover two lines".to_owned(),
+                ],
                 ["x".to_owned(), "3m10s".to_owned(), String::new()],
             ],
         );
@@ -93,7 +106,10 @@ mod tests {
         let ages: Vec<String> = [0, 59, 61, 599, 601, 3_700, 40_000, 300_000]
             .map(|seconds| age(Timestamp(now.0 - seconds * SECOND_MS), now))
             .into();
-        assert_eq!(ages, ["0s", "59s", "1m1s", "9m59s", "10m", "1h1m", "11h", "3d"]);
+        assert_eq!(
+            ages,
+            ["0s", "59s", "1m1s", "9m59s", "10m", "1h1m", "11h", "3d"]
+        );
         assert_eq!(age(Timestamp(0), now), "-");
     }
 }

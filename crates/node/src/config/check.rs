@@ -2,14 +2,9 @@
 
 use super::parse::location;
 use super::schema;
-use super::{
-    AdminAddress, Kubeconfig, MemberConfig, POLL_DEFAULT_S, POLL_MIN_S, Peer,
-    Repository, Tls,
-};
+use super::{AdminAddress, MemberConfig, Peer, Tls};
 use regraft_model::id::MemberId;
-use regraft_model::problem::{Location, Problem, Severity};
-use regraft_model::time::Seconds;
-use regraft_repo::{CredentialsSource, SecretSource};
+use regraft_model::problem::{Problem, Severity};
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,17 +14,16 @@ const RAFT_DEFAULT: &str = "127.0.0.1:7101";
 const HTTP_DEFAULT: &str = "127.0.0.1:7301";
 const ADMIN_SOCKET: &str = "admin.sock";
 /// A Unix socket's path must fit into `sockaddr_un`.
-const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// The little that is missing is for the name under which it is born.
+const SOCKET_PATH_BYTES_MAX: usize = 100;
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 const NAME_BYTES_MAX: usize = 63;
 /// Longest id of a replicated cluster: it becomes part of the certificates' names.
 const CLUSTER_BYTES_MAX: usize = 40;
-/// Forges take any user name beside a token in the password's place.
-const USERNAME_DEFAULT: &str = "git";
 
 /// Collects problems, so that a person corrects them all in one go.
-struct Check<'a> {
-    file: &'a str,
+pub(super) struct Check<'a> {
+    pub(super) file: &'a str,
     folder: &'a Path,
     problems: Vec<Problem>,
 }
@@ -39,7 +33,11 @@ pub(super) fn check(
     folder: &Path,
     schema: schema::File,
 ) -> Result<MemberConfig, Vec<Problem>> {
-    let mut check = Check { file, folder, problems: Vec::new() };
+    let mut check = Check {
+        file,
+        folder,
+        problems: Vec::new(),
+    };
     let config = check.config(schema);
     match config {
         Some(config) if check.problems.is_empty() => Ok(config),
@@ -54,7 +52,12 @@ impl Check<'_> {
     fn config(&mut self, schema: schema::File) -> Option<MemberConfig> {
         let id = schema.member.id.value;
         if id == 0 {
-            self.wrong(&schema.member.id, "BadId", "member ids start at 1", "give this member a number that was never used before");
+            self.wrong(
+                &schema.member.id,
+                "BadId",
+                "member ids start at 1",
+                "give this member a number that was never used before",
+            );
         }
         self.cluster_id(&schema.cluster);
         let data_dir = self.data_dir(&schema.data_dir);
@@ -85,7 +88,13 @@ impl Check<'_> {
         })
     }
 
-    fn wrong<T>(&mut self, at: &Spanned<T>, reason: &str, message: impl Into<String>, action: impl Into<String>) {
+    pub(super) fn wrong<T>(
+        &mut self,
+        at: &Spanned<T>,
+        reason: &str,
+        message: impl Into<String>,
+        action: impl Into<String>,
+    ) {
         self.problems.push(Problem {
             location: location(self.file, &at.referenced),
             severity: Severity::Error,
@@ -99,7 +108,9 @@ impl Check<'_> {
         let text = id.value.as_bytes();
         let edge = |c: Option<&u8>| c.is_some_and(u8::is_ascii_alphanumeric);
         let ok = text.len() <= CLUSTER_BYTES_MAX
-            && text.iter().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == b'-')
+            && text
+                .iter()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == b'-')
             && edge(text.first())
             && edge(text.last());
         if !ok {
@@ -112,13 +123,21 @@ impl Check<'_> {
         }
     }
 
-    fn name(&mut self, what: &str, name: &Spanned<String>) {
+    pub(super) fn name(&mut self, what: &str, name: &Spanned<String>) {
         let text = &name.value;
         let ok = !text.is_empty()
             && text.len() <= NAME_BYTES_MAX
-            && text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'.')
-            && text.bytes().next().is_some_and(|c| c.is_ascii_alphanumeric())
-            && text.bytes().last().is_some_and(|c| c.is_ascii_alphanumeric());
+            && text
+                .bytes()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'.')
+            && text
+                .bytes()
+                .next()
+                .is_some_and(|c| c.is_ascii_alphanumeric())
+            && text
+                .bytes()
+                .last()
+                .is_some_and(|c| c.is_ascii_alphanumeric());
         if !ok {
             self.wrong(
                 name,
@@ -134,11 +153,16 @@ impl Check<'_> {
     }
 
     /// Must exist as a readable file.
-    fn file(&mut self, what: &str, path: &Spanned<String>) -> PathBuf {
+    pub(super) fn file(&mut self, what: &str, path: &Spanned<String>) -> PathBuf {
         let full = self.path(&path.value);
         match std::fs::File::open(&full).and_then(|file| file.metadata()) {
             Ok(metadata) if metadata.is_file() => {}
-            Ok(_) => self.wrong(path, "NotAFile", format!("the {what} {} is not a file", full.display()), "name a file"),
+            Ok(_) => self.wrong(
+                path,
+                "NotAFile",
+                format!("the {what} {} is not a file", full.display()),
+                "name a file",
+            ),
             Err(error) => self.wrong(
                 path,
                 "Unreadable",
@@ -152,7 +176,12 @@ impl Check<'_> {
     fn data_dir(&mut self, text: &Spanned<String>) -> PathBuf {
         let path = self.path(&text.value);
         if text.value.is_empty() {
-            self.wrong(text, "Empty", "the data folder has no name", "name a folder that only this member uses");
+            self.wrong(
+                text,
+                "Empty",
+                "the data folder has no name",
+                "name a folder that only this member uses",
+            );
             return path;
         }
         if let Err(error) = std::fs::create_dir_all(&path) {
@@ -171,7 +200,10 @@ impl Check<'_> {
             Err(error) => self.wrong(
                 text,
                 "NotWritable",
-                format!("the data folder {} cannot be written: {error}", path.display()),
+                format!(
+                    "the data folder {} cannot be written: {error}",
+                    path.display()
+                ),
                 "give it to the user that runs regraft",
             ),
         }
@@ -194,7 +226,12 @@ impl Check<'_> {
         parsed.ok()
     }
 
-    fn admin(&mut self, text: Option<&Spanned<String>>, data_dir: &Path, peers: &[schema::Peer]) -> Option<AdminAddress> {
+    fn admin(
+        &mut self,
+        text: Option<&Spanned<String>>,
+        data_dir: &Path,
+        peers: &[schema::Peer],
+    ) -> Option<AdminAddress> {
         let Some(text) = text else {
             // A trio's members ask each other, so a socket on one machine's disk would not do.
             return Some(match peers.is_empty() {
@@ -210,7 +247,10 @@ impl Check<'_> {
             self.wrong(
                 text,
                 "TooLong",
-                format!("{} is too long for a Unix socket: at most {SOCKET_PATH_BYTES_MAX} bytes", path.display()),
+                format!(
+                    "{} is too long for a Unix socket: at most {SOCKET_PATH_BYTES_MAX} bytes",
+                    path.display()
+                ),
                 "choose a shorter path",
             );
         }
@@ -219,13 +259,29 @@ impl Check<'_> {
 
     fn ports(&mut self, listen: &schema::Listen) {
         let mut seen: BTreeMap<SocketAddr, &str> = BTreeMap::new();
-        for (name, text) in [("raft", &listen.raft), ("admin", &listen.admin), ("http", &listen.http)] {
+        for (name, text) in [
+            ("raft", &listen.raft),
+            ("admin", &listen.admin),
+            ("http", &listen.http),
+        ] {
             let Some(text) = text else { continue };
-            let Ok(address) = text.value.parse::<SocketAddr>() else { continue };
+            let Ok(address) = text.value.parse::<SocketAddr>() else {
+                continue;
+            };
             if address.port() == 0 {
-                self.wrong(text, "BadAddress", format!("`{name}` needs a port others can know"), "write a port from 1 to 65535");
+                self.wrong(
+                    text,
+                    "BadAddress",
+                    format!("`{name}` needs a port others can know"),
+                    "write a port from 1 to 65535",
+                );
             } else if let Some(other) = seen.insert(address, name) {
-                self.wrong(text, "PortClash", format!("`{name}` and `{other}` both listen on {address}"), "give each its own port");
+                self.wrong(
+                    text,
+                    "PortClash",
+                    format!("`{name}` and `{other}` both listen on {address}"),
+                    "give each its own port",
+                );
             }
         }
     }
@@ -238,18 +294,33 @@ impl Check<'_> {
         }
     }
 
-    fn needs_tls(&mut self, schema: &schema::File, raft: Option<SocketAddr>, admin: Option<&AdminAddress>) {
+    fn needs_tls(
+        &mut self,
+        schema: &schema::File,
+        raft: Option<SocketAddr>,
+        admin: Option<&AdminAddress>,
+    ) {
         if schema.tls.is_some() {
             return;
         }
         const ACTION: &str = "make certificates with `regraft certs init` and `regraft certs member`, and name them under `tls`";
         if let Some(peer) = schema.peers.first() {
-            self.wrong(&peer.id, "TlsMissing", "members talk to each other with certificates only, and `tls` is missing", ACTION);
+            self.wrong(
+                &peer.id,
+                "TlsMissing",
+                "members talk to each other with certificates only, and `tls` is missing",
+                ACTION,
+            );
         }
         if let (Some(text), Some(address)) = (&schema.listen.raft, raft)
             && !address.ip().is_loopback()
         {
-            self.wrong(text, "TlsMissing", "beyond loopback members listen with certificates only, and `tls` is missing", ACTION);
+            self.wrong(
+                text,
+                "TlsMissing",
+                "beyond loopback members listen with certificates only, and `tls` is missing",
+                ACTION,
+            );
         }
         if let (Some(text), Some(AdminAddress::Tcp(_))) = (&schema.listen.admin, admin) {
             self.wrong(
@@ -261,25 +332,66 @@ impl Check<'_> {
         }
     }
 
-    fn members(&mut self, own: MemberId, peers: &[schema::Peer], raft: Option<SocketAddr>, admin: Option<&AdminAddress>) -> Vec<Peer> {
+    fn members(
+        &mut self,
+        own: MemberId,
+        peers: &[schema::Peer],
+        raft: Option<SocketAddr>,
+        admin: Option<&AdminAddress>,
+    ) -> Vec<Peer> {
         let mut members: BTreeMap<MemberId, Peer> = BTreeMap::new();
         for peer in peers {
             let id = MemberId(peer.id.value);
             if id.0 == 0 {
-                self.wrong(&peer.id, "BadId", "member ids start at 1", "give the peer's own `member.id`");
+                self.wrong(
+                    &peer.id,
+                    "BadId",
+                    "member ids start at 1",
+                    "give the peer's own `member.id`",
+                );
             }
-            for text in [Some(&peer.raft), peer.admin.as_ref()].into_iter().flatten() {
-                if !text.value.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)) {
-                    self.wrong(text, "BadAddress", format!("`{}` is no address of a peer", text.value), "write HOST:PORT");
+            for text in [Some(&peer.raft), peer.admin.as_ref()]
+                .into_iter()
+                .flatten()
+            {
+                if !text.value.rsplit_once(':').is_some_and(|(host, port)| {
+                    !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+                }) {
+                    self.wrong(
+                        text,
+                        "BadAddress",
+                        format!("`{}` is no address of a peer", text.value),
+                        "write HOST:PORT",
+                    );
                 }
             }
-            let entry = Peer { id, raft: peer.raft.value.clone(), admin: peer.admin.as_ref().map(|text| text.value.clone()) };
-            if let Some(other) = members.values().find(|other| other.id != id && other.raft == entry.raft) {
-                let message = format!("members {} and {id} share the address {}", other.id, entry.raft);
-                self.wrong(&peer.raft, "Duplicate", message, "give each member its own address");
+            let entry = Peer {
+                id,
+                raft: peer.raft.value.clone(),
+                admin: peer.admin.as_ref().map(|text| text.value.clone()),
+            };
+            if let Some(other) = members
+                .values()
+                .find(|other| other.id != id && other.raft == entry.raft)
+            {
+                let message = format!(
+                    "members {} and {id} share the address {}",
+                    other.id, entry.raft
+                );
+                self.wrong(
+                    &peer.raft,
+                    "Duplicate",
+                    message,
+                    "give each member its own address",
+                );
             }
             if members.insert(id, entry).is_some() {
-                self.wrong(&peer.id, "Duplicate", format!("member {id} stands in `peers` twice"), "remove one of them");
+                self.wrong(
+                    &peer.id,
+                    "Duplicate",
+                    format!("member {id} stands in `peers` twice"),
+                    "remove one of them",
+                );
             }
         }
         // The own entry may be among the peers, so that all members can share the list; it then says
@@ -297,119 +409,17 @@ impl Check<'_> {
         members.into_values().collect()
     }
 
-    fn repositories(&mut self, repositories: Vec<schema::Repository>) -> Vec<Repository> {
-        let mut names = BTreeMap::new();
-        repositories
-            .into_iter()
-            .map(|repository| {
-                self.name("repository", &repository.name);
-                self.unique(&mut names, &repository.name, "repositories");
-                self.url(&repository.url);
-                if repository.branch.value.is_empty() || repository.branch.value.contains([' ', '~', '^', ':', '?', '*', '[', '\\']) {
-                    self.wrong(&repository.branch, "BadName", format!("`{}` is no branch", repository.branch.value), "write its name, for example main");
-                }
-                let poll = repository.poll_interval.as_ref().map_or(Seconds(POLL_DEFAULT_S), |poll| poll.value);
-                if let Some(text) = repository.poll_interval.as_ref().filter(|poll| poll.value.0 < POLL_MIN_S) {
-                    self.wrong(text, "OutOfRange", "a remote cannot be asked without a pause", format!("write at least {}", Seconds(POLL_MIN_S)));
-                }
-                Repository {
-                    ca: repository.credentials.ca_file.as_ref().map(|path| self.file("authority's certificate", path)),
-                    credentials: self.credentials(&repository.url, &repository.credentials),
-                    author: repository.author.map(|author| (author.name, author.mail)),
-                    name: repository.name.value.into(),
-                    url: repository.url.value,
-                    branch: repository.branch.value.into(),
-                    poll,
-                }
-            })
-            .collect()
-    }
-
-    fn url(&mut self, url: &Spanned<String>) {
-        let known = ["https://", "http://", "ssh://", "file://"];
-        let scheme = known.iter().find_map(|scheme| url.value.strip_prefix(scheme));
-        let scp_like = url.value.split_once(':').is_some_and(|(host, path)| host.contains('@') && !path.is_empty());
-        match scheme {
-            // The URL is not repeated: it holds the secret.
-            Some(rest) if rest.split('/').next().is_some_and(|host| host.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))) => {
-                self.wrong(url, "PlainSecret", "the URL holds a password", "take it out, and name it with `credentials.passwordFile` or `passwordEnv`");
-            }
-            Some(rest) if rest.is_empty() => self.wrong(url, "BadUrl", "the URL names no repository", "write the URL you would clone"),
-            Some(_) => {}
-            None if scp_like => {}
-            None => self.wrong(url, "BadUrl", format!("`{}` is no URL of a repository", url.value), "write https://, http://, ssh://, file:// or user@host:path"),
-        }
-    }
-
-    fn credentials(&mut self, url: &Spanned<String>, given: &schema::Credentials) -> CredentialsSource {
-        let password = self.secret("password", given.password_file.as_ref(), given.password_env.as_ref());
-        let token = self.secret("token", given.token_file.as_ref(), given.token_env.as_ref());
-        let passphrase = self.secret("passphrase", given.passphrase_file.as_ref(), given.passphrase_env.as_ref());
-        let key = given.ssh_key_file.as_ref().map(|path| self.file("SSH key", path));
-        let known_hosts = given.known_hosts_file.as_ref().map(|path| self.file("list of known hosts", path));
-        if [password.is_some(), token.is_some(), key.is_some()].into_iter().filter(|given| *given).count() > 1 {
-            self.wrong(url, "Ambiguous", "more than one of password, token and SSH key is given for this repository", "keep one of them");
-        }
-        match (password, token, key) {
-            (Some(password), _, _) => CredentialsSource::Basic { user: given.username.clone().unwrap_or_else(|| USERNAME_DEFAULT.to_owned()), password },
-            (None, Some(token), _) => CredentialsSource::Bearer { token },
-            (None, None, Some(key)) => match known_hosts {
-                Some(known_hosts) => CredentialsSource::Ssh { private_key: key, passphrase, known_hosts },
-                None => {
-                    self.wrong(url, "MissingField", "an SSH key is given, but not which host keys to trust", "add `knownHostsFile`, for example made by ssh-keyscan and compared with the server's fingerprints");
-                    CredentialsSource::None
-                }
-            },
-            (None, None, None) => CredentialsSource::None,
-        }
-    }
-
-    fn secret(&mut self, what: &str, file: Option<&Spanned<String>>, env: Option<&Spanned<String>>) -> Option<SecretSource> {
-        match (file, env) {
-            (Some(_), Some(env)) => {
-                self.wrong(env, "Ambiguous", format!("the {what} is named twice, by file and by variable"), "keep one of them");
-                None
-            }
-            (Some(file), None) => Some(SecretSource::File(self.file(&format!("{what} file"), file))),
-            (None, Some(env)) => {
-                if std::env::var_os(&env.value).is_none() {
-                    self.wrong(env, "Unset", format!("the environment has no `{}`", env.value), format!("set it to the {what} before starting regraft"));
-                }
-                Some(SecretSource::Env(env.value.clone()))
-            }
-            (None, None) => None,
-        }
-    }
-
-    fn clusters(&mut self, clusters: Vec<schema::Kubeconfig>) -> Vec<Kubeconfig> {
-        let mut names = BTreeMap::new();
-        clusters
-            .into_iter()
-            .map(|cluster| {
-                self.name("cluster", &cluster.name);
-                self.unique(&mut names, &cluster.name, "clusters");
-                Kubeconfig {
-                    file: self.file("kubeconfig", &cluster.kubeconfig),
-                    name: cluster.name.value.into(),
-                    context: cluster.context,
-                }
-            })
-            .collect()
-    }
-
-    fn unique(&mut self, names: &mut BTreeMap<String, Location>, name: &Spanned<String>, list: &str) {
-        let here = location(self.file, &name.referenced);
-        if let Some(first) = names.insert(name.value.clone(), here) {
-            self.wrong(name, "Duplicate", format!("`{}` stands in `{list}` twice, first at {first}", name.value), "rename or remove one of them");
-        }
-    }
-
     fn level(&mut self, level: Option<&Spanned<String>>) -> String {
         match level {
             None => "info".to_owned(),
             Some(level) => {
                 if !LEVELS.contains(&level.value.as_str()) {
-                    self.wrong(level, "UnknownValue", format!("`{}` is no level", level.value), format!("one of: {}", LEVELS.join(", ")));
+                    self.wrong(
+                        level,
+                        "UnknownValue",
+                        format!("`{}` is no level", level.value),
+                        format!("one of: {}", LEVELS.join(", ")),
+                    );
                 }
                 level.value.clone()
             }

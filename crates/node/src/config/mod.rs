@@ -10,6 +10,7 @@
 mod check;
 mod parse;
 mod schema;
+mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -102,7 +103,11 @@ pub(crate) fn read(path: &Path) -> Result<MemberConfig, Vec<Problem>> {
     let file = path.display().to_string();
     let unreadable = |message: String, action: &str| {
         vec![Problem {
-            location: Location { file: file.clone(), line: 0, column: 0 },
+            location: Location {
+                file: file.clone(),
+                line: 0,
+                column: 0,
+            },
             severity: Severity::Error,
             reason: "Unreadable".to_owned(),
             message,

@@ -9,13 +9,18 @@ const SECRET_FIELDS: [&str; 5] = ["password", "token", "passphrase", "sshKey", "
 
 pub(super) fn parse(file: &str, text: &str) -> Result<File, Box<Problem>> {
     let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| Box::new(explain(file, &error)))
+    serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| Box::new(explain(file, &error)))
 }
 
 fn explain(file: &str, error: &Error) -> Problem {
     let error = error.without_snippet();
     let location = error.location().map_or(
-        Location { file: file.to_owned(), line: 0, column: 0 },
+        Location {
+            file: file.to_owned(),
+            line: 0,
+            column: 0,
+        },
         |at| location(file, &at),
     );
     let (reason, message, action) = match error {
@@ -26,7 +31,9 @@ fn explain(file: &str, error: &Error) -> Problem {
                 "write the secret to a file of mode 0600 and name it with `{field}File`, or a variable with `{field}Env`"
             ),
         ),
-        Error::SerdeUnknownField { field, expected, .. } => (
+        Error::SerdeUnknownField {
+            field, expected, ..
+        } => (
             "UnknownField",
             format!("`{field}` is not a field here"),
             one_of(field, expected),
@@ -36,13 +43,23 @@ fn explain(file: &str, error: &Error) -> Problem {
             format!("`{field}` is missing"),
             format!("add `{field}:`"),
         ),
-        Error::SerdeUnknownVariant { variant, expected, .. } => (
+        Error::SerdeUnknownVariant {
+            variant, expected, ..
+        } => (
             "UnknownValue",
             format!("`{variant}` is not a value here"),
             one_of(variant, expected),
         ),
-        Error::SerdeInvalidType { unexpected, expected, .. }
-        | Error::SerdeInvalidValue { unexpected, expected, .. } => (
+        Error::SerdeInvalidType {
+            unexpected,
+            expected,
+            ..
+        }
+        | Error::SerdeInvalidValue {
+            unexpected,
+            expected,
+            ..
+        } => (
             "WrongType",
             format!("{unexpected} stands where {expected} belongs"),
             "correct the value".to_owned(),
@@ -72,9 +89,10 @@ pub(super) fn location(file: &str, at: &serde_saphyr::Location) -> Location {
 
 fn one_of(given: &str, expected: &[&'static str]) -> String {
     let lower = given.to_lowercase();
-    let near = expected
-        .iter()
-        .find(|name| name.to_lowercase() == lower.replace(['_', '-'], "") || distance(&name.to_lowercase(), &lower) <= 2);
+    let near = expected.iter().find(|name| {
+        name.to_lowercase() == lower.replace(['_', '-'], "")
+            || distance(&name.to_lowercase(), &lower) <= 2
+    });
     match near {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!("one of: {}", expected.join(", ")),

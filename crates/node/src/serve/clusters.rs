@@ -7,7 +7,9 @@ use crate::config::Kubeconfig;
 use crate::document::ConnectionState;
 use regraft_cluster::{Cluster, KubeconfigSource, Stats};
 use regraft_engine::Event;
-use regraft_model::apply::{ApplyFailure, ApplyOutcome, ApplyRequest, ClusterEvent, KindVersion, Retry};
+use regraft_model::apply::{
+    ApplyFailure, ApplyOutcome, ApplyRequest, ClusterEvent, KindVersion, Retry,
+};
 use regraft_model::id::{ClusterName, TargetKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,7 +66,10 @@ impl Clusters {
     /// Must be called inside the runtime.
     pub(super) fn new(kubeconfigs: &[Kubeconfig], engine: Engine) -> Self {
         Self {
-            kubeconfigs: kubeconfigs.iter().map(|it| (it.name.clone(), it.clone())).collect(),
+            kubeconfigs: kubeconfigs
+                .iter()
+                .map(|it| (it.name.clone(), it.clone()))
+                .collect(),
             engine,
             runtime: tokio::runtime::Handle::current(),
             links: Arc::default(),
@@ -73,10 +78,18 @@ impl Clusters {
     }
 
     /// Connects a cluster if need be, and watches exactly these kinds.
-    pub(super) fn watch(&self, name: ClusterName, credentials: String, kinds: BTreeSet<KindVersion>) -> Option<Event> {
+    pub(super) fn watch(
+        &self,
+        name: ClusterName,
+        credentials: String,
+        kinds: BTreeSet<KindVersion>,
+    ) -> Option<Event> {
         let _runtime = self.runtime.enter();
         let mut links = locked(&self.links);
-        if links.get(&name).is_some_and(|link| link.credentials != credentials) {
+        if links
+            .get(&name)
+            .is_some_and(|link| link.credentials != credentials)
+        {
             cut(links.remove(&name));
         }
         if let Some(link) = links.get(&name) {
@@ -85,7 +98,9 @@ impl Clusters {
             }
             return None;
         }
-        let kubeconfig = self.kubeconfigs.get(&ClusterName::from(credentials.as_str()));
+        let kubeconfig = self
+            .kubeconfigs
+            .get(&ClusterName::from(credentials.as_str()));
         let mut link = Link {
             credentials: credentials.clone(),
             cluster: None,
@@ -94,11 +109,16 @@ impl Clusters {
             running: BTreeMap::new(),
         };
         let Some(kubeconfig) = kubeconfig else {
-            let reason = format!("this member's configuration has no cluster credentials named `{credentials}`");
+            let reason = format!(
+                "this member's configuration has no cluster credentials named `{credentials}`"
+            );
             link.standing.state = ConnectionState::Lost;
             link.standing.message.clone_from(&reason);
             links.insert(name.clone(), link);
-            return Some(Event::Cluster { cluster: name, event: ClusterEvent::Lost { reason } });
+            return Some(Event::Cluster {
+                cluster: name,
+                event: ClusterEvent::Lost { reason },
+            });
         };
         link.cluster = Some(self.connect(&name, kubeconfig, kinds));
         links.insert(name, link);
@@ -112,12 +132,23 @@ impl Clusters {
 
     /// Starts an apply. The same request again is taken for a reminder; another one for the same target takes the
     /// place of the one under way, so that a new revision never waits for an old one.
-    pub(super) fn apply(&self, request: ApplyRequest, done: impl FnOnce(&ApplyOutcome) + Send + 'static) -> Option<Event> {
+    pub(super) fn apply(
+        &self,
+        request: ApplyRequest,
+        done: impl FnOnce(&ApplyOutcome) + Send + 'static,
+    ) -> Option<Event> {
         let _runtime = self.runtime.enter();
         let mut links = locked(&self.links);
-        let connected = links.get_mut(&request.target.cluster).and_then(|link| Some((link.cluster.clone()?, link)));
+        let connected = links
+            .get_mut(&request.target.cluster)
+            .and_then(|link| Some((link.cluster.clone()?, link)));
         let Some((cluster, link)) = connected else {
-            return Some(Event::Applied(failed(&request, Retry::Transient, "Unreachable", "this member has no connection to the cluster")));
+            return Some(Event::Applied(failed(
+                &request,
+                Retry::Transient,
+                "Unreachable",
+                "this member has no connection to the cluster",
+            )));
         };
         let before = match link.running.get(&request.target) {
             Some(running) if running.request == request => return None,
@@ -133,7 +164,11 @@ impl Clusters {
             cancel: CancellationToken::new(),
             ended: CancellationToken::new(),
         };
-        let (number, cancel, ended) = (running.number, running.cancel.clone(), running.ended.clone());
+        let (number, cancel, ended) = (
+            running.number,
+            running.cancel.clone(),
+            running.ended.clone(),
+        );
         let permits = Arc::clone(&link.permits);
         link.running.insert(request.target.clone(), running);
         let (links, engine) = (Arc::clone(&self.links), self.engine.clone());
@@ -163,27 +198,47 @@ impl Clusters {
 
     /// What is known of every connection.
     pub(super) fn standings(&self) -> BTreeMap<ClusterName, Standing> {
-        locked(&self.links).iter().map(|(name, link)| (name.clone(), link.standing.clone())).collect()
+        locked(&self.links)
+            .iter()
+            .map(|(name, link)| (name.clone(), link.standing.clone()))
+            .collect()
     }
 
     /// Requests of every cluster.
     pub(super) fn stats(&self) -> Vec<(ClusterName, Stats)> {
-        let clusters: Vec<Cluster> = locked(&self.links).values().filter_map(|link| link.cluster.clone()).collect();
-        clusters.iter().map(|cluster| (cluster.name().clone(), cluster.stats())).collect()
+        let clusters: Vec<Cluster> = locked(&self.links)
+            .values()
+            .filter_map(|link| link.cluster.clone())
+            .collect();
+        clusters
+            .iter()
+            .map(|cluster| (cluster.name().clone(), cluster.stats()))
+            .collect()
     }
 
     /// Stops all clusters and waits for their tasks.
     pub(super) async fn stop(&self) {
         let links = std::mem::take(&mut *locked(&self.links));
-        let stops = links.values().filter_map(|link| link.cluster.as_ref()).map(Cluster::stop);
+        let stops = links
+            .values()
+            .filter_map(|link| link.cluster.as_ref())
+            .map(Cluster::stop);
         futures::future::join_all(stops).await;
     }
 
-    fn connect(&self, name: &ClusterName, kubeconfig: &Kubeconfig, kinds: BTreeSet<KindVersion>) -> Cluster {
+    fn connect(
+        &self,
+        name: &ClusterName,
+        kubeconfig: &Kubeconfig,
+        kinds: BTreeSet<KindVersion>,
+    ) -> Cluster {
         let (sender, mut events) = mpsc::channel(QUEUE_EVENTS);
         let config = regraft_cluster::Config {
             name: name.clone(),
-            kubeconfig: KubeconfigSource::Path { path: kubeconfig.file.clone(), context: kubeconfig.context.clone() },
+            kubeconfig: KubeconfigSource::Path {
+                path: kubeconfig.file.clone(),
+                context: kubeconfig.context.clone(),
+            },
         };
         let cluster = Cluster::start(config, sender);
         cluster.set_kinds(kinds);
@@ -208,22 +263,37 @@ fn cut(link: Option<Link>) {
 async fn carry_out(cluster: &Cluster, permits: &Semaphore, request: ApplyRequest) -> ApplyOutcome {
     // The semaphore is never closed.
     let _permit = permits.acquire().await;
-    let late = failed(&request, Retry::Transient, "TimedOut", &format!("not done after {} s", APPLY_BOUND.as_secs()));
-    tokio::time::timeout(APPLY_BOUND, cluster.apply(request)).await.unwrap_or(late)
+    let late = failed(
+        &request,
+        Retry::Transient,
+        "TimedOut",
+        &format!("not done after {} s", APPLY_BOUND.as_secs()),
+    );
+    tokio::time::timeout(APPLY_BOUND, cluster.apply(request))
+        .await
+        .unwrap_or(late)
 }
 
 fn failed(request: &ApplyRequest, retry: Retry, reason: &str, message: &str) -> ApplyOutcome {
     ApplyOutcome {
         target: request.target.clone(),
         revision: request.revision.clone(),
-        failures: vec![ApplyFailure { key: None, retry, reason: reason.to_owned(), message: message.to_owned() }],
+        failures: vec![ApplyFailure {
+            key: None,
+            retry,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        }],
         ..ApplyOutcome::default()
     }
 }
 
 fn forget(links: &Mutex<BTreeMap<ClusterName, Link>>, target: &TargetKey, number: u64) {
     if let Some(link) = locked(links).get_mut(&target.cluster)
-        && link.running.get(target).is_some_and(|running| running.number == number)
+        && link
+            .running
+            .get(target)
+            .is_some_and(|running| running.number == number)
     {
         link.running.remove(target);
     }
@@ -231,11 +301,17 @@ fn forget(links: &Mutex<BTreeMap<ClusterName, Link>>, target: &TargetKey, number
 
 fn note(links: &Mutex<BTreeMap<ClusterName, Link>>, cluster: &ClusterName, event: &ClusterEvent) {
     let mut links = locked(links);
-    let Some(link) = links.get_mut(cluster) else { return };
+    let Some(link) = links.get_mut(cluster) else {
+        return;
+    };
     match event {
         ClusterEvent::Ready { version, .. } => {
             tracing::info!(%cluster, %version, "cluster is connected");
-            link.standing = Standing { state: ConnectionState::Ready, message: String::new(), version: version.clone() };
+            link.standing = Standing {
+                state: ConnectionState::Ready,
+                message: String::new(),
+                version: version.clone(),
+            };
         }
         ClusterEvent::Lost { reason } => {
             tracing::warn!(%cluster, %reason, "cluster is lost");

@@ -16,12 +16,27 @@ use std::collections::BTreeMap;
 
 /// One document for each application and cluster, those that left Git and are being cleared included.
 pub(super) fn applications(view: &View) -> Vec<ApplicationDocument> {
-    let configured = view.configurations.values().flat_map(|it| it.fleet.applications.values());
-    let configured = configured.flat_map(|application| application.clusters.iter().map(move |cluster| (application, cluster)));
-    let retiring = view.retiring.values().flat_map(|it| it.clusters.iter().map(move |cluster| (&it.application, cluster)));
+    let configured = view
+        .configurations
+        .values()
+        .flat_map(|it| it.fleet.applications.values());
+    let configured = configured.flat_map(|application| {
+        application
+            .clusters
+            .iter()
+            .map(move |cluster| (application, cluster))
+    });
+    let retiring = view.retiring.values().flat_map(|it| {
+        it.clusters
+            .iter()
+            .map(move |cluster| (&it.application, cluster))
+    });
     let mut found: BTreeMap<TargetKey, ApplicationDocument> = BTreeMap::new();
     for (application, cluster) in retiring.chain(configured) {
-        let key = TargetKey { application: application.name.clone(), cluster: cluster.clone() };
+        let key = TargetKey {
+            application: application.name.clone(),
+            cluster: cluster.clone(),
+        };
         found.insert(key.clone(), target(view, application, &key));
     }
     found.into_values().collect()
@@ -30,9 +45,19 @@ pub(super) fn applications(view: &View) -> Vec<ApplicationDocument> {
 /// Every cluster that is configured, known or connected.
 pub(super) fn clusters(view: &View, member: &Member) -> Vec<ClusterDocument> {
     let standings = member.clusters.standings();
-    let configured = view.configurations.values().flat_map(|it| &it.fleet.clusters);
-    let suspended: BTreeMap<&ClusterName, bool> = configured.map(|(name, spec)| (name, spec.suspend)).collect();
-    let mut names: Vec<&ClusterName> = suspended.keys().copied().chain(view.clusters.keys()).chain(standings.keys()).collect();
+    let configured = view
+        .configurations
+        .values()
+        .flat_map(|it| &it.fleet.clusters);
+    let suspended: BTreeMap<&ClusterName, bool> = configured
+        .map(|(name, spec)| (name, spec.suspend))
+        .collect();
+    let mut names: Vec<&ClusterName> = suspended
+        .keys()
+        .copied()
+        .chain(view.clusters.keys())
+        .chain(standings.keys())
+        .collect();
     names.sort();
     names.dedup();
     let rows = applications(view);
@@ -62,7 +87,13 @@ pub(super) fn clusters(view: &View, member: &Member) -> Vec<ClusterDocument> {
 /// Every member of the configuration, and those that vote besides.
 pub(super) fn members(member: &Member) -> Vec<MemberDocument> {
     let status = member.replica.status();
-    let mut ids: Vec<u64> = member.config.members.iter().map(|peer| peer.id.0).chain(status.voters.iter().copied()).collect();
+    let mut ids: Vec<u64> = member
+        .config
+        .members
+        .iter()
+        .map(|peer| peer.id.0)
+        .chain(status.voters.iter().copied())
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     ids.into_iter()
@@ -112,13 +143,23 @@ pub(super) fn status(view: &View, member: &Member, report: serde_json::Value) ->
 
 /// An incident and what explains it; `diff` is added by who can read the files.
 pub(super) fn incident(view: &View, incident: &Incident, diff: String) -> IncidentDocument {
-    let application = view.configurations.values().find_map(|it| it.fleet.applications.get(&incident.application));
-    let suspects = incident.plan.iter().flat_map(|plan| &plan.suspects).map(|revision| revision.0.clone());
+    let application = view
+        .configurations
+        .values()
+        .find_map(|it| it.fleet.applications.get(&incident.application));
+    let suspects = incident
+        .plan
+        .iter()
+        .flat_map(|plan| &plan.suspects)
+        .map(|revision| revision.0.clone());
     IncidentDocument {
         mode: application.map(|application| application.mode),
         lock: view.locks.get(&incident.id).cloned(),
         suspended: application.and_then(|application| suspended(view, application)),
-        targets: applications(view).into_iter().filter(|row| row.name == incident.application).collect(),
+        targets: applications(view)
+            .into_iter()
+            .filter(|row| row.name == incident.application)
+            .collect(),
         diff,
         suspects: suspects.collect(),
         incident: incident.clone(),
@@ -126,18 +167,22 @@ pub(super) fn incident(view: &View, incident: &Incident, diff: String) -> Incide
 }
 
 fn target(view: &View, application: &Application, key: &TargetKey) -> ApplicationDocument {
-    let status = view.statuses.get(key).cloned().unwrap_or_else(|| TargetStatus {
-        health: Health::Unknown,
-        sync: SyncStatus {
-            state: SyncState::Unknown,
-            reason: "NotReported".to_owned(),
-            message: match view.assignments.contains_key(key) {
-                true => "no member reported it yet".to_owned(),
-                false => "no member works on it yet".to_owned(),
+    let status = view
+        .statuses
+        .get(key)
+        .cloned()
+        .unwrap_or_else(|| TargetStatus {
+            health: Health::Unknown,
+            sync: SyncStatus {
+                state: SyncState::Unknown,
+                reason: "NotReported".to_owned(),
+                message: match view.assignments.contains_key(key) {
+                    true => "no member reported it yet".to_owned(),
+                    false => "no member works on it yet".to_owned(),
+                },
             },
-        },
-        ..TargetStatus::default()
-    });
+            ..TargetStatus::default()
+        });
     let message = match status.sync.state {
         SyncState::Synced => status.health_message,
         _ => status.sync.message,
@@ -148,9 +193,18 @@ fn target(view: &View, application: &Application, key: &TargetKey) -> Applicatio
         repository: application.repository.clone(),
         path: application.path.clone(),
         mode: application.mode,
-        member: view.assignments.get(key).map(|assignment| assignment.member),
-        head: view.heads.get(&application.repository).map(|head| head.revision.clone()),
-        revision: status.applied.as_ref().map(|applied| applied.revision.clone()),
+        member: view
+            .assignments
+            .get(key)
+            .map(|assignment| assignment.member),
+        head: view
+            .heads
+            .get(&application.repository)
+            .map(|head| head.revision.clone()),
+        revision: status
+            .applied
+            .as_ref()
+            .map(|applied| applied.revision.clone()),
         sync: status.sync.state,
         reason: status.sync.reason,
         message,
@@ -160,8 +214,14 @@ fn target(view: &View, application: &Application, key: &TargetKey) -> Applicatio
         verified_at: status.verified.as_ref().map(|verified| verified.at),
         verified: status.verified.map(|verified| verified.revision),
         workloads: status.workloads,
-        failures: status.findings.iter().map(|finding| format!("{}: {}", finding.symptom.workload, finding.symptom.class)).collect(),
-        incident: view.open_incident(&key.application).map(|incident| incident.id.clone()),
+        failures: status
+            .findings
+            .iter()
+            .map(|finding| format!("{}: {}", finding.symptom.workload, finding.symptom.class))
+            .collect(),
+        incident: view
+            .open_incident(&key.application)
+            .map(|incident| incident.id.clone()),
         suspended: suspended(view, application),
         pending_deletion: status.pending_deletion,
     }
@@ -169,9 +229,14 @@ fn target(view: &View, application: &Application, key: &TargetKey) -> Applicatio
 
 fn suspended(view: &View, application: &Application) -> Option<String> {
     let subjects = [Subject::All, Subject::Application(application.name.clone())];
-    let by_person = subjects.iter().find_map(|subject| view.suspensions.get(subject));
+    let by_person = subjects
+        .iter()
+        .find_map(|subject| view.suspensions.get(subject));
     match by_person {
-        Some(suspension) => Some(format!("{} is suspended by {}: {}", suspension.subject, suspension.actor, suspension.reason)),
+        Some(suspension) => Some(format!(
+            "{} is suspended by {}: {}",
+            suspension.subject, suspension.actor, suspension.reason
+        )),
         None => application.suspend.then(|| "suspended in Git".to_owned()),
     }
 }

@@ -41,7 +41,14 @@ pub(super) fn start(
         run(engine, inputs, perform);
     })
     .map(drop)
-    .map_err(|error| Failure::of(Exit::Failed, "NoThread", &error, "are there too many threads?"))
+    .map_err(|error| {
+        Failure::of(
+            Exit::Failed,
+            "NoThread",
+            &error,
+            "are there too many threads?",
+        )
+    })
 }
 
 impl Engine {

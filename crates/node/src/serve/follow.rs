@@ -30,14 +30,28 @@ pub(super) async fn changes(member: Arc<Member>) {
             }
         };
         let from = listed.index;
-        member.engine.tell(Event::Restored { index: from, pairs: listed.pairs }).await;
+        member
+            .engine
+            .tell(Event::Restored {
+                index: from,
+                pairs: listed.pairs,
+            })
+            .await;
         loop {
             match changes.next().await {
                 Ok(Change::Applied { index, .. }) if index <= from => {}
                 Ok(Change::Applied { index, writes }) => {
-                    member.engine.tell(Event::Replicated { index, writes: writes.to_vec() }).await;
+                    member
+                        .engine
+                        .tell(Event::Replicated {
+                            index,
+                            writes: writes.to_vec(),
+                        })
+                        .await;
                 }
-                Ok(Change::Reset { .. }) | Err(regraft_replica::ChangesError::Lagged { .. }) => break,
+                Ok(Change::Reset { .. }) | Err(regraft_replica::ChangesError::Lagged { .. }) => {
+                    break;
+                }
                 Err(regraft_replica::ChangesError::Stopped) => return,
             }
         }
@@ -117,7 +131,10 @@ pub(super) async fn fatal(replica: &Replica) -> String {
 }
 
 fn role_of(status: &Status, confirmed_at: Option<Timestamp>) -> Role {
-    let silent = status.contact_ms.iter().filter_map(|(id, ms)| Some((MemberId(*id), (*ms)?)));
+    let silent = status
+        .contact_ms
+        .iter()
+        .filter_map(|(id, ms)| Some((MemberId(*id), (*ms)?)));
     Role {
         leader: status.leader.map(MemberId),
         members: status.voters.iter().copied().map(MemberId).collect(),

@@ -26,30 +26,80 @@ pub(super) struct Git(mpsc::SyncSender<Work>);
 
 /// What can be asked of a repository.
 pub(super) enum Work {
-    Fetch { known: Option<Revision> },
-    Load { revision: Revision },
-    Read { application: ApplicationName, revision: Revision, path: String },
-    History { incident: IncidentId, from: Revision, to: Revision, path: String },
-    Commit { incident: IncidentId, request: Box<CommitRequest> },
+    Fetch {
+        known: Option<Revision>,
+    },
+    Load {
+        revision: Revision,
+    },
+    Read {
+        application: ApplicationName,
+        revision: Revision,
+        path: String,
+    },
+    History {
+        incident: IncidentId,
+        from: Revision,
+        to: Revision,
+        path: String,
+    },
+    Commit {
+        incident: IncidentId,
+        request: Box<CommitRequest>,
+    },
     /// For people: the unified diff of a plan.
-    DiffText { parent: Revision, edits: Vec<Edit>, reply: oneshot::Sender<Result<String, String>> },
+    DiffText {
+        parent: Revision,
+        edits: Vec<Edit>,
+        reply: oneshot::Sender<Result<String, String>>,
+    },
     /// For people: an application's files.
-    Files { revision: Revision, path: String, reply: oneshot::Sender<Result<SourceTree, String>> },
+    Files {
+        revision: Revision,
+        path: String,
+        reply: oneshot::Sender<Result<SourceTree, String>>,
+    },
 }
 
 /// Opens the local clone and starts its thread.
-pub(super) fn start(config: &config::Repository, data_dir: &Path, engine: Engine, metrics: Metrics) -> Result<Git, Failure> {
+pub(super) fn start(
+    config: &config::Repository,
+    data_dir: &Path,
+    engine: Engine,
+    metrics: Metrics,
+) -> Result<Git, Failure> {
     let repository = open(config, data_dir).map_err(|error| {
-        Failure::of(Exit::Usage, error.reason(), &error, format!("correct `repositories` of {} in the member's configuration", config.name))
+        Failure::of(
+            Exit::Usage,
+            error.reason(),
+            &error,
+            format!(
+                "correct `repositories` of {} in the member's configuration",
+                config.name
+            ),
+        )
     })?;
     let (sender, queue) = mpsc::sync_channel(QUEUE_WORK);
-    let mut worker = Worker { name: config.name.clone(), source: config.credentials.clone(), repository, engine, metrics };
+    let mut worker = Worker {
+        name: config.name.clone(),
+        source: config.credentials.clone(),
+        repository,
+        engine,
+        metrics,
+    };
     clock::start_thread(format!("git-{}", config.name), move || {
         while let Ok(work) = queue.recv() {
             worker.perform(work);
         }
     })
-    .map_err(|error| Failure::of(Exit::Failed, "NoThread", &error, "are there too many threads?"))?;
+    .map_err(|error| {
+        Failure::of(
+            Exit::Failed,
+            "NoThread",
+            &error,
+            "are there too many threads?",
+        )
+    })?;
     Ok(Git(sender))
 }
 
@@ -62,22 +112,41 @@ impl Git {
     }
 
     /// The unified diff of a plan's edits.
-    pub(super) async fn diff_text(&self, parent: Revision, edits: Vec<Edit>) -> Result<String, String> {
+    pub(super) async fn diff_text(
+        &self,
+        parent: Revision,
+        edits: Vec<Edit>,
+    ) -> Result<String, String> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Work::DiffText { parent, edits, reply }).map_err(|_| BUSY.to_owned())?;
+        self.ask(Work::DiffText {
+            parent,
+            edits,
+            reply,
+        })
+        .map_err(|_| BUSY.to_owned())?;
         answer.await.map_err(|_| BUSY.to_owned())?
     }
 
     /// The files below a folder.
-    pub(super) async fn files(&self, revision: Revision, path: String) -> Result<SourceTree, String> {
+    pub(super) async fn files(
+        &self,
+        revision: Revision,
+        path: String,
+    ) -> Result<SourceTree, String> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Work::Files { revision, path, reply }).map_err(|_| BUSY.to_owned())?;
+        self.ask(Work::Files {
+            revision,
+            path,
+            reply,
+        })
+        .map_err(|_| BUSY.to_owned())?;
         answer.await.map_err(|_| BUSY.to_owned())?
     }
 }
 
 /// Told when a queue is full.
-pub(super) const BUSY: &str = "the repository's queue is full: its remote is slow, or nothing goes on";
+pub(super) const BUSY: &str =
+    "the repository's queue is full: its remote is slow, or nothing goes on";
 
 impl Work {
     /// The answer to work that is not done: it failed, and is asked for again.
@@ -85,15 +154,37 @@ impl Work {
         let reason = reason.to_owned();
         let repository = repository.clone();
         Some(match self {
-            Work::Fetch { .. } => Event::Fetched { repository, outcome: Err(reason) },
-            Work::Load { revision } => Event::Loaded { repository, revision, outcome: Err(reason) },
-            Work::Read { application, revision, .. } => Event::SourceRead { application, revision, outcome: Err(reason) },
-            Work::History { incident, from, to, .. } => {
-                Event::HistoryRead { incident, from, to, outcome: Err(HistoryError::Unreadable(reason)) }
-            }
-            Work::Commit { incident, request } => {
-                Event::Committed { incident, key: request.key, outcome: CommitOutcome::Failed { reason } }
-            }
+            Work::Fetch { .. } => Event::Fetched {
+                repository,
+                outcome: Err(reason),
+            },
+            Work::Load { revision } => Event::Loaded {
+                repository,
+                revision,
+                outcome: Err(reason),
+            },
+            Work::Read {
+                application,
+                revision,
+                ..
+            } => Event::SourceRead {
+                application,
+                revision,
+                outcome: Err(reason),
+            },
+            Work::History {
+                incident, from, to, ..
+            } => Event::HistoryRead {
+                incident,
+                from,
+                to,
+                outcome: Err(HistoryError::Unreadable(reason)),
+            },
+            Work::Commit { incident, request } => Event::Committed {
+                incident,
+                key: request.key,
+                outcome: CommitOutcome::Failed { reason },
+            },
             Work::DiffText { .. } | Work::Files { .. } => return None,
         })
     }
@@ -112,39 +203,89 @@ impl Worker {
         let repository = self.name.clone();
         match work {
             Work::Fetch { known } => {
-                let outcome = self.counted(GitOperation::Fetch, |worker| worker.fetch(known.as_ref()));
-                self.engine.tell_blocking(Event::Fetched { repository, outcome });
+                let outcome =
+                    self.counted(GitOperation::Fetch, |worker| worker.fetch(known.as_ref()));
+                self.engine.tell_blocking(Event::Fetched {
+                    repository,
+                    outcome,
+                });
             }
             Work::Load { revision } => {
                 let outcome = self.counted(GitOperation::Load, |worker| worker.load(&revision));
-                self.engine.tell_blocking(Event::Loaded { repository, revision, outcome });
+                self.engine.tell_blocking(Event::Loaded {
+                    repository,
+                    revision,
+                    outcome,
+                });
             }
-            Work::Read { application, revision, path } => {
-                let outcome = self.counted(GitOperation::Read, |worker| worker.read(&revision, &path));
-                self.engine.tell_blocking(Event::SourceRead { application, revision, outcome });
+            Work::Read {
+                application,
+                revision,
+                path,
+            } => {
+                let outcome =
+                    self.counted(GitOperation::Read, |worker| worker.read(&revision, &path));
+                self.engine.tell_blocking(Event::SourceRead {
+                    application,
+                    revision,
+                    outcome,
+                });
             }
-            Work::History { incident, from, to, path } => {
+            Work::History {
+                incident,
+                from,
+                to,
+                path,
+            } => {
                 let outcome = self.history(&from, &to, &path);
-                self.metrics.git(&self.name, GitOperation::History, outcome.is_ok());
-                self.engine.tell_blocking(Event::HistoryRead { incident, from, to, outcome });
+                self.metrics
+                    .git(&self.name, GitOperation::History, outcome.is_ok());
+                self.engine.tell_blocking(Event::HistoryRead {
+                    incident,
+                    from,
+                    to,
+                    outcome,
+                });
             }
             Work::Commit { incident, request } => {
                 let outcome = self.commit(&request);
-                let pushed = matches!(outcome, CommitOutcome::Committed(_) | CommitOutcome::AlreadyThere(_));
+                let pushed = matches!(
+                    outcome,
+                    CommitOutcome::Committed(_) | CommitOutcome::AlreadyThere(_)
+                );
                 self.metrics.git(&self.name, GitOperation::Commit, pushed);
-                self.engine.tell_blocking(Event::Committed { incident, key: request.key, outcome });
+                self.engine.tell_blocking(Event::Committed {
+                    incident,
+                    key: request.key,
+                    outcome,
+                });
             }
-            Work::DiffText { parent, edits, reply } => {
-                let _ = reply.send(self.diff_text(&parent, &edits).map_err(|error| failure_chain(&error)));
+            Work::DiffText {
+                parent,
+                edits,
+                reply,
+            } => {
+                let _ = reply.send(
+                    self.diff_text(&parent, &edits)
+                        .map_err(|error| failure_chain(&error)),
+                );
             }
-            Work::Files { revision, path, reply } => {
+            Work::Files {
+                revision,
+                path,
+                reply,
+            } => {
                 let files = self.read(&revision, &path).map(|(_, tree)| tree);
                 let _ = reply.send(files.map_err(|error| failure_chain(&error)));
             }
         }
     }
 
-    fn counted<T>(&mut self, operation: GitOperation, work: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, String> {
+    fn counted<T>(
+        &mut self,
+        operation: GitOperation,
+        work: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, String> {
         let outcome = work(self);
         self.metrics.git(&self.name, operation, outcome.is_ok());
         outcome.map_err(|error| failure_chain(&error))
@@ -160,7 +301,9 @@ impl Worker {
             }
             (Fetched::Head { revision }, None) => Ok((revision, None)),
             // Only a known head can be unchanged.
-            (Fetched::Unchanged, None) => Err(Error::Request { problem: "no head was known".to_owned() }),
+            (Fetched::Unchanged, None) => Err(Error::Request {
+                problem: "no head was known".to_owned(),
+            }),
         }
     }
 
@@ -174,14 +317,22 @@ impl Worker {
         self.repository.read(revision, path)
     }
 
-    fn history(&mut self, from: &Revision, to: &Revision, path: &str) -> Result<History, HistoryError> {
-        self.ensure(to).map_err(|error| HistoryError::Unreadable(failure_chain(&error)))?;
+    fn history(
+        &mut self,
+        from: &Revision,
+        to: &Revision,
+        path: &str,
+    ) -> Result<History, HistoryError> {
+        self.ensure(to)
+            .map_err(|error| HistoryError::Unreadable(failure_chain(&error)))?;
         self.repository.history(from, to, path, HISTORY_COMMITS_MAX)
     }
 
     fn commit(&mut self, request: &CommitRequest) -> CommitOutcome {
         if let Err(error) = self.renew_credentials() {
-            return CommitOutcome::Failed { reason: failure_chain(&error) };
+            return CommitOutcome::Failed {
+                reason: failure_chain(&error),
+            };
         }
         self.repository.commit(request, clock::now())
     }
@@ -204,17 +355,26 @@ impl Worker {
         if self.source == regraft_repo::CredentialsSource::None {
             return Ok(());
         }
-        self.repository.replace_credentials(Credentials::load(&self.source)?)
+        self.repository
+            .replace_credentials(Credentials::load(&self.source)?)
     }
 }
 
 fn open(config: &config::Repository, data_dir: &Path) -> Result<Repository, Error> {
     let folder = data_dir.join("git").join(config.name.as_str());
-    let mut opened = regraft_repo::Config::new(config.name.clone(), config.url.clone(), config.branch.clone(), folder);
+    let mut opened = regraft_repo::Config::new(
+        config.name.clone(),
+        config.url.clone(),
+        config.branch.clone(),
+        folder,
+    );
     opened.credentials = Credentials::load(&config.credentials)?;
     opened.certificate_authority = config.ca.clone();
     if let Some((name, mail)) = &config.author {
-        opened.author = Identity { name: name.clone(), mail: mail.clone() };
+        opened.author = Identity {
+            name: name.clone(),
+            mail: mail.clone(),
+        };
     }
     Repository::open(opened)
 }

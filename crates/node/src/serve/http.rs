@@ -31,13 +31,19 @@ pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
 }
 
 /// Serves until `stop`.
-pub(super) async fn serve(member: Arc<Member>, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+pub(super) async fn serve(
+    member: Arc<Member>,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(member);
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
 }
 
 async fn metrics(State(member): State<Arc<Member>>) -> Response {
@@ -51,12 +57,22 @@ async fn metrics(State(member): State<Arc<Member>>) -> Response {
 /// member away: the others are still served.
 async fn readyz(State(member): State<Arc<Member>>) -> (StatusCode, Json<Value>) {
     let status = member.replica.status();
-    let age_ms = member.confirmed_at().map(|at| clock::now().millis_since(at));
+    let age_ms = member
+        .confirmed_at()
+        .map(|at| clock::now().millis_since(at));
     let fresh = age_ms.is_some_and(|age_ms| age_ms <= regraft_engine::CONFIRMED_MS);
     let standings = member.clusters.standings();
     let in_state = |state: ConnectionState| -> Vec<String> {
-        let found = standings.iter().filter(|(_, standing)| standing.state == state);
-        found.map(|(name, standing)| format!("{name}: {}", standing.message).trim_end_matches([':', ' ']).to_owned()).collect()
+        let found = standings
+            .iter()
+            .filter(|(_, standing)| standing.state == state);
+        found
+            .map(|(name, standing)| {
+                format!("{name}: {}", standing.message)
+                    .trim_end_matches([':', ' '])
+                    .to_owned()
+            })
+            .collect()
     };
     let connecting = in_state(ConnectionState::Unknown);
     let mut waits_for = Vec::new();
@@ -69,7 +85,11 @@ async fn readyz(State(member): State<Arc<Member>>) -> (StatusCode, Json<Value>) 
     if !fresh {
         waits_for.push("proof that the state here is the majority's".to_owned());
     }
-    waits_for.extend(connecting.iter().map(|name| format!("the first word of cluster {name}")));
+    waits_for.extend(
+        connecting
+            .iter()
+            .map(|name| format!("the first word of cluster {name}")),
+    );
     let code = match waits_for.is_empty() && status.fatal.is_none() {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,

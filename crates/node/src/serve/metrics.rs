@@ -109,14 +109,20 @@ impl Metrics {
         metrics.0.register();
         // Promises are counted from zero, so that an alert has something to compare with.
         for id in InvariantId::ALL {
-            metrics.0.prevented.get_or_create(&ByInvariant { invariant: id.to_string() });
-            metrics.0.violated.get_or_create(&ByInvariant { invariant: id.to_string() });
+            metrics.0.prevented.get_or_create(&ByInvariant {
+                invariant: id.to_string(),
+            });
+            metrics.0.violated.get_or_create(&ByInvariant {
+                invariant: id.to_string(),
+            });
         }
         metrics
     }
 
     pub(super) fn invariant(&self, id: InvariantId, kind: CountKind) {
-        let label = ByInvariant { invariant: id.to_string() };
+        let label = ByInvariant {
+            invariant: id.to_string(),
+        };
         match kind {
             CountKind::Prevented => self.0.prevented.get_or_create(&label).inc(),
             CountKind::Violated => {
@@ -140,21 +146,41 @@ impl Metrics {
             Effect::Say { .. } => "say",
             Effect::Count { .. } => "count",
         };
-        self.0.effects.get_or_create(&ByKind { kind: kind.to_owned() }).inc();
+        self.0
+            .effects
+            .get_or_create(&ByKind {
+                kind: kind.to_owned(),
+            })
+            .inc();
     }
 
     pub(super) fn proposal(&self, outcome: &ProposeOutcome) {
         let result = match outcome {
-            ProposeOutcome::Answered { response: Response::Rejected(_), .. } => "rejected",
+            ProposeOutcome::Answered {
+                response: Response::Rejected(_),
+                ..
+            } => "rejected",
             ProposeOutcome::Answered { .. } => "applied",
             ProposeOutcome::Unknown(_) => "unknown",
         };
-        self.0.proposals.get_or_create(&ByResult { result: result.to_owned() }).inc();
+        self.0
+            .proposals
+            .get_or_create(&ByResult {
+                result: result.to_owned(),
+            })
+            .inc();
     }
 
     pub(super) fn applied(&self, outcome: &ApplyOutcome) {
-        let result = if outcome.failures.is_empty() { "done" } else { "failed" };
-        let label = ByClusterAndResult { cluster: outcome.target.cluster.to_string(), result: result.to_owned() };
+        let result = if outcome.failures.is_empty() {
+            "done"
+        } else {
+            "failed"
+        };
+        let label = ByClusterAndResult {
+            cluster: outcome.target.cluster.to_string(),
+            result: result.to_owned(),
+        };
         self.0.applies.get_or_create(&label).inc();
     }
 
@@ -173,7 +199,11 @@ impl Metrics {
         self.0.copy_state(member);
         self.0.copy_process();
         let mut out = String::new();
-        let registry = self.0.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = self
+            .0
+            .registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         text::encode(&mut out, &registry)?;
         Ok(out)
     }
@@ -183,61 +213,157 @@ impl Inner {
     fn register(&self) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         // The names that every Prometheus client uses for its process have no prefix of ours.
-        registry.register_with_unit("process_resident_memory", "Resident memory", Unit::Bytes, self.resident_bytes.clone());
-        registry.register_with_unit("process_cpu", "CPU time, user and system", Unit::Seconds, self.cpu_seconds.clone());
+        registry.register_with_unit(
+            "process_resident_memory",
+            "Resident memory",
+            Unit::Bytes,
+            self.resident_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "process_cpu",
+            "CPU time, user and system",
+            Unit::Seconds,
+            self.cpu_seconds.clone(),
+        );
         let registry = registry.sub_registry_with_prefix("regraft");
-        registry.register("invariant_prevented", "Times a guard stopped something that would have broken a promise", self.prevented.clone());
-        registry.register("invariant_violated", "Times a promise was found broken: page somebody", self.violated.clone());
+        registry.register(
+            "invariant_prevented",
+            "Times a guard stopped something that would have broken a promise",
+            self.prevented.clone(),
+        );
+        registry.register(
+            "invariant_violated",
+            "Times a promise was found broken: page somebody",
+            self.violated.clone(),
+        );
         registry.register("effects", "What the engine asked for", self.effects.clone());
-        registry.register("proposals", "Commands proposed to the replicated state", self.proposals.clone());
-        registry.register("applies", "Applies of a target, also those that wrote nothing", self.applies.clone());
-        registry.register("git_operations", "Operations on repositories", self.git.clone());
-        registry.register("api_requests", "Requests to API servers, by verb", self.api_requests.clone());
-        registry.register("api_writes", "Requests to API servers that may have changed something", self.api_writes.clone());
-        registry.register("objects", "Objects written, found unchanged or pruned", self.objects.clone());
-        registry.register("cluster_losses", "Times the connection to a cluster was lost", self.cluster_losses.clone());
-        registry.register("cluster_ready", "Whether a cluster is connected", self.cluster_ready.clone());
-        registry.register("incidents", "Incidents by phase and outcome", self.incidents.clone());
-        registry.register("raft_leader", "Whether this member leads", self.leader.clone());
+        registry.register(
+            "proposals",
+            "Commands proposed to the replicated state",
+            self.proposals.clone(),
+        );
+        registry.register(
+            "applies",
+            "Applies of a target, also those that wrote nothing",
+            self.applies.clone(),
+        );
+        registry.register(
+            "git_operations",
+            "Operations on repositories",
+            self.git.clone(),
+        );
+        registry.register(
+            "api_requests",
+            "Requests to API servers, by verb",
+            self.api_requests.clone(),
+        );
+        registry.register(
+            "api_writes",
+            "Requests to API servers that may have changed something",
+            self.api_writes.clone(),
+        );
+        registry.register(
+            "objects",
+            "Objects written, found unchanged or pruned",
+            self.objects.clone(),
+        );
+        registry.register(
+            "cluster_losses",
+            "Times the connection to a cluster was lost",
+            self.cluster_losses.clone(),
+        );
+        registry.register(
+            "cluster_ready",
+            "Whether a cluster is connected",
+            self.cluster_ready.clone(),
+        );
+        registry.register(
+            "incidents",
+            "Incidents by phase and outcome",
+            self.incidents.clone(),
+        );
+        registry.register(
+            "raft_leader",
+            "Whether this member leads",
+            self.leader.clone(),
+        );
         registry.register("raft_term", "Term of this member", self.term.clone());
-        registry.register("raft_applied_index", "Log index applied here", self.applied.clone());
-        registry.register("raft_last_log_index", "Last log index here", self.last_log.clone());
-        registry.register("confirmed_timestamp_milliseconds", "Last proof that the state here is the majority's", self.confirmed_ms.clone());
+        registry.register(
+            "raft_applied_index",
+            "Log index applied here",
+            self.applied.clone(),
+        );
+        registry.register(
+            "raft_last_log_index",
+            "Last log index here",
+            self.last_log.clone(),
+        );
+        registry.register(
+            "confirmed_timestamp_milliseconds",
+            "Last proof that the state here is the majority's",
+            self.confirmed_ms.clone(),
+        );
     }
 
     fn copy_clusters(&self, member: &Member) {
         for (cluster, stats) in member.clusters.stats() {
-            let label = ByCluster { cluster: cluster.to_string() };
+            let label = ByCluster {
+                cluster: cluster.to_string(),
+            };
             for (verb, count) in &stats.requests {
-                let label = ByClusterAndVerb { cluster: cluster.to_string(), verb: (*verb).to_owned() };
+                let label = ByClusterAndVerb {
+                    cluster: cluster.to_string(),
+                    verb: (*verb).to_owned(),
+                };
                 catch_up(&self.api_requests.get_or_create(&label), *count);
             }
             catch_up(&self.api_writes.get_or_create(&label), stats.writes);
             catch_up(&self.cluster_losses.get_or_create(&label), stats.lost);
-            for (result, count) in [("written", stats.written), ("unchanged", stats.unchanged), ("pruned", stats.pruned)] {
-                let label = ByClusterAndResult { cluster: cluster.to_string(), result: result.to_owned() };
+            for (result, count) in [
+                ("written", stats.written),
+                ("unchanged", stats.unchanged),
+                ("pruned", stats.pruned),
+            ] {
+                let label = ByClusterAndResult {
+                    cluster: cluster.to_string(),
+                    result: result.to_owned(),
+                };
                 catch_up(&self.objects.get_or_create(&label), count);
             }
         }
         for (cluster, standing) in member.clusters.standings() {
             let ready = standing.state == crate::document::ConnectionState::Ready;
-            self.cluster_ready.get_or_create(&ByCluster { cluster: cluster.to_string() }).set(i64::from(ready));
+            self.cluster_ready
+                .get_or_create(&ByCluster {
+                    cluster: cluster.to_string(),
+                })
+                .set(i64::from(ready));
         }
     }
 
     fn copy_state(&self, member: &Member) {
         let status = member.replica.status();
-        self.leader.set(i64::from(status.leader == Some(status.node_id)));
+        self.leader
+            .set(i64::from(status.leader == Some(status.node_id)));
         self.term.set(saturated(status.term));
         self.applied.set(saturated(status.applied));
         self.last_log.set(saturated(status.last_log));
-        self.confirmed_ms.set(member.confirmed_at().unwrap_or_default().0);
+        self.confirmed_ms
+            .set(member.confirmed_at().unwrap_or_default().0);
         self.incidents.clear();
         match state::incidents(&member.replica) {
             Ok(incidents) => {
                 for incident in incidents {
-                    let outcome = incident.outcome.map(|outcome| outcome.kind.to_string()).unwrap_or_default();
-                    self.incidents.get_or_create(&ByPhase { phase: incident.phase.to_string(), outcome }).inc();
+                    let outcome = incident
+                        .outcome
+                        .map(|outcome| outcome.kind.to_string())
+                        .unwrap_or_default();
+                    self.incidents
+                        .get_or_create(&ByPhase {
+                            phase: incident.phase.to_string(),
+                            outcome,
+                        })
+                        .inc();
                 }
             }
             Err(error) => tracing::warn!(%error, "incidents cannot be counted"),
@@ -249,10 +375,17 @@ impl Inner {
             self.resident_bytes.set(pages.saturating_mul(PAGE_BYTES));
         }
         // The second field of `stat` is the command in parentheses; ours has no spaces.
-        if let (Some(user), Some(system)) = (proc_field("/proc/self/stat", 13), proc_field("/proc/self/stat", 14)) {
-            #[expect(clippy::cast_precision_loss, reason = "a process that ran for 2^52 ticks is older than Linux")]
+        if let (Some(user), Some(system)) = (
+            proc_field("/proc/self/stat", 13),
+            proc_field("/proc/self/stat", 14),
+        ) {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a process that ran for 2^52 ticks is older than Linux"
+            )]
             let seconds = (user + system) as f64 / PROC_TICKS_PER_SECOND;
-            self.cpu_seconds.inc_by((seconds - self.cpu_seconds.get()).max(0.0));
+            self.cpu_seconds
+                .inc_by((seconds - self.cpu_seconds.get()).max(0.0));
         }
     }
 }
@@ -262,7 +395,12 @@ fn catch_up(counter: &Counter, count: u64) {
 }
 
 fn proc_field(file: &str, index: usize) -> Option<i64> {
-    std::fs::read_to_string(file).ok()?.split_whitespace().nth(index)?.parse().ok()
+    std::fs::read_to_string(file)
+        .ok()?
+        .split_whitespace()
+        .nth(index)?
+        .parse()
+        .ok()
 }
 
 fn saturated(number: u64) -> i64 {

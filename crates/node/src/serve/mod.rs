@@ -46,6 +46,13 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         .thread_name("regraft")
         .enable_all()
         .build()
-        .map_err(|error| Failure::of(Exit::Failed, "NoRuntime", &error, "are there too many threads or open files?"))?;
+        .map_err(|error| {
+            Failure::of(
+                Exit::Failed,
+                "NoRuntime",
+                &error,
+                "are there too many threads or open files?",
+            )
+        })?;
     runtime.block_on(start::serve(config))
 }

@@ -65,11 +65,20 @@ struct Session {
 
 impl Proposer {
     /// Starts the lanes.
-    pub(super) fn start(replica: &Replica, member: MemberId, boot: &str, engine: &Engine, metrics: &Metrics) -> Self {
+    pub(super) fn start(
+        replica: &Replica,
+        member: MemberId,
+        boot: &str,
+        engine: &Engine,
+        metrics: &Metrics,
+    ) -> Self {
         let lanes = (0..LANES).map(|lane| {
             let (sender, mut queue) = mpsc::channel::<(ProposalId, Box<Command>)>(LANE_QUEUE);
             let (replica, engine, metrics) = (replica.clone(), engine.clone(), metrics.clone());
-            let mut session = Session { client: format!("member-{member}-{boot}-{lane}"), sequence: 0 };
+            let mut session = Session {
+                client: format!("member-{member}-{boot}-{lane}"),
+                sequence: 0,
+            };
             let actor = format!("member/{member}");
             clock::start(async move {
                 while let Some((id, command)) = queue.recv().await {
@@ -83,7 +92,9 @@ impl Proposer {
             });
             sender
         });
-        Self { lanes: lanes.collect() }
+        Self {
+            lanes: lanes.collect(),
+        }
     }
 
     /// Queues a command; answers at once when there is no room.
@@ -98,26 +109,49 @@ impl Proposer {
 
 impl People {
     pub(super) fn new(replica: Replica, member: MemberId, boot: &str) -> Self {
-        let session = Session { client: format!("people-{member}-{boot}"), sequence: 0 };
-        Self { replica, session: Mutex::new(session) }
+        let session = Session {
+            client: format!("people-{member}-{boot}"),
+            sequence: 0,
+        };
+        Self {
+            replica,
+            session: Mutex::new(session),
+        }
     }
 
     /// Has a person's command applied.
-    pub(super) async fn propose(&self, actor: &str, command: &Command) -> Result<(u64, Response), Undecided> {
-        self.session.lock().await.propose(&self.replica, actor, command).await
+    pub(super) async fn propose(
+        &self,
+        actor: &str,
+        command: &Command,
+    ) -> Result<(u64, Response), Undecided> {
+        self.session
+            .lock()
+            .await
+            .propose(&self.replica, actor, command)
+            .await
     }
 }
 
 impl Session {
-    async fn propose(&mut self, replica: &Replica, actor: &str, command: &Command) -> Result<(u64, Response), Undecided> {
+    async fn propose(
+        &mut self,
+        replica: &Replica,
+        actor: &str,
+        command: &Command,
+    ) -> Result<(u64, Response), Undecided> {
         self.sequence += 1;
-        let not_proposed = |reason: String| Undecided { kind: UndecidedKind::NotProposed, reason };
+        let not_proposed = |reason: String| Undecided {
+            kind: UndecidedKind::NotProposed,
+            reason,
+        };
         let envelope = Envelope {
             client: self.client.clone(),
             sequence: self.sequence,
             actor: actor.to_owned(),
             format: FORMAT,
-            command: serde_json::to_vec(command).map_err(|error| not_proposed(error.to_string()))?,
+            command: serde_json::to_vec(command)
+                .map_err(|error| not_proposed(error.to_string()))?,
         };
         let bytes = envelope.encode_to_vec();
         let started = clock::instant();
@@ -126,26 +160,37 @@ impl Session {
         loop {
             let error = match replica.propose(bytes.clone()).await {
                 Ok(proposed) => {
-                    let response = serde_json::from_slice(&proposed.response).map_err(|error| Undecided {
-                        kind: UndecidedKind::Unknown,
-                        reason: format!("applied, and the answer cannot be read: {error}"),
-                    })?;
+                    let response =
+                        serde_json::from_slice(&proposed.response).map_err(|error| Undecided {
+                            kind: UndecidedKind::Unknown,
+                            reason: format!("applied, and the answer cannot be read: {error}"),
+                        })?;
                     return Ok((proposed.index, response));
                 }
                 Err(error) => error,
             };
             match &error {
                 ProposeError::Halted { .. } => {
-                    return Err(Undecided { kind: UndecidedKind::Halted, reason: error.to_string() });
+                    return Err(Undecided {
+                        kind: UndecidedKind::Halted,
+                        reason: error.to_string(),
+                    });
                 }
                 ProposeError::TooLarge { .. } => return Err(not_proposed(error.to_string())),
                 ProposeError::Unknown => kind = UndecidedKind::Unknown,
                 ProposeError::NotLeader { .. } | ProposeError::Unavailable { .. } => {}
             }
             if started.elapsed() >= ANSWER_BOUND {
-                return Err(Undecided { kind, reason: error.to_string() });
+                return Err(Undecided {
+                    kind,
+                    reason: error.to_string(),
+                });
             }
-            let pause_ms = pauses.next().or(AGAIN_PAUSES_MS.last()).copied().unwrap_or(1);
+            let pause_ms = pauses
+                .next()
+                .or(AGAIN_PAUSES_MS.last())
+                .copied()
+                .unwrap_or(1);
             clock::pause(Duration::from_millis(pause_ms)).await;
         }
     }
@@ -157,7 +202,9 @@ fn lane_of(command: &Command) -> usize {
     match command {
         Command::Report { status } => status.key.hash(&mut hasher),
         Command::Retired { target } => target.hash(&mut hasher),
-        Command::OpenIncident { application, .. } | Command::SyncNow { application } => application.hash(&mut hasher),
+        Command::OpenIncident { application, .. } | Command::SyncNow { application } => {
+            application.hash(&mut hasher)
+        }
         Command::AssignExecutor { incident, .. }
         | Command::Advance { incident, .. }
         | Command::Acquire { incident, .. }
@@ -165,8 +212,11 @@ fn lane_of(command: &Command) -> usize {
         | Command::RecordVeto { incident, .. }
         | Command::Approve { incident, .. }
         | Command::Veto { incident, .. } => incident.hash(&mut hasher),
-        Command::RegisterCluster { cluster, .. } | Command::ForgetCluster { cluster } => cluster.hash(&mut hasher),
-        Command::RecordHead { repository, .. } | Command::RecordConfiguration { repository, .. } => repository.hash(&mut hasher),
+        Command::RegisterCluster { cluster, .. } | Command::ForgetCluster { cluster } => {
+            cluster.hash(&mut hasher)
+        }
+        Command::RecordHead { repository, .. }
+        | Command::RecordConfiguration { repository, .. } => repository.hash(&mut hasher),
         _ => {}
     }
     usize::try_from(hasher.finish() % LANES as u64).unwrap_or(0)

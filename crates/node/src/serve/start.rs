@@ -67,16 +67,33 @@ pub(super) async fn serve(config: MemberConfig) -> Result<(), Failure> {
     outcome
 }
 
-fn build(config: MemberConfig, replica: Replica, boot: &str, installation: String, ended: CancellationToken) -> Result<Arc<Member>, Failure> {
+fn build(
+    config: MemberConfig,
+    replica: Replica,
+    boot: &str,
+    installation: String,
+    ended: CancellationToken,
+) -> Result<Arc<Member>, Failure> {
     let (engine, inputs) = engine::channel();
     let metrics = Metrics::new();
     let mut repositories = std::collections::BTreeMap::new();
     for repository in &config.repositories {
-        let git = git::start(repository, &config.data_dir, engine.clone(), metrics.clone())?;
+        let git = git::start(
+            repository,
+            &config.data_dir,
+            engine.clone(),
+            metrics.clone(),
+        )?;
         repositories.insert(repository.name.clone(), git);
     }
     let clusters = Arc::new(Clusters::new(&config.clusters, engine.clone()));
-    let proposer = Arc::new(Proposer::start(&replica, config.member, boot, &engine, &metrics));
+    let proposer = Arc::new(Proposer::start(
+        &replica,
+        config.member,
+        boot,
+        &engine,
+        &metrics,
+    ));
     let runner = Runner {
         replica: replica.clone(),
         proposer,
@@ -89,10 +106,24 @@ fn build(config: MemberConfig, replica: Replica, boot: &str, installation: Strin
     let settings = regraft_engine::Settings {
         member: config.member,
         installation,
-        repositories: config.repositories.iter().map(|it| (it.name.clone(), it.branch.clone())).collect(),
-        poll: config.repositories.iter().map(|it| it.poll).min().unwrap_or(Seconds(POLL_DEFAULT_S)),
+        repositories: config
+            .repositories
+            .iter()
+            .map(|it| (it.name.clone(), it.branch.clone()))
+            .collect(),
+        poll: config
+            .repositories
+            .iter()
+            .map(|it| it.poll)
+            .min()
+            .unwrap_or(Seconds(POLL_DEFAULT_S)),
     };
-    engine::start(regraft_engine::Engine::new(settings), inputs, ended, move |effect| runner.perform(effect))?;
+    engine::start(
+        regraft_engine::Engine::new(settings),
+        inputs,
+        ended,
+        move |effect| runner.perform(effect),
+    )?;
     let people = People::new(replica.clone(), config.member, boot);
     Ok(Arc::new(Member {
         people,
@@ -109,7 +140,10 @@ fn build(config: MemberConfig, replica: Replica, boot: &str, installation: Strin
 
 async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
     let peers = config.members.iter().map(|peer| {
-        let address = PeerAddress { address: peer.raft.clone(), name: format!("member-{}", peer.id) };
+        let address = PeerAddress {
+            address: peer.raft.clone(),
+            name: format!("member-{}", peer.id),
+        };
         (peer.id.0, address)
     });
     let started = Replica::start(regraft_replica::Config {
@@ -118,7 +152,11 @@ async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
         data_dir: config.data_dir.clone(),
         raft_listen: config.raft,
         peers: peers.collect(),
-        tls: config.tls.as_ref().map(|tls| TlsPaths { ca: tls.ca.clone(), cert: tls.cert.clone(), key: tls.key.clone() }),
+        tls: config.tls.as_ref().map(|tls| TlsPaths {
+            ca: tls.ca.clone(),
+            cert: tls.cert.clone(),
+            key: tls.key.clone(),
+        }),
         bootstrap: Bootstrap::Form,
         timings: Timings::default(),
         clock: Arc::new(|| clock::now().0),
@@ -127,22 +165,42 @@ async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
     started.await.map_err(|error| {
         use regraft_replica::Error;
         let (exit, reason, action) = match &error {
-            Error::ForeignDisk { .. } => (Exit::Usage, "ForeignData", "name this member's own `dataDir`"),
-            Error::WrongCertificate { .. } | Error::ReadCertificate { .. } | Error::Tls { .. } => {
-                (Exit::Usage, "BadCertificate", "make this member's certificate with `regraft certs member ID`")
-            }
-            Error::OpenDatabase { .. } => (Exit::Failed, "DataInUse", "does another member run on this `dataDir`?"),
-            Error::Listen { .. } => (Exit::Failed, "CannotListen", "does another process listen there? change `listen.raft`"),
-            Error::Halted { .. } | Error::DamagedDatabase { .. } | Error::NewerDisk { .. } => {
-                (Exit::Halted, "Halted", "do not delete anything: read the log, and see the operator's guide")
-            }
+            Error::ForeignDisk { .. } => (
+                Exit::Usage,
+                "ForeignData",
+                "name this member's own `dataDir`",
+            ),
+            Error::WrongCertificate { .. } | Error::ReadCertificate { .. } | Error::Tls { .. } => (
+                Exit::Usage,
+                "BadCertificate",
+                "make this member's certificate with `regraft certs member ID`",
+            ),
+            Error::OpenDatabase { .. } => (
+                Exit::Failed,
+                "DataInUse",
+                "does another member run on this `dataDir`?",
+            ),
+            Error::Listen { .. } => (
+                Exit::Failed,
+                "CannotListen",
+                "does another process listen there? change `listen.raft`",
+            ),
+            Error::Halted { .. } | Error::DamagedDatabase { .. } | Error::NewerDisk { .. } => (
+                Exit::Halted,
+                "Halted",
+                "do not delete anything: read the log, and see the operator's guide",
+            ),
             _ => (Exit::Failed, "CannotStart", "the log says more"),
         };
         Failure::of(exit, reason, &error, action)
     })
 }
 
-async fn wait(replica: &Replica, mut signals: Signals, ended: &CancellationToken) -> Result<(), Failure> {
+async fn wait(
+    replica: &Replica,
+    mut signals: Signals,
+    ended: &CancellationToken,
+) -> Result<(), Failure> {
     tokio::select! {
         name = signals.next() => {
             tracing::info!(signal = name, "stopping");
@@ -171,7 +229,11 @@ async fn shut_down(member: Arc<Member>, stop: &CancellationToken, tasks: &TaskTr
     tracing::info!("member stopped");
 }
 
-fn follow_until(tasks: &TaskTracker, stop: &CancellationToken, task: impl Future<Output = ()> + Send + 'static) {
+fn follow_until(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
     let stop = stop.clone();
     tasks.spawn(async move {
         tokio::select! {
@@ -189,8 +251,15 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::of(Exit::Failed, "NoSignals", &error, "the log says more"));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::of(Exit::Failed, "NoSignals", &error, "the log says more")
+            })
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) -> &'static str {
@@ -207,7 +276,14 @@ fn random() -> Result<String, Failure> {
     rustls::crypto::aws_lc_rs::default_provider()
         .secure_random
         .fill(&mut bytes)
-        .map_err(|error| Failure::new(Exit::Failed, "NoRandomness", format!("{error:?}"), "the operating system gives no random bytes"))?;
+        .map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                "NoRandomness",
+                format!("{error:?}"),
+                "the operating system gives no random bytes",
+            )
+        })?;
     let mut text = String::with_capacity(2 * RANDOM_BYTES);
     for byte in bytes {
         let _ = write!(text, "{byte:02x}");

@@ -39,13 +39,18 @@ pub(super) fn view(replica: &Replica) -> Result<View, ReadError> {
                 Walk::Continue
             })?;
         }
-        let pairs = pairs.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
+        let pairs = pairs
+            .iter()
+            .map(|(key, value)| (key.as_slice(), value.as_slice()));
         View::restore(pairs).map_err(|error| ReadError(error.to_string()))
     })?
 }
 
 /// An incident and the lock it holds.
-pub(super) fn lock_and_incident(replica: &Replica, id: &IncidentId) -> Result<(Option<Lock>, Option<Incident>), ReadError> {
+pub(super) fn lock_and_incident(
+    replica: &Replica,
+    id: &IncidentId,
+) -> Result<(Option<Lock>, Option<Incident>), ReadError> {
     replica.read(|read| {
         let lock = record(read, prefix::LOCKS, id.as_str())?;
         let incident = record(read, prefix::INCIDENTS, id.as_str())?;
@@ -66,9 +71,15 @@ pub(super) fn audit(replica: &Replica, limit: usize) -> Result<Vec<AuditEntry>, 
     Ok(entries)
 }
 
-fn record<T: DeserializeOwned>(read: &dyn Read, prefix: &str, key: &str) -> Result<Option<T>, ReadError> {
+fn record<T: DeserializeOwned>(
+    read: &dyn Read,
+    prefix: &str,
+    key: &str,
+) -> Result<Option<T>, ReadError> {
     let key = format!("{prefix}{key}");
-    read.get(key.as_bytes())?.map(|value| decode(key.as_bytes(), &value)).transpose()
+    read.get(key.as_bytes())?
+        .map(|value| decode(key.as_bytes(), &value))
+        .transpose()
 }
 
 fn all<T: DeserializeOwned>(read: &dyn Read, prefix: &str) -> Result<Vec<T>, ReadError> {
@@ -81,6 +92,10 @@ fn all<T: DeserializeOwned>(read: &dyn Read, prefix: &str) -> Result<Vec<T>, Rea
 }
 
 fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, ReadError> {
-    serde_json::from_slice(value)
-        .map_err(|error| ReadError(format!("{} is unreadable: {error}", String::from_utf8_lossy(key))))
+    serde_json::from_slice(value).map_err(|error| {
+        ReadError(format!(
+            "{} is unreadable: {error}",
+            String::from_utf8_lossy(key)
+        ))
+    })
 }

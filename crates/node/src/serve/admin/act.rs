@@ -12,29 +12,52 @@ use regraft_wire::admin::v1 as wire;
 /// Longest reason a person can give.
 const REASON_BYTES_MAX: usize = 1000;
 
-pub(super) async fn sync(member: &Member, actor: String, request: wire::SyncRequest) -> Result<wire::Accepted, Refusal> {
+pub(super) async fn sync(
+    member: &Member,
+    actor: String,
+    request: wire::SyncRequest,
+) -> Result<wire::Accepted, Refusal> {
     let view = fresh(member).await?;
     let application = application(&view, &request.application)?;
     let message = format!("sync of {application} is asked for");
     propose(member, &actor, &Command::SyncNow { application }, message).await
 }
 
-pub(super) async fn suspend(member: &Member, actor: String, request: wire::SuspendRequest) -> Result<wire::Accepted, Refusal> {
+pub(super) async fn suspend(
+    member: &Member,
+    actor: String,
+    request: wire::SuspendRequest,
+) -> Result<wire::Accepted, Refusal> {
     let view = fresh(member).await?;
     let subject = subject(&view, request.subject)?;
     if matches!(subject, Subject::Repository(_)) {
-        return Err(Refusal::invalid("a repository can only be resumed", "suspend an application, or --all"));
+        return Err(Refusal::invalid(
+            "a repository can only be resumed",
+            "suspend an application, or --all",
+        ));
     }
     let reason = reason(request.reason)?;
     let message = format!("{subject} is suspended");
-    propose(member, &actor, &Command::Suspend { subject, reason }, message).await
+    propose(
+        member,
+        &actor,
+        &Command::Suspend { subject, reason },
+        message,
+    )
+    .await
 }
 
-pub(super) async fn resume(member: &Member, actor: String, request: wire::ResumeRequest) -> Result<wire::Accepted, Refusal> {
+pub(super) async fn resume(
+    member: &Member,
+    actor: String,
+    request: wire::ResumeRequest,
+) -> Result<wire::Accepted, Refusal> {
     let view = fresh(member).await?;
     // A suspension may outlive what it was about.
     let subject = match wire_subject(request.subject)? {
-        Subject::Repository(name) if !view.heads.contains_key(&name) => return Err(no_repository(&name)),
+        Subject::Repository(name) if !view.heads.contains_key(&name) => {
+            return Err(no_repository(&name));
+        }
         subject if view.suspensions.contains_key(&subject) => subject,
         subject => known(&view, subject)?,
     };
@@ -42,7 +65,11 @@ pub(super) async fn resume(member: &Member, actor: String, request: wire::Resume
     propose(member, &actor, &Command::Resume { subject }, message).await
 }
 
-pub(super) async fn approve(member: &Member, actor: String, request: wire::ApproveRequest) -> Result<wire::Accepted, Refusal> {
+pub(super) async fn approve(
+    member: &Member,
+    actor: String,
+    request: wire::ApproveRequest,
+) -> Result<wire::Accepted, Refusal> {
     let view = fresh(member).await?;
     let incident = read::incident(&view, &request.incident)?;
     // People quote the beginning of a hash; the state wants all of it.
@@ -51,25 +78,66 @@ pub(super) async fn approve(member: &Member, actor: String, request: wire::Appro
         _ => request.diff_hash,
     };
     let message = format!("{} is approved", incident.id);
-    propose(member, &actor, &Command::Approve { incident: incident.id.clone(), diff_hash }, message).await
+    propose(
+        member,
+        &actor,
+        &Command::Approve {
+            incident: incident.id.clone(),
+            diff_hash,
+        },
+        message,
+    )
+    .await
 }
 
-pub(super) async fn veto(member: &Member, actor: String, request: wire::VetoRequest) -> Result<wire::Accepted, Refusal> {
+pub(super) async fn veto(
+    member: &Member,
+    actor: String,
+    request: wire::VetoRequest,
+) -> Result<wire::Accepted, Refusal> {
     let view = fresh(member).await?;
     let incident = read::incident(&view, &request.incident)?;
-    let fingerprint = incident.plan.as_ref().map(|plan| regraft_remedy::fingerprint(&plan.edits));
-    let command = Command::Veto { incident: incident.id.clone(), fingerprint, reason: reason(request.reason)? };
-    propose(member, &actor, &command, format!("{} is vetoed", incident.id)).await
+    let fingerprint = incident
+        .plan
+        .as_ref()
+        .map(|plan| regraft_remedy::fingerprint(&plan.edits));
+    let command = Command::Veto {
+        incident: incident.id.clone(),
+        fingerprint,
+        reason: reason(request.reason)?,
+    };
+    propose(
+        member,
+        &actor,
+        &command,
+        format!("{} is vetoed", incident.id),
+    )
+    .await
 }
 
-pub(super) async fn confirm_delete(member: &Member, actor: String, request: wire::ConfirmDeleteRequest) -> Result<wire::Accepted, Refusal> {
-    let target = TargetKey { application: request.application.into(), cluster: request.cluster.into() };
+pub(super) async fn confirm_delete(
+    member: &Member,
+    actor: String,
+    request: wire::ConfirmDeleteRequest,
+) -> Result<wire::Accepted, Refusal> {
+    let target = TargetKey {
+        application: request.application.into(),
+        cluster: request.cluster.into(),
+    };
     let message = format!("deletions of {target} are confirmed");
-    let command = Command::ConfirmDelete(Confirmation { target, token: request.token });
+    let command = Command::ConfirmDelete(Confirmation {
+        target,
+        token: request.token,
+    });
     propose(member, &actor, &command, message).await
 }
 
-async fn propose(member: &Member, actor: &str, command: &Command, message: String) -> Result<wire::Accepted, Refusal> {
+async fn propose(
+    member: &Member,
+    actor: &str,
+    command: &Command,
+    message: String,
+) -> Result<wire::Accepted, Refusal> {
     match member.people.propose(actor, command).await? {
         (_, Response::Rejected(rejection)) => Err(rejection.into()),
         (index, _) => {
@@ -86,7 +154,10 @@ async fn fresh(member: &Member) -> Result<View, Refusal> {
 fn reason(text: String) -> Result<String, Refusal> {
     match text.len() <= REASON_BYTES_MAX {
         true => Ok(text),
-        false => Err(Refusal::invalid(format!("a reason of {} bytes is too long", text.len()), format!("use at most {REASON_BYTES_MAX}"))),
+        false => Err(Refusal::invalid(
+            format!("a reason of {} bytes is too long", text.len()),
+            format!("use at most {REASON_BYTES_MAX}"),
+        )),
     }
 }
 
@@ -100,14 +171,19 @@ fn wire_subject(subject: Option<wire::Subject>) -> Result<Subject, Refusal> {
         Some(Wire::All(true)) => Ok(Subject::All),
         Some(Wire::Application(name)) => Ok(Subject::Application(name.into())),
         Some(Wire::Repository(name)) => Ok(Subject::Repository(name.into())),
-        Some(Wire::All(false)) | None => Err(Refusal::invalid("nothing is named", "name an application, or --all")),
+        Some(Wire::All(false)) | None => Err(Refusal::invalid(
+            "nothing is named",
+            "name an application, or --all",
+        )),
     }
 }
 
 fn known(view: &View, subject: Subject) -> Result<Subject, Refusal> {
     match &subject {
         Subject::Application(name) => drop(application(view, name.as_str())?),
-        Subject::Repository(name) if !view.heads.contains_key(name) => return Err(no_repository(name)),
+        Subject::Repository(name) if !view.heads.contains_key(name) => {
+            return Err(no_repository(name));
+        }
         Subject::All | Subject::Repository(_) => {}
     }
     Ok(subject)
@@ -115,13 +191,22 @@ fn known(view: &View, subject: Subject) -> Result<Subject, Refusal> {
 
 fn application(view: &View, name: &str) -> Result<ApplicationName, Refusal> {
     let name = ApplicationName::from(name);
-    let configured = view.configurations.values().any(|it| it.fleet.applications.contains_key(&name));
+    let configured = view
+        .configurations
+        .values()
+        .any(|it| it.fleet.applications.contains_key(&name));
     match configured || view.retiring.contains_key(&name) {
         true => Ok(name),
-        false => Err(Refusal::not_found(format!("there is no application `{name}`"), "see `regraft get applications`")),
+        false => Err(Refusal::not_found(
+            format!("there is no application `{name}`"),
+            "see `regraft get applications`",
+        )),
     }
 }
 
 fn no_repository(name: &RepositoryName) -> Refusal {
-    Refusal::not_found(format!("there is no repository `{name}`"), "see `regraft status`")
+    Refusal::not_found(
+        format!("there is no repository `{name}`"),
+        "see `regraft status`",
+    )
 }

@@ -39,9 +39,15 @@ pub(super) fn caller(extensions: &tonic::Extensions) -> Result<Caller, Refusal> 
             )),
         };
     }
-    let uid = extensions.get::<UdsConnectInfo>().and_then(|info| info.peer_cred).map(|cred| cred.uid());
+    let uid = extensions
+        .get::<UdsConnectInfo>()
+        .and_then(|info| info.peer_cred)
+        .map(|cred| cred.uid());
     match uid {
         Some(uid) => Ok(Caller::Person(format!("unix/{uid}"))),
-        None => Err(Refusal::forbidden("nobody knows who asks".to_owned(), "use the Unix socket or a client certificate")),
+        None => Err(Refusal::forbidden(
+            "nobody knows who asks".to_owned(),
+            "use the Unix socket or a client certificate",
+        )),
     }
 }

@@ -24,14 +24,20 @@ pub(in crate::serve) enum Listener {
 
 impl Listener {
     /// Binds. Must be called inside the runtime.
-    pub(in crate::serve) async fn bind(address: &AdminAddress, tls: Option<Arc<Tls>>) -> Result<Self, Failure> {
+    pub(in crate::serve) async fn bind(
+        address: &AdminAddress,
+        tls: Option<Arc<Tls>>,
+    ) -> Result<Self, Failure> {
         match (address, tls) {
             (AdminAddress::Unix(path), _) => {
-                let listener = bind_unix(path).map_err(|error| cannot_listen(&path.display().to_string(), &error))?;
+                let listener = bind_unix(path)
+                    .map_err(|error| cannot_listen(&path.display().to_string(), &error))?;
                 Ok(Self::Unix(listener, path.clone()))
             }
             (AdminAddress::Tcp(address), Some(tls)) => {
-                let listener = TcpListener::bind(address).await.map_err(|error| cannot_listen(&address.to_string(), &error))?;
+                let listener = TcpListener::bind(address)
+                    .await
+                    .map_err(|error| cannot_listen(&address.to_string(), &error))?;
                 Ok(Self::Tcp(listener, tls))
             }
             (AdminAddress::Tcp(address), None) => Err(Failure::new(
@@ -51,14 +57,19 @@ impl Listener {
         match self {
             Self::Unix(listener, path) => {
                 let incoming = UnixListenerStream::new(listener);
-                let served = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await;
+                let served = server
+                    .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+                    .await;
                 // A socket without a member behind it would only puzzle people.
                 let _ = std::fs::remove_file(path);
                 served
             }
             Self::Tcp(listener, tls) => {
-                let incoming = Box::pin(regraft_replica::incoming(listener, tls, stop.clone())).fuse();
-                server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await
+                let incoming =
+                    Box::pin(regraft_replica::incoming(listener, tls, stop.clone())).fuse();
+                server
+                    .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+                    .await
             }
         }
     }
@@ -72,7 +83,9 @@ fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    std::fs::DirBuilder::new().mode(NURSERY_MODE).create(&nursery)?;
+    std::fs::DirBuilder::new()
+        .mode(NURSERY_MODE)
+        .create(&nursery)?;
     let newborn = nursery.join("s");
     let listener = UnixListener::bind(&newborn)?;
     std::fs::set_permissions(&newborn, std::fs::Permissions::from_mode(SOCKET_MODE))?;

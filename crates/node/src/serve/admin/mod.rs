@@ -32,9 +32,15 @@ const STREAMS_MAX: u32 = 32;
 type Answer<T> = Result<Response<T>, Status>;
 
 /// Serves until `stop`.
-pub(super) async fn serve(member: Arc<Member>, listener: Listener, stop: CancellationToken) -> Result<(), tonic::transport::Error> {
+pub(super) async fn serve(
+    member: Arc<Member>,
+    listener: Listener,
+    stop: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
     let service = AdminServer::new(Service(member)).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let server = tonic::transport::Server::builder().max_concurrent_streams(STREAMS_MAX).add_service(service);
+    let server = tonic::transport::Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .add_service(service);
     listener.serve(server, stop).await
 }
 
@@ -43,47 +49,83 @@ struct Service(Arc<Member>);
 #[tonic::async_trait]
 impl Admin for Service {
     async fn status(&self, request: Request<wire::StatusRequest>) -> Answer<wire::Document> {
-        answer(request, async |_, request| read::status(&self.0, request).await).await
+        answer(request, async |_, request| {
+            read::status(&self.0, request).await
+        })
+        .await
     }
 
     async fn list(&self, request: Request<wire::ListRequest>) -> Answer<wire::Document> {
-        answer(request, async |_, request| read::list(&self.0, request).await).await
+        answer(request, async |_, request| {
+            read::list(&self.0, request).await
+        })
+        .await
     }
 
     async fn describe(&self, request: Request<wire::DescribeRequest>) -> Answer<wire::Document> {
-        answer(request, async |_, request| read::describe(&self.0, request).await).await
+        answer(request, async |_, request| {
+            read::describe(&self.0, request).await
+        })
+        .await
     }
 
     async fn diff(&self, request: Request<wire::DiffRequest>) -> Answer<wire::Document> {
-        answer(request, async |_, request| diff::diff(&self.0, request).await).await
+        answer(request, async |_, request| {
+            diff::diff(&self.0, request).await
+        })
+        .await
     }
 
     async fn audit(&self, request: Request<wire::AuditRequest>) -> Answer<wire::Document> {
-        answer(request, async |_, request| read::audit(&self.0, request).await).await
+        answer(request, async |_, request| {
+            read::audit(&self.0, request).await
+        })
+        .await
     }
 
     async fn sync(&self, request: Request<wire::SyncRequest>) -> Answer<wire::Accepted> {
-        answer(request, async |caller, request| act::sync(&self.0, caller.person()?, request).await).await
+        answer(request, async |caller, request| {
+            act::sync(&self.0, caller.person()?, request).await
+        })
+        .await
     }
 
     async fn suspend(&self, request: Request<wire::SuspendRequest>) -> Answer<wire::Accepted> {
-        answer(request, async |caller, request| act::suspend(&self.0, caller.person()?, request).await).await
+        answer(request, async |caller, request| {
+            act::suspend(&self.0, caller.person()?, request).await
+        })
+        .await
     }
 
     async fn resume(&self, request: Request<wire::ResumeRequest>) -> Answer<wire::Accepted> {
-        answer(request, async |caller, request| act::resume(&self.0, caller.person()?, request).await).await
+        answer(request, async |caller, request| {
+            act::resume(&self.0, caller.person()?, request).await
+        })
+        .await
     }
 
     async fn approve(&self, request: Request<wire::ApproveRequest>) -> Answer<wire::Accepted> {
-        answer(request, async |caller, request| act::approve(&self.0, caller.person()?, request).await).await
+        answer(request, async |caller, request| {
+            act::approve(&self.0, caller.person()?, request).await
+        })
+        .await
     }
 
     async fn veto(&self, request: Request<wire::VetoRequest>) -> Answer<wire::Accepted> {
-        answer(request, async |caller, request| act::veto(&self.0, caller.person()?, request).await).await
+        answer(request, async |caller, request| {
+            act::veto(&self.0, caller.person()?, request).await
+        })
+        .await
     }
 
-    async fn confirm_delete(&self, request: Request<wire::ConfirmDeleteRequest>) -> Answer<wire::Accepted> {
-        answer(request, async |caller, request| act::confirm_delete(&self.0, caller.person()?, request).await).await
+    async fn confirm_delete(
+        &self,
+        request: Request<wire::ConfirmDeleteRequest>,
+    ) -> Answer<wire::Accepted> {
+        answer(request, async |caller, request| {
+            act::confirm_delete(&self.0, caller.person()?, request).await
+        })
+        .await
     }
 }
 

@@ -12,47 +12,93 @@ use serde::Serialize;
 /// Most audit entries in one answer.
 const AUDIT_ENTRIES_MAX: usize = 1000;
 
-pub(super) async fn status(member: &Member, request: wire::StatusRequest) -> Result<wire::Document, Refusal> {
+pub(super) async fn status(
+    member: &Member,
+    request: wire::StatusRequest,
+) -> Result<wire::Document, Refusal> {
     let view = fresh(member, request.consistency).await?;
     let report = match member.engine.report().await {
-        Some(report) => serde_json::to_value(report).map_err(|error| Refusal::failed(error.to_string()))?,
+        Some(report) => {
+            serde_json::to_value(report).map_err(|error| Refusal::failed(error.to_string()))?
+        }
         None => serde_json::Value::Null,
     };
     document(member, &documents::status(&view, member, report))
 }
 
-pub(super) async fn list(member: &Member, request: wire::ListRequest) -> Result<wire::Document, Refusal> {
+pub(super) async fn list(
+    member: &Member,
+    request: wire::ListRequest,
+) -> Result<wire::Document, Refusal> {
     let view = fresh(member, request.consistency).await?;
     let name = request.name.as_str();
     let kind = wire::Kind::try_from(request.kind).unwrap_or(wire::Kind::Unspecified);
     match kind {
-        wire::Kind::Applications => named(member, documents::applications(&view), name, "application", |it| it.name.to_string()),
-        wire::Kind::Clusters => named(member, documents::clusters(&view, member), name, "cluster", |it| it.name.to_string()),
-        wire::Kind::Incidents => {
-            named(member, view.incidents.into_values().collect(), name, "incident", |it: &Incident| it.id.to_string())
-        }
-        wire::Kind::Locks => named(member, view.locks.into_values().collect(), name, "lock", |it| it.incident.to_string()),
-        wire::Kind::Members => named(member, documents::members(member), name, "member", |it| it.id.to_string()),
-        wire::Kind::Unspecified => Err(Refusal::invalid("the kind is not known to this member", "use the same version as the member")),
+        wire::Kind::Applications => named(
+            member,
+            documents::applications(&view),
+            name,
+            "application",
+            |it| it.name.to_string(),
+        ),
+        wire::Kind::Clusters => named(
+            member,
+            documents::clusters(&view, member),
+            name,
+            "cluster",
+            |it| it.name.to_string(),
+        ),
+        wire::Kind::Incidents => named(
+            member,
+            view.incidents.into_values().collect(),
+            name,
+            "incident",
+            |it: &Incident| it.id.to_string(),
+        ),
+        wire::Kind::Locks => named(
+            member,
+            view.locks.into_values().collect(),
+            name,
+            "lock",
+            |it| it.incident.to_string(),
+        ),
+        wire::Kind::Members => named(member, documents::members(member), name, "member", |it| {
+            it.id.to_string()
+        }),
+        wire::Kind::Unspecified => Err(Refusal::invalid(
+            "the kind is not known to this member",
+            "use the same version as the member",
+        )),
     }
 }
 
-pub(super) async fn describe(member: &Member, request: wire::DescribeRequest) -> Result<wire::Document, Refusal> {
+pub(super) async fn describe(
+    member: &Member,
+    request: wire::DescribeRequest,
+) -> Result<wire::Document, Refusal> {
     let view = fresh(member, request.consistency).await?;
     let incident = incident(&view, &request.incident)?;
     let diff = match (&incident.plan, member.git.get(&incident.repository)) {
-        (Some(plan), Some(git)) => git.diff_text(plan.parent.clone(), plan.edits.clone()).await.unwrap_or_else(|error| {
-            tracing::debug!(%error, incident = %incident.id, "the plan's diff cannot be shown");
-            String::new()
-        }),
+        (Some(plan), Some(git)) => git
+            .diff_text(plan.parent.clone(), plan.edits.clone())
+            .await
+            .unwrap_or_else(|error| {
+                tracing::debug!(%error, incident = %incident.id, "the plan's diff cannot be shown");
+                String::new()
+            }),
         _ => String::new(),
     };
     document(member, &documents::incident(&view, incident, diff))
 }
 
-pub(super) async fn audit(member: &Member, request: wire::AuditRequest) -> Result<wire::Document, Refusal> {
+pub(super) async fn audit(
+    member: &Member,
+    request: wire::AuditRequest,
+) -> Result<wire::Document, Refusal> {
     wait(member, request.consistency).await?;
-    let limit = usize::try_from(request.limit).unwrap_or(AUDIT_ENTRIES_MAX).min(AUDIT_ENTRIES_MAX);
+    let limit = usize::try_from(request.limit)
+        .unwrap_or(AUDIT_ENTRIES_MAX)
+        .min(AUDIT_ENTRIES_MAX);
     document(member, &state::audit(&member.replica, limit)?)
 }
 
@@ -64,15 +110,24 @@ pub(super) async fn fresh(member: &Member, consistency: i32) -> Result<View, Ref
 
 /// The incident of this id.
 pub(super) fn incident<'a>(view: &'a View, id: &str) -> Result<&'a Incident, Refusal> {
-    view.incidents
-        .get(&id.into())
-        .ok_or_else(|| Refusal::not_found(format!("there is no incident `{id}`"), "see `regraft get incidents`"))
+    view.incidents.get(&id.into()).ok_or_else(|| {
+        Refusal::not_found(
+            format!("there is no incident `{id}`"),
+            "see `regraft get incidents`",
+        )
+    })
 }
 
 /// A document with the index it stands for.
-pub(super) fn document(member: &Member, content: &impl Serialize) -> Result<wire::Document, Refusal> {
+pub(super) fn document(
+    member: &Member,
+    content: &impl Serialize,
+) -> Result<wire::Document, Refusal> {
     let json = serde_json::to_vec(content).map_err(|error| Refusal::failed(error.to_string()))?;
-    Ok(wire::Document { json, applied: member.replica.status().applied })
+    Ok(wire::Document {
+        json,
+        applied: member.replica.status().applied,
+    })
 }
 
 async fn wait(member: &Member, consistency: i32) -> Result<(), Refusal> {
@@ -82,11 +137,20 @@ async fn wait(member: &Member, consistency: i32) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn named<T: Serialize>(member: &Member, mut rows: Vec<T>, name: &str, what: &str, of: impl Fn(&T) -> String) -> Result<wire::Document, Refusal> {
+fn named<T: Serialize>(
+    member: &Member,
+    mut rows: Vec<T>,
+    name: &str,
+    what: &str,
+    of: impl Fn(&T) -> String,
+) -> Result<wire::Document, Refusal> {
     if !name.is_empty() {
         rows.retain(|row| of(row) == name);
         if rows.is_empty() {
-            return Err(Refusal::not_found(format!("there is no {what} `{name}`"), format!("see `regraft get {what}s`")));
+            return Err(Refusal::not_found(
+                format!("there is no {what} `{name}`"),
+                format!("see `regraft get {what}s`"),
+            ));
         }
     }
     document(member, &rows)

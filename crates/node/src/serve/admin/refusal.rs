@@ -31,11 +31,21 @@ impl Refusal {
     }
 
     pub(super) fn failed(message: String) -> Self {
-        Self::new(Code::Internal, "Failed", message, "the member's log says more")
+        Self::new(
+            Code::Internal,
+            "Failed",
+            message,
+            "the member's log says more",
+        )
     }
 
     fn new(code: Code, reason: &str, message: String, action: impl Into<String>) -> Self {
-        Self { code, reason: reason.to_owned(), message, action: action.into() }
+        Self {
+            code,
+            reason: reason.to_owned(),
+            message,
+            action: action.into(),
+        }
     }
 }
 
@@ -46,7 +56,11 @@ impl From<Refusal> for Status {
             message: refusal.message.clone(),
             action: refusal.action,
         };
-        Status::with_details(refusal.code, refusal.message, problem.encode_to_vec().into())
+        Status::with_details(
+            refusal.code,
+            refusal.message,
+            problem.encode_to_vec().into(),
+        )
     }
 }
 
@@ -78,18 +92,24 @@ impl From<ReadError> for Refusal {
 impl From<Undecided> for Refusal {
     fn from(undecided: Undecided) -> Self {
         match undecided.kind {
-            UndecidedKind::NotProposed => {
-                Self::new(Code::Unavailable, "NotProposed", undecided.reason, "nothing was changed: try again in a second")
-            }
+            UndecidedKind::NotProposed => Self::new(
+                Code::Unavailable,
+                "NotProposed",
+                undecided.reason,
+                "nothing was changed: try again in a second",
+            ),
             UndecidedKind::Unknown => Self::new(
                 Code::DeadlineExceeded,
                 "OutcomeUnknown",
                 undecided.reason,
                 "look whether it was done (`regraft audit`) before asking again",
             ),
-            UndecidedKind::Halted => {
-                Self::new(Code::Unavailable, "Halted", undecided.reason, "ask another member, and look at this one's log")
-            }
+            UndecidedKind::Halted => Self::new(
+                Code::Unavailable,
+                "Halted",
+                undecided.reason,
+                "ask another member, and look at this one's log",
+            ),
         }
     }
 }
@@ -102,12 +122,19 @@ impl From<Rejection> for Refusal {
             _ => Code::FailedPrecondition,
         };
         let action = match rejection.reason {
-            RejectionReason::NotFound => "see `regraft get incidents` or `regraft get applications`",
+            RejectionReason::NotFound => {
+                "see `regraft get incidents` or `regraft get applications`"
+            }
             RejectionReason::DiffChanged => "read it again, and name what you read",
             RejectionReason::WrongPhase => "see `regraft describe incident`",
             RejectionReason::AlreadyDone => "nothing needs to be done",
             _ => "see `regraft status`",
         };
-        Self::new(code, &format!("{:?}", rejection.reason), rejection.message, action)
+        Self::new(
+            code,
+            &format!("{:?}", rejection.reason),
+            rejection.message,
+            action,
+        )
     }
 }

@@ -1,0 +1,184 @@
+//! What people see: help, tables and the story of an incident.
+
+use super::*;
+use crate::document::{IncidentDocument, StatusDocument};
+use clap::CommandFactory as _;
+use regraft_model::time::Timestamp;
+use serde_json::json;
+
+const NOW: Timestamp = Timestamp(1_800_000_100_000);
+
+/// Help as a person with a narrow terminal sees it.
+fn help(path: &[&str]) -> String {
+    let mut command = Cli::command().term_width(100);
+    let mut found = &mut command;
+    for name in path {
+        found = found.find_subcommand_mut(name).unwrap();
+    }
+    let mut found = found.clone().term_width(100);
+    found.render_help().to_string()
+}
+
+fn refused(line: &[&str]) -> String {
+    let line = ["regraft"].iter().chain(line);
+    match Cli::try_parse_from(line) {
+        Ok(_) => panic!("accepted"),
+        Err(error) => error
+            .to_string()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+    }
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn help_lists_every_command_and_exit_code() {
+    insta::assert_snapshot!(help(&[]));
+}
+
+#[test]
+fn help_of_get_lists_kinds_and_formats() {
+    insta::assert_snapshot!(help(&["get"]));
+}
+
+#[test]
+fn bad_command_lines_say_what_is_wrong() {
+    let shown = [
+        refused(&["frobnicate"]),
+        refused(&["get", "pods"]),
+        refused(&["get", "applications", "-o", "xml"]),
+        refused(&["suspend"]),
+        refused(&["suspend", "shop", "--all"]),
+        refused(&["approve", "shop-1"]),
+        refused(&["veto", "shop-1"]),
+        refused(&["health"]),
+        refused(&["certs", "member", "one"]),
+        refused(&["sync", "shop", "--timeout", "soon"]),
+    ]
+    .join("\n");
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn the_story_of_a_verified_incident_reads_from_fault_to_end() {
+    let document: IncidentDocument = serde_json::from_value(verified_incident()).unwrap();
+    insta::assert_snapshot!(story::incident(&document, NOW));
+}
+
+#[test]
+fn a_proposal_says_how_to_approve_it() {
+    let mut document = verified_incident();
+    document["incident"]["phase"] = json!("Proposed");
+    document["incident"]["outcome"] = json!(null);
+    document["incident"]["endedAt"] = json!(null);
+    let document: IncidentDocument = serde_json::from_value(document).unwrap();
+    let story = story::incident(&document, NOW);
+    let next = story.lines().last().unwrap_or_default();
+    insta::assert_snapshot!(next, @"  a person: `regraft approve storefront-41 --diff 0123456789ab` or `regraft veto storefront-41 --reason ...`, before 2027-01-15T08:16:00.000Z");
+}
+
+#[test]
+fn status_shows_what_needs_a_look_first() {
+    let document: StatusDocument = serde_json::from_value(status()).unwrap();
+    insta::assert_snapshot!(story::status(&document, NOW));
+}
+
+#[test]
+fn tables_are_for_eyes_and_json_is_whole() {
+    let rows = json!([
+        application("Synced", "Healthy"),
+        application("OutOfSync", "Degraded")
+    ]);
+    let table = output::render(&rows, Format::Table, |rows| {
+        Ok(read::applications(
+            serde_json::from_value(rows.clone()).unwrap(),
+            NOW,
+        ))
+    });
+    insta::assert_snapshot!(table.unwrap());
+    let text = output::render(&rows, Format::Json, |_| unreachable!()).unwrap();
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+        rows
+    );
+    let text = output::render(&rows, Format::Yaml, |_| unreachable!()).unwrap();
+    assert!(text.contains("health: Degraded"), "{text}");
+}
+
+fn application(sync: &str, health: &str) -> serde_json::Value {
+    json!({
+        "name": "storefront", "cluster": "eu-west", "repository": "shop", "path": "apps/storefront",
+        "mode": "auto", "member": 1, "head": "b".repeat(40), "revision": "b".repeat(40),
+        "sync": sync, "reason": "Applied", "message": "all 4 objects are current", "health": health,
+        "since": NOW.0 - 65_000, "appliedAt": NOW.0 - 70_000, "verified": "a".repeat(40),
+        "verifiedAt": NOW.0 - 900_000, "workloads": 1, "failures": [], "incident": null,
+        "suspended": null, "pendingDeletion": null,
+    })
+}
+
+fn status() -> serde_json::Value {
+    json!({
+        "installation": "0a1b2c3d", "member": 1, "name": "eu-1", "version": "0.1.0",
+        "startedAt": NOW.0 - 3_700_000, "leader": 1, "term": 3, "applied": 512, "confirmedAt": NOW.0,
+        "heads": [{"repository": "shop", "branch": "main", "revision": "b".repeat(40),
+            "recordedAt": NOW.0 - 70_000, "fence": 500, "frozen": null}],
+        "members": [
+            {"id": 1, "role": "leader", "address": "127.0.0.1:7101", "admin": "127.0.0.1:7201", "applied": 512, "lastContactMs": 0, "answering": true},
+            {"id": 2, "role": "follower", "address": "127.0.0.1:7102", "admin": "127.0.0.1:7202", "applied": null, "lastContactMs": 40, "answering": false},
+        ],
+        "clusters": [
+            {"name": "eu-west", "uid": "6a7b", "knownSince": NOW.0 - 3_000_000, "connection": "Ready", "message": "", "version": "v1.36.3", "suspend": false, "applications": 1, "member": 1},
+            {"name": "us-east", "uid": "9c8d", "knownSince": NOW.0 - 3_000_000, "connection": "Lost", "message": "connection refused", "version": "v1.36.3", "suspend": false, "applications": 1, "member": 1},
+        ],
+        "applications": [application("Synced", "Healthy"), application("OutOfSync", "Degraded")],
+        "incidents": [verified_incident()["incident"]],
+        "suspensions": [{"subject": "all", "reason": "maintenance", "actor": "user/alice", "at": NOW.0 - 30_000}],
+        "report": {"problems": {"shop": [{"reason": "UnknownField", "message": "`imge` is not a field here"}]}, "targets": 2, "unreadable": {}},
+    })
+}
+
+fn verified_incident() -> serde_json::Value {
+    let opened = NOW.0 - 90_000;
+    let workload =
+        json!({"group": "apps", "kind": "Deployment", "namespace": "shop", "name": "storefront"});
+    let step = |after_ms: i64, actor: &str, reason: &str, message: &str| json!({"at": opened + after_ms, "actor": actor, "reason": reason, "message": message});
+    json!({
+        "incident": {
+            "id": "storefront-41", "application": "storefront", "repository": "shop", "branch": "main",
+            "class": "ImagePull", "seenAt": "b".repeat(40), "suspectTree": "t".repeat(40),
+            "targets": {"eu-west": [{
+                "symptom": {"workload": workload, "class": "ImagePull", "template": "newest", "evidence": [
+                    {"object": {"group": "", "kind": "Pod", "namespace": "shop", "name": "storefront-7d9-x2"}, "at": opened,
+                     "field": ".status.containerStatuses[0].state.waiting", "text": "ImagePullBackOff: shop/storefront:broken"}]},
+                "since": opened - 3000, "change": "changed"}]},
+            "openedAt": opened, "executor": 1, "executorFence": 40, "phase": "Ended", "phaseSince": opened + 20_000,
+            "deadline": NOW.0 + 260_000, "waitsFor": "", "attempt": 1,
+            "plan": {
+                "id": "storefront-41.1", "incident": "storefront-41", "attempt": 1, "application": "storefront",
+                "repository": "shop", "branch": "main", "action": "rollback", "parent": "b".repeat(40),
+                "restores": "a".repeat(40), "suspects": ["b".repeat(40)],
+                "edits": [{"path": "apps/storefront/deployment.yaml", "before": "1".repeat(40), "after": "2".repeat(40), "mode": "regular"}],
+                "message": "Roll storefront back", "diffHash": format!("0123456789ab{}", "0".repeat(52)), "delivery": "push",
+                "guards": [{"guard": "Storm", "answer": "passed", "reason": "1 of 12 workloads fails"}],
+                "rejected": [{"alternative": "restart the pods", "reason": "the image would be missing again"}]
+            },
+            "lock": 44, "committed": "c".repeat(40), "approval": null,
+            "steps": [
+                step(0, "member/1", "Opened", "ImagePull in eu-west"),
+                step(250, "member/1", "LockGranted", "fence 44"),
+                step(900, "member/1", "Committed", "cccccccc on main"),
+                step(20_000, "member/1", "Verified", "healthy in all clusters for 10s"),
+            ],
+            "outcome": {"kind": "Verified", "reason": "healthy in all clusters for 10s"}, "endedAt": opened + 20_000
+        },
+        "mode": "auto", "lock": null, "suspended": null, "targets": [],
+        "diff": "--- a/apps/storefront/deployment.yaml\n+++ b/apps/storefront/deployment.yaml\n@@ -1 +1 @@\n-image: shop/storefront:broken\n+image: shop/storefront:1.0\n",
+        "suspects": ["b".repeat(40)]
+    })
+}

@@ -1,0 +1,242 @@
+//! Repositories and clusters of the file: where they are, and where their secrets are found.
+
+use super::check::Check;
+use super::parse::location;
+use super::schema;
+use super::{Kubeconfig, POLL_DEFAULT_S, POLL_MIN_S, Repository};
+use regraft_model::problem::Location;
+use regraft_model::time::Seconds;
+use regraft_repo::{CredentialsSource, SecretSource};
+use serde_saphyr::Spanned;
+use std::collections::BTreeMap;
+
+/// Forges take any user name beside a token in the password's place.
+const USERNAME_DEFAULT: &str = "git";
+
+impl Check<'_> {
+    pub(super) fn repositories(&mut self, repositories: Vec<schema::Repository>) -> Vec<Repository> {
+        let mut names = BTreeMap::new();
+        repositories
+            .into_iter()
+            .map(|repository| {
+                self.name("repository", &repository.name);
+                self.unique(&mut names, &repository.name, "repositories");
+                self.url(&repository.url);
+                if repository.branch.value.is_empty()
+                    || repository
+                        .branch
+                        .value
+                        .contains([' ', '~', '^', ':', '?', '*', '[', '\\'])
+                {
+                    self.wrong(
+                        &repository.branch,
+                        "BadName",
+                        format!("`{}` is no branch", repository.branch.value),
+                        "write its name, for example main",
+                    );
+                }
+                let poll = repository
+                    .poll_interval
+                    .as_ref()
+                    .map_or(Seconds(POLL_DEFAULT_S), |poll| poll.value);
+                if let Some(text) = repository
+                    .poll_interval
+                    .as_ref()
+                    .filter(|poll| poll.value.0 < POLL_MIN_S)
+                {
+                    self.wrong(
+                        text,
+                        "OutOfRange",
+                        "a remote cannot be asked without a pause",
+                        format!("write at least {}", Seconds(POLL_MIN_S)),
+                    );
+                }
+                Repository {
+                    ca: repository
+                        .credentials
+                        .ca_file
+                        .as_ref()
+                        .map(|path| self.file("authority's certificate", path)),
+                    credentials: self.credentials(&repository.url, &repository.credentials),
+                    author: repository.author.map(|author| (author.name, author.mail)),
+                    name: repository.name.value.into(),
+                    url: repository.url.value,
+                    branch: repository.branch.value.into(),
+                    poll,
+                }
+            })
+            .collect()
+    }
+
+    fn url(&mut self, url: &Spanned<String>) {
+        let known = ["https://", "http://", "ssh://", "file://"];
+        let scheme = known
+            .iter()
+            .find_map(|scheme| url.value.strip_prefix(scheme));
+        let scp_like = url
+            .value
+            .split_once(':')
+            .is_some_and(|(host, path)| host.contains('@') && !path.is_empty());
+        match scheme {
+            // The URL is not repeated: it holds the secret.
+            Some(rest)
+                if rest.split('/').next().is_some_and(|host| {
+                    host.rsplit_once('@')
+                        .is_some_and(|(user, _)| user.contains(':'))
+                }) =>
+            {
+                self.wrong(
+                    url,
+                    "PlainSecret",
+                    "the URL holds a password",
+                    "take it out, and name it with `credentials.passwordFile` or `passwordEnv`",
+                );
+            }
+            Some(rest) if rest.is_empty() => self.wrong(
+                url,
+                "BadUrl",
+                "the URL names no repository",
+                "write the URL you would clone",
+            ),
+            Some(_) => {}
+            None if scp_like => {}
+            None => self.wrong(
+                url,
+                "BadUrl",
+                format!("`{}` is no URL of a repository", url.value),
+                "write https://, http://, ssh://, file:// or user@host:path",
+            ),
+        }
+    }
+
+    fn credentials(
+        &mut self,
+        url: &Spanned<String>,
+        given: &schema::Credentials,
+    ) -> CredentialsSource {
+        let password = self.secret(
+            "password",
+            given.password_file.as_ref(),
+            given.password_env.as_ref(),
+        );
+        let token = self.secret("token", given.token_file.as_ref(), given.token_env.as_ref());
+        let passphrase = self.secret(
+            "passphrase",
+            given.passphrase_file.as_ref(),
+            given.passphrase_env.as_ref(),
+        );
+        let key = given
+            .ssh_key_file
+            .as_ref()
+            .map(|path| self.file("SSH key", path));
+        let known_hosts = given
+            .known_hosts_file
+            .as_ref()
+            .map(|path| self.file("list of known hosts", path));
+        if [password.is_some(), token.is_some(), key.is_some()]
+            .into_iter()
+            .filter(|given| *given)
+            .count()
+            > 1
+        {
+            self.wrong(
+                url,
+                "Ambiguous",
+                "more than one of password, token and SSH key is given for this repository",
+                "keep one of them",
+            );
+        }
+        match (password, token, key) {
+            (Some(password), _, _) => CredentialsSource::Basic {
+                user: given
+                    .username
+                    .clone()
+                    .unwrap_or_else(|| USERNAME_DEFAULT.to_owned()),
+                password,
+            },
+            (None, Some(token), _) => CredentialsSource::Bearer { token },
+            (None, None, Some(key)) => match known_hosts {
+                Some(known_hosts) => CredentialsSource::Ssh {
+                    private_key: key,
+                    passphrase,
+                    known_hosts,
+                },
+                None => {
+                    self.wrong(url, "MissingField", "an SSH key is given, but not which host keys to trust", "add `knownHostsFile`, for example made by ssh-keyscan and compared with the server's fingerprints");
+                    CredentialsSource::None
+                }
+            },
+            (None, None, None) => CredentialsSource::None,
+        }
+    }
+
+    fn secret(
+        &mut self,
+        what: &str,
+        file: Option<&Spanned<String>>,
+        env: Option<&Spanned<String>>,
+    ) -> Option<SecretSource> {
+        match (file, env) {
+            (Some(_), Some(env)) => {
+                self.wrong(
+                    env,
+                    "Ambiguous",
+                    format!("the {what} is named twice, by file and by variable"),
+                    "keep one of them",
+                );
+                None
+            }
+            (Some(file), None) => {
+                Some(SecretSource::File(self.file(&format!("{what} file"), file)))
+            }
+            (None, Some(env)) => {
+                if std::env::var_os(&env.value).is_none() {
+                    self.wrong(
+                        env,
+                        "Unset",
+                        format!("the environment has no `{}`", env.value),
+                        format!("set it to the {what} before starting regraft"),
+                    );
+                }
+                Some(SecretSource::Env(env.value.clone()))
+            }
+            (None, None) => None,
+        }
+    }
+
+    pub(super) fn clusters(&mut self, clusters: Vec<schema::Kubeconfig>) -> Vec<Kubeconfig> {
+        let mut names = BTreeMap::new();
+        clusters
+            .into_iter()
+            .map(|cluster| {
+                self.name("cluster", &cluster.name);
+                self.unique(&mut names, &cluster.name, "clusters");
+                Kubeconfig {
+                    file: self.file("kubeconfig", &cluster.kubeconfig),
+                    name: cluster.name.value.into(),
+                    context: cluster.context,
+                }
+            })
+            .collect()
+    }
+
+    fn unique(
+        &mut self,
+        names: &mut BTreeMap<String, Location>,
+        name: &Spanned<String>,
+        list: &str,
+    ) {
+        let here = location(self.file, &name.referenced);
+        if let Some(first) = names.insert(name.value.clone(), here) {
+            self.wrong(
+                name,
+                "Duplicate",
+                format!(
+                    "`{}` stands in `{list}` twice, first at {first}",
+                    name.value
+                ),
+                "rename or remove one of them",
+            );
+        }
+    }
+}

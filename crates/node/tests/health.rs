@@ -1,0 +1,110 @@
+//! `regraft health` judges what a pipe brings.
+
+mod support;
+
+use std::io::Write as _;
+use std::process::Stdio;
+use support::{Answer, command, regraft};
+
+const OBJECTS: &str = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: waiting, namespace: shop}
+status:
+  phase: Pending
+  containerStatuses:
+    - name: main
+      ready: false
+      state: {waiting: {reason: CrashLoopBackOff, message: back-off 10s}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, namespace: shop}
+data: {}
+";
+
+fn health(arguments: &[&str], input: &str) -> Answer {
+    let mut child = command()
+        .args(["health", "-f", "-"])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    child.wait_with_output().unwrap().into()
+}
+
+#[test]
+fn objects_from_a_pipe_are_judged_in_order_in_the_words_asked_for() {
+    for (profile, words) in [
+        ("regraft", ["Degraded", "Healthy"]),
+        ("kstatus", ["Failed", "Current"]),
+        ("argo", ["Degraded", "Healthy"]),
+    ] {
+        let answer = health(&["-o", "json", "--profile", profile], OBJECTS);
+        assert_eq!(answer.code, 0, "{}", answer.err);
+        let lines: Vec<serde_json::Value> = answer
+            .out
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let said: Vec<&str> = lines
+            .iter()
+            .map(|line| line["status"].as_str().unwrap())
+            .collect();
+        assert_eq!(said, words, "{profile}");
+        assert!(lines.iter().all(|line| {
+            line["reason"]
+                .as_str()
+                .is_some_and(|reason| !reason.is_empty())
+        }));
+    }
+}
+
+#[test]
+fn the_table_is_for_eyes() {
+    insta::assert_snapshot!(health(&[], OBJECTS).out);
+}
+
+#[test]
+fn bad_input_ends_with_code_2_and_says_why() {
+    let cases = [
+        health(&[], "kind: [Pod\n"),
+        health(&[], "{\"kind\": \"Pod\""),
+        regraft(&["health", "-f", "/nowhere/objects.yaml"]),
+        health(&["--profile", "helm"], ""),
+    ];
+    let mut shown = String::new();
+    for answer in cases {
+        assert_eq!(answer.code, 2, "{}", answer.err);
+        shown.push_str(answer.err.lines().next().unwrap_or_default());
+        shown.push('\n');
+    }
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn text_that_is_no_object_is_unknown_not_healthy() {
+    let answer = health(&["-o", "json"], "just text\n");
+    assert_eq!(answer.code, 0, "{}", answer.err);
+    let line: serde_json::Value = serde_json::from_str(answer.out.trim()).unwrap();
+    assert_eq!(line["status"], "Unknown");
+}
+
+#[test]
+fn nothing_in_gives_nothing_out() {
+    let answer = health(&["-o", "json"], "");
+    assert_eq!(
+        (answer.code, answer.out.as_str()),
+        (0, ""),
+        "{}",
+        answer.err
+    );
+}

@@ -1,0 +1,201 @@
+//! One member on loopback: the small first step of a person.
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+use support::{Single, page, plain, regraft};
+
+#[test]
+fn a_single_member_serves_answers_stops_and_comes_back() {
+    let mut single = Single::start();
+    single.wait_ready();
+
+    let mode = std::fs::metadata(single.folder.path().join("data/admin.sock"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600, "only its owner may open the socket");
+
+    let status = single.regraft(&["status", "-o", "json"]);
+    assert_eq!(status.code, 0, "{}", status.err);
+    let status = status.json();
+    assert_eq!(status["leader"], 1);
+    let installation = status["installation"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    assert_eq!(installation.len(), 16, "{status}");
+
+    for kind in ["applications", "clusters", "incidents", "locks"] {
+        assert_eq!(
+            single.regraft(&["get", kind, "-o", "json"]).json(),
+            serde_json::json!([]),
+            "{kind}"
+        );
+    }
+    let members = single.regraft(&["get", "members", "-o", "json"]).json();
+    assert_eq!(members[0]["role"], "leader", "{members}");
+
+    let suspended = single.regraft(&["suspend", "--all", "--reason", "maintenance"]);
+    assert_eq!(
+        (suspended.code, suspended.out.as_str()),
+        (0, "all is suspended\n"),
+        "{}",
+        suspended.err
+    );
+    let audit = single.regraft(&["audit", "-o", "json"]).json();
+    let last = audit.as_array().and_then(|entries| entries.last()).unwrap();
+    assert_eq!(last["reason"], "Suspended", "{audit}");
+    assert!(
+        last["actor"].as_str().unwrap().starts_with("unix/"),
+        "{audit}"
+    );
+    assert!(
+        single
+            .regraft(&["status"])
+            .out
+            .contains("! all is suspended by unix/")
+    );
+
+    let (code, metrics) = page(single.http.number(), "/metrics").unwrap();
+    assert_eq!(code, 200);
+    for name in [
+        "regraft_invariant_violated_total{invariant=\"I1\"} 0",
+        "regraft_raft_leader 1",
+        "process_resident_memory_bytes",
+    ] {
+        assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
+    }
+    assert_eq!(
+        page(single.http.number(), "/healthz").unwrap(),
+        (200, "ok\n".to_owned())
+    );
+
+    assert!(single.member.stop(), "SIGTERM ends it with success");
+    let gone = single.regraft(&["status"]);
+    assert_eq!(gone.code, 4);
+    single.member.restart().unwrap();
+    single.wait_ready();
+    let status = single.regraft(&["status", "-o", "json"]).json();
+    assert_eq!(
+        status["installation"],
+        installation.as_str(),
+        "it is the same installation as before"
+    );
+    assert_eq!(status["suspensions"][0]["reason"], "maintenance");
+}
+
+#[test]
+fn what_is_not_there_is_said_with_a_next_action() {
+    let mut single = Single::start();
+    single.wait_ready();
+    let mut shown = String::new();
+    for line in [
+        &["get", "applications", "shop"][..],
+        &["describe", "incident", "shop-1"],
+        &["diff", "shop"],
+        &["sync", "shop"],
+        &["suspend", "shop"],
+        &["resume", "--all"],
+        &["resume", "--repository", "shop"],
+        &["approve", "shop-1", "--diff", "0123456789"],
+        &["approve", "shop-1", "--diff", "yes"],
+        &["veto", "shop-1", "--reason", "no"],
+        &["confirm-delete", "shop", "--yes"],
+    ] {
+        let answer = single.regraft(line);
+        assert!(answer.out.is_empty(), "{}", answer.out);
+        shown.push_str(&format!(
+            "$ regraft {}\n{}exit {}\n",
+            line.join(" "),
+            answer.err,
+            answer.code
+        ));
+    }
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn a_second_member_on_the_same_data_is_refused() {
+    let mut single = Single::start();
+    single.wait_ready();
+    let port = regraft_testbed::Port::reserve().unwrap();
+    let config = single.folder.path().join("second.yaml");
+    let text = format!(
+        "member: {{id: 1}}\ncluster: alone\ndataDir: data\nlisten: {{http: '127.0.0.1:{}'}}\n",
+        port.number()
+    );
+    std::fs::write(&config, text).unwrap();
+    let answer = regraft(&["serve", "--config", config.to_str().unwrap()]);
+    assert_eq!(answer.code, 1, "{}", answer.err);
+    assert!(answer.err.contains("error: DataInUse"), "{}", answer.err);
+    assert_eq!(
+        single.regraft(&["status"]).code,
+        0,
+        "the first is not disturbed"
+    );
+}
+
+#[test]
+fn data_of_another_member_is_refused() {
+    let mut single = Single::start();
+    single.wait_ready();
+    assert!(single.member.stop());
+    let config = std::fs::read_to_string(single.config()).unwrap();
+    std::fs::write(single.config(), config.replace("id: 1", "id: 2")).unwrap();
+    let answer = single.regraft(&["serve"]);
+    assert_eq!(answer.code, 2, "{}", answer.err);
+    assert!(answer.err.contains("error: ForeignData"), "{}", answer.err);
+}
+
+#[test]
+fn nobody_at_the_address_is_told_with_a_next_action() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("admin.sock");
+    let answer = regraft(&["status", "--address", socket.to_str().unwrap()]);
+    assert_eq!(answer.code, 4);
+    insta::assert_snapshot!(plain(&answer.err, folder.path()), @r"
+    error: Unreachable: no member answers at FOLDER/admin.sock: No such file or directory (os error 2)
+      next: is the member running (`regraft serve`)? name another with --address or REGRAFT_ADDRESS
+    ");
+}
+
+#[test]
+fn a_bad_configuration_ends_serve_with_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("member.yaml");
+    std::fs::write(&config, "member: {id: 1}\ncluster: demo\ndatadir: data\n").unwrap();
+    let answer = regraft(&["serve", "--config", config.to_str().unwrap()]);
+    assert_eq!(answer.code, 2);
+    insta::assert_snapshot!(plain(&answer.err, folder.path()), @r"
+    error: UnknownField: FOLDER/member.yaml:3:1: `datadir` is not a field here
+      next: did you mean `dataDir`?
+    ");
+}
+
+#[test]
+fn addresses_and_certificates_are_checked_before_anybody_is_asked() {
+    let shown: Vec<String> = [
+        &["serve"][..],
+        &["status", "--address", "localhost"],
+        &["status", "--address", "127.0.0.1:7201"],
+        &[
+            "status",
+            "--address",
+            "127.0.0.1:7201",
+            "--ca",
+            "/nowhere/ca.pem",
+            "--cert",
+            "/nowhere/a.pem",
+            "--key",
+            "/nowhere/a-key.pem",
+        ],
+    ]
+    .iter()
+    .map(|line| {
+        let answer = regraft(line);
+        format!("{}exit {}\n", answer.err, answer.code)
+    })
+    .collect();
+    insta::assert_snapshot!(shown.concat());
+}

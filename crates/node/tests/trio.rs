@@ -1,0 +1,118 @@
+//! Three members as their own processes, with mutual TLS between them and to people.
+
+mod support;
+
+use regraft_testbed::wait;
+use std::time::Duration;
+use support::{READY_BOUND, Trio, regraft};
+
+/// Elections take half a second; the rest is for builds that share the machine.
+const ELECTION_BOUND: Duration = Duration::from_secs(15);
+
+#[test]
+fn any_member_answers_and_forwards_and_the_leader_may_die() {
+    let mut trio = Trio::start();
+    let leader = trio.leader(1).unwrap();
+    let follower = leader % 3 + 1;
+
+    let suspended = trio.regraft(
+        follower,
+        &["suspend", "--all", "--reason", "through a follower"],
+    );
+    assert_eq!(suspended.code, 0, "{}", suspended.err);
+    for id in 1..=3 {
+        let status = trio.regraft(id, &["status", "-o", "json"]).json();
+        assert_eq!(
+            status["suspensions"][0]["actor"], "user/alice",
+            "member {id} reads what was acknowledged"
+        );
+    }
+
+    trio.members[leader - 1].kill();
+    wait::until("another member leads", ELECTION_BOUND, || {
+        match trio.leader(follower) {
+            Some(new) if new != leader => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .unwrap();
+    let resumed = trio.regraft(follower, &["resume", "--all"]);
+    assert_eq!(resumed.code, 0, "{}", resumed.err);
+
+    trio.members[leader - 1].restart().unwrap();
+    trio.wait_ready(leader);
+    let status = trio.regraft(leader, &["status", "-o", "json"]).json();
+    assert_eq!(
+        status["suspensions"],
+        serde_json::json!([]),
+        "who was away knows what happened"
+    );
+    for member in &mut trio.members {
+        assert!(member.stop(), "{}", member.log_tail());
+    }
+}
+
+#[test]
+fn without_a_majority_nothing_changes_and_people_are_told() {
+    let mut trio = Trio::start();
+    trio.members[1].kill();
+    trio.members[2].kill();
+    let answer = wait::until("the member notices", READY_BOUND, || {
+        let answer = trio.regraft(1, &["get", "applications"]);
+        if answer.code == 4 {
+            Ok(answer)
+        } else {
+            Err(format!("exit {}: {}", answer.code, answer.err))
+        }
+    });
+    let answer = answer.unwrap();
+    assert!(answer.err.contains("error: NoLeader"), "{}", answer.err);
+    assert_eq!(
+        trio.regraft(1, &["get", "applications", "--stale"]).code,
+        0,
+        "what it has can be seen"
+    );
+    let refused = trio.regraft(1, &["suspend", "--all"]);
+    assert_eq!(refused.code, 4, "{}", refused.err);
+}
+
+#[test]
+fn only_the_right_certificates_are_answered() {
+    let trio = Trio::start();
+    let as_member = trio.regraft_as("member-2", 1, &["suspend", "--all"]);
+    assert_eq!(as_member.code, 5, "{}", as_member.err);
+    assert!(
+        as_member.err.contains("speaks for no person"),
+        "{}",
+        as_member.err
+    );
+    assert_eq!(
+        trio.regraft_as("member-2", 1, &["status"]).code,
+        0,
+        "members may read"
+    );
+
+    let others = trio.folder.path().join("others");
+    let others = others.to_str().unwrap();
+    assert_eq!(
+        regraft(&["certs", "init", "--cluster", "trio", "--dir", others]).code,
+        0
+    );
+    assert_eq!(
+        regraft(&["certs", "client", "mallory", "--dir", others]).code,
+        0
+    );
+    for file in ["client-mallory.pem", "client-mallory-key.pem"] {
+        std::fs::copy(
+            format!("{others}/{file}"),
+            trio.folder.path().join("certs").join(file),
+        )
+        .unwrap();
+    }
+    let stranger = trio.regraft_as("client-mallory", 1, &["status"]);
+    assert_eq!(
+        stranger.code, 4,
+        "a certificate of another authority: {}{}",
+        stranger.out, stranger.err
+    );
+}
