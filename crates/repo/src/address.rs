@@ -154,6 +154,9 @@ fn file(rest: &str, url: &str) -> Result<Address, String> {
     if !rest.starts_with('/') {
         return Err("a file:// URL needs an absolute path, file:///srv/git/fleet.git".to_owned());
     }
+    if rest.contains('%') {
+        return Err("a file:// URL must not hold %".to_owned());
+    }
     Ok(Address::File {
         path: PathBuf::from(rest),
         url: url.to_owned(),
@@ -237,6 +240,7 @@ mod tests {
             "https:///fleet.git",
             "https://git.example.org:99999/fleet.git",
             "file://fleet.git",
+            "file:///srv/my%20git/fleet.git",
             "/srv/git/fleet.git",
             "ssh://[::1/fleet.git",
             "https://git.example.org/a b",
@@ -254,6 +258,7 @@ mod tests {
         it names no host
         its port is not a number up to 65535
         a file:// URL needs an absolute path, file:///srv/git/fleet.git
+        a file:// URL must not hold %
         it is neither a URL (https://, http://, ssh://, file://) nor of the form user@host:path
         the address in brackets does not end
         it holds white space, a backslash or a control character

@@ -27,11 +27,7 @@ pub(crate) fn check(authority: &Path, leaf: &[u8], host: &str) -> Result<(), Str
     }
 }
 
-fn verify(
-    authorities: Vec<X509>,
-    leaf: &X509,
-    host: &str,
-) -> Result<X509VerifyResult, ErrorStack> {
+fn verify(authorities: Vec<X509>, leaf: &X509, host: &str) -> Result<X509VerifyResult, ErrorStack> {
     let store = store(authorities, host)?;
     let no_chain = Stack::new()?;
     let mut context = X509StoreContext::new()?;

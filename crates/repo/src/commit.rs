@@ -92,7 +92,11 @@ impl Repository {
         };
         // Why it did not go through matters less than where the branch is now: when it moved, the plan is void.
         let heads = connection
-            .heads(self.store.folder(), &[request.branch.as_str()], Download::Nothing)
+            .heads(
+                self.store.folder(),
+                &[request.branch.as_str()],
+                Download::Nothing,
+            )
             .map_err(|failure| self.remote(Operation::List, failure))?;
         let tip = self.tip(&heads)?;
         match revision(&tip) == request.parent {
@@ -108,19 +112,28 @@ impl Repository {
         let problem = if request.repository != config.name {
             format!("it is for repository {}", request.repository)
         } else if request.branch != config.branch {
-            format!("it is for branch `{}`, tracked is `{}`", request.branch, config.branch)
+            format!(
+                "it is for branch `{}`, tracked is `{}`",
+                request.branch, config.branch
+            )
         } else if !valid_branch(request.push_to.as_str()) {
             format!("`{}` is no valid name of a branch", request.push_to)
         } else if request.edits.is_empty() {
             "it changes nothing".to_owned()
         } else if request.key.trim().is_empty() {
             "its key is empty".to_owned()
+        } else if request.message.contains('\0') {
+            "its message holds a NUL character".to_owned()
         } else if !message::trailers(&request.message)
             .iter()
             .any(|(name, value)| name == message::PLAN_TRAILER && *value == request.key)
         {
             // Without it, nothing would stop the same repair from being committed twice.
-            format!("its message has no trailer `{}: {}`", message::PLAN_TRAILER, request.key)
+            format!(
+                "its message has no trailer `{}: {}`",
+                message::PLAN_TRAILER,
+                request.key
+            )
         } else {
             return Ok(());
         };

@@ -90,8 +90,7 @@ impl Config {
     /// # Errors
     /// [`Error::Configuration`] says which field is wrong and why.
     pub fn check(&self) -> Result<Address, Error> {
-        let address =
-            Address::parse(&self.url).map_err(|problem| self.refuse("url", problem))?;
+        let address = Address::parse(&self.url).map_err(|problem| self.refuse("url", problem))?;
         if !valid_branch(self.branch.as_str()) {
             let problem = format!("`{}` is no valid name of a branch", self.branch);
             return Err(self.refuse("branch", problem));

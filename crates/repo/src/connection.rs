@@ -374,14 +374,20 @@ fn classify(error: &git2::Error, server: &str) -> Failure {
     match (error.code(), error.class()) {
         (ErrorCode::Auth, _) => Failure::Authentication(text),
         (ErrorCode::Certificate, _) => Failure::Certificate(text),
+        (ErrorCode::Owner | ErrorCode::BareRepo, _) => Failure::Rejected(text),
         (ErrorCode::Timeout, _) => Failure::Unreachable(text),
+        (_, ErrorClass::Http | ErrorClass::Ssl) if has(&["certificate"]) => {
+            Failure::Certificate(text)
+        }
         (_, ErrorClass::Http) if has(&["status code: 401", "status code: 403"]) => {
             Failure::Authentication(text)
         }
         (_, ErrorClass::Http) if has(&["status code: 404", "status code: 410"]) => {
             Failure::NotFound(text)
         }
-        (_, ErrorClass::Ssh) if has(&["authenticat", "private key", "public key", "passphrase"]) => {
+        (_, ErrorClass::Ssh)
+            if has(&["authenticat", "private key", "public key", "passphrase"]) =>
+        {
             Failure::Authentication(text)
         }
         _ if has(&[
@@ -404,7 +410,6 @@ fn classify(error: &git2::Error, server: &str) -> Failure {
             | ErrorClass::Filesystem
             | ErrorClass::Config,
         ) => Failure::Local(text),
-        (ErrorCode::Owner | ErrorCode::BareRepo, _) => Failure::Rejected(text),
         _ => Failure::Unreachable(text),
     }
 }

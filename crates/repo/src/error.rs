@@ -157,11 +157,15 @@ impl Error {
     pub fn next_action(&self) -> &'static str {
         match self {
             Self::Configuration { .. } => "Correct the field in the member's configuration.",
-            Self::Credentials { .. } => "Create the file or set the variable, readable for the member.",
+            Self::Credentials { .. } => {
+                "Create the file or set the variable, readable for the member."
+            }
             Self::Remote { source, .. } | Self::OutcomeUnknown { source, .. } => {
                 source.next_action()
             }
-            Self::BranchMissing { .. } => "Create the branch, or correct `branch` in the member's configuration.",
+            Self::BranchMissing { .. } => {
+                "Create the branch, or correct `branch` in the member's configuration."
+            }
             Self::RevisionMissing { .. } => "Check whether the branch's history was rewritten.",
             Self::PathMissing { .. } => "Correct the Application's path, or add the folder.",
             Self::TooLarge { .. } => "Move large files out of the application's folder.",
@@ -221,13 +225,25 @@ impl Failure {
 
     fn next_action(&self) -> &'static str {
         match self {
-            Self::Authentication(_) => "Check the repository's credentials and that they may read and push.",
-            Self::HostKeyUnknown { .. } => "Compare the key with the server's, then add it to known_hosts (ssh-keyscan -t TYPE -p PORT HOST).",
-            Self::HostKeyMismatch { .. } => "Find out why the host key changed before you replace it in known_hosts.",
-            Self::Certificate(_) => "Check the server's certificate, or name its authority in `certificateAuthority`.",
+            Self::Authentication(_) => {
+                "Check the repository's credentials and that they may read and push."
+            }
+            Self::HostKeyUnknown { .. } => {
+                "Compare the key with the server's, then add it to known_hosts (ssh-keyscan -t TYPE -p PORT HOST)."
+            }
+            Self::HostKeyMismatch { .. } => {
+                "Find out why the host key changed before you replace it in known_hosts."
+            }
+            Self::Certificate(_) => {
+                "Check the server's certificate, or name its authority in `certificateAuthority`."
+            }
             Self::NotFound(_) => "Check the URL, and that the credentials may see the repository.",
-            Self::Unreachable(_) | Self::Timeout(_) => "Check that the server is up and can be reached from the member.",
-            Self::Rejected(_) => "Allow the member's user to push to the branch, or set the mode to propose.",
+            Self::Unreachable(_) | Self::Timeout(_) => {
+                "Check that the server is up and can be reached from the member."
+            }
+            Self::Rejected(_) => {
+                "Allow the member's user to push to the branch, or set the mode to propose."
+            }
             Self::Busy(_) => "Check that the server answers; restart the member if it stays so.",
             Self::Local(_) => "Check space and permissions of the data folder.",
         }

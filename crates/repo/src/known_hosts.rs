@@ -78,7 +78,10 @@ fn judge(text: &str, host: &str, port: u16, offered: Offered<'_>) -> Result<(), 
     if plain.clone().any(|entry| same(&entry)) {
         return Ok(());
     }
-    if plain.clone().any(|entry| entry.key_type == offered.key_type) {
+    if plain
+        .clone()
+        .any(|entry| entry.key_type == offered.key_type)
+    {
         return Err(mismatch());
     }
     let known = match plain.next() {

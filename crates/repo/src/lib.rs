@@ -33,6 +33,9 @@ mod tree_edit;
 mod view;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 pub use address::{Address, Transport};
 pub use config::{Config, DEFAULT_PATIENCE, Identity, Proxy};
 pub use credentials::{Credentials, CredentialsSource, SecretSource};

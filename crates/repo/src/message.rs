@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn a_squashed_message_still_carries_the_key_and_a_quoted_one_does_not() {
-        let squashed = "Merge (#7)\n\n* Roll back\n\nRegraft-Plan: web-7.1\n\nCo-authored-by: A <a@b>\n";
+        let squashed =
+            "Merge (#7)\n\n* Roll back\n\nRegraft-Plan: web-7.1\n\nCo-authored-by: A <a@b>\n";
         assert!(carries_key(squashed, "web-7.1"));
         assert!(!carries_key(squashed, "web-7.2"));
         assert!(!carries_key("x\n\n> Regraft-Plan: web-7.1\n", "web-7.1"));

@@ -143,7 +143,11 @@ fn push_to_folder(git: &git2::Repository, path: &Path, order: &Order) -> Result<
         _ => Failure::Rejected(said(&error)),
     })?;
     let name = format!("refs/heads/{}", order.branch);
-    let checked_out = || there.head().is_ok_and(|head| head.name_bytes() == name.as_bytes());
+    let checked_out = || {
+        there
+            .head()
+            .is_ok_and(|head| head.name_bytes() == name.as_bytes())
+    };
     if !there.is_bare() && checked_out() {
         return Ok(Pushed::Refused(
             "the branch is checked out in a repository that is not bare".to_owned(),
@@ -200,7 +204,9 @@ fn copy(
             order.push(id);
             if from.read_header(id)?.1 == ObjectType::Tree {
                 let tree = git.find_tree(id)?;
-                let inner = tree.iter().filter(|entry| entry.kind() != Some(ObjectType::Commit));
+                let inner = tree
+                    .iter()
+                    .filter(|entry| entry.kind() != Some(ObjectType::Commit));
                 waiting.extend(inner.map(|entry| entry.id()));
             }
         }

@@ -171,9 +171,10 @@ impl Repository {
         limit: usize,
     ) -> Result<History, HistoryError> {
         let view = self.view().map_err(Error::into_history)?;
-        view.history(from, to, path, limit).inspect_err(|_| {
-            // A history that cannot be read is rare: look at the clone once, thoroughly.
-            self.store.inspect_again();
+        view.history(from, to, path, limit).inspect_err(|error| {
+            if let HistoryError::Unreadable(_) = error {
+                self.store.inspect_again();
+            }
         })
     }
 

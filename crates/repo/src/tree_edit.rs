@@ -135,9 +135,7 @@ impl View<'_> {
             .ok()
             .filter(|_| blob.0.len() == 40)
             .filter(|id| self.git.find_blob(*id).is_ok())
-            .ok_or_else(|| {
-                conflict(&edit.path, &format!("blob {} is not in the clone", blob.0))
-            })?;
+            .ok_or_else(|| conflict(&edit.path, &format!("blob {} is not in the clone", blob.0)))?;
         let mode = match edit.mode {
             FileMode::Regular => 0o100_644,
             FileMode::Executable => 0o100_755,

@@ -5,9 +5,7 @@ use crate::error::Error;
 use git2::{DiffFormat, DiffOptions, ErrorClass, ErrorCode, ObjectType, Oid, TreeEntry};
 use regraft_model::git::{Relation, Snapshot};
 use regraft_model::source::FileMode;
-use regraft_model::{
-    BlobId, Edit, RepositoryName, Revision, SourceFile, SourceTree, TreeId,
-};
+use regraft_model::{BlobId, Edit, RepositoryName, Revision, SourceFile, SourceTree, TreeId};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -147,12 +145,7 @@ impl View<'_> {
     }
 
     /// All files below a tree, by their path from the root.
-    pub(crate) fn files(
-        &self,
-        at: &Revision,
-        path: &str,
-        tree: Oid,
-    ) -> Result<SourceTree, Error> {
+    pub(crate) fn files(&self, at: &Revision, path: &str, tree: Oid) -> Result<SourceTree, Error> {
         let mut files = BTreeMap::new();
         let mut total_bytes = 0;
         let mut waiting = vec![(path.to_owned(), tree, 0)];
