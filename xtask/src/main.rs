@@ -13,15 +13,25 @@
 mod bootstrap;
 mod cargo;
 mod clock;
+mod codegen;
+mod drive;
+mod leftovers;
+mod metadata;
 mod progress;
 mod run;
 mod say;
+mod sim;
+mod test;
+mod verify;
 mod workspace;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::bootstrap::Parts;
+use crate::bootstrap::{Parts, Prepared};
+use crate::drive::Profile;
 use crate::workspace::Workspace;
 
 #[derive(Parser)]
@@ -33,11 +43,52 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show the whole promise with real parts: three clusters, a Git repository, three members, a bad commit
+    Demo {
+        /// Leave everything running, and print how to look at it
+        #[arg(long)]
+        keep: bool,
+        /// Write the facts as JSON
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+    },
+    /// Run every check, test and a bounded simulation; what continuous integration runs
+    Test,
+    /// Check habits: purity, lints, generated code, licences, formatting, clippy; writes nothing
+    Verify,
+    /// Format, apply clippy's suggestions, and generate code
+    Fix,
+    /// Generate code from proto/
+    Codegen,
+    /// Measure with real parts
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
+    /// Simulate seeded worlds and check every invariant
+    Sim {
+        /// Arguments of the simulator, such as --seeds N, --seed S, --plant BUG; see --help after --
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Check tools, install missing packages, build RocksDB and the control plane into the cache
     Bootstrap {
         /// What to prepare
         #[arg(long, value_enum, default_value_t = Parts::All)]
         parts: Parts,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// One cluster, one member, many applications: first apply, a commit that changes all, one, a hand edit, idleness
+    Reconcile {
+        /// Applications of one directory each
+        #[arg(long, default_value_t = 100)]
+        apps: u32,
+        /// Which build is measured
+        #[arg(long, value_enum, default_value_t)]
+        profile: Profile,
     },
 }
 
@@ -54,6 +105,30 @@ fn main() -> std::process::ExitCode {
 fn act(cli: &Cli) -> Result<()> {
     let workspace = Workspace::find()?;
     match &cli.command {
-        Command::Bootstrap { parts } => bootstrap::prepare(&workspace, *parts).map(|_| ()),
+        Command::Demo { keep, report } => {
+            let mut args = Vec::new();
+            args.extend(keep.then(|| "--keep".to_owned()));
+            args.extend(report.iter().map(|file| format!("--report={}", file.display())));
+            drive::drive(&workspace, "demo", Profile::Dev, &args)
+        }
+        Command::Test => test::test(&workspace),
+        Command::Verify => verify::verify(&workspace, &bootstrap::prepare(&workspace, Parts::Build)?),
+        Command::Fix => fix(&workspace),
+        Command::Codegen => codegen::write(&workspace, &bootstrap::prepare(&workspace, Parts::Build)?),
+        Command::Bench { what: Bench::Reconcile { apps, profile } } => {
+            let args = ["reconcile".to_owned(), format!("--apps={apps}")];
+            drive::drive(&workspace, "bench", *profile, &args)
+        }
+        // The simulation links pure crates only: nothing has to be prepared.
+        Command::Sim { args } => sim::run(&workspace, &Prepared::default(), args),
+        Command::Bootstrap { parts } => bootstrap::prepare(&workspace, *parts).map(drop),
     }
+}
+
+fn fix(workspace: &Workspace) -> Result<()> {
+    let prepared = bootstrap::prepare(workspace, Parts::Build)?;
+    codegen::write(workspace, &prepared)?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"];
+    run::shown(&mut cargo::command(workspace, &prepared, &clippy))?;
+    run::shown(&mut cargo::command(workspace, &prepared, &["fmt", "--all"]))
 }

@@ -22,6 +22,8 @@ mod error;
 pub mod fleet;
 pub mod git;
 mod https;
+mod installation;
+mod interrupt;
 mod member;
 mod pki;
 mod ports;
@@ -38,6 +40,8 @@ pub use git::{
     Author, BareRepository, Credentials, GitServer, HoldPoint, HttpOptions, RequestCounts, SshServer, WorkClone,
 };
 pub use https::{ApiClient, Response};
+pub use installation::{Installation, InstallationOptions};
+pub use interrupt::end_cleanly_on_signals;
 pub use member::{Member, MemberOptions};
 pub use ports::Port;
 pub use process::{Process, Program, Signal, Usage};

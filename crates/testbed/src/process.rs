@@ -11,7 +11,8 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -95,6 +96,8 @@ pub enum Signal {
 pub struct Usage {
     /// Resident memory.
     pub resident_bytes: u64,
+    /// The most resident memory it ever had.
+    pub peak_bytes: u64,
     /// Processor time, user and system.
     pub cpu_s: f64,
 }
@@ -118,6 +121,7 @@ impl Process {
         let mut command = program.command();
         command.stdin(Stdio::null()).stdout(file).stderr(errors);
         let child = spawn(command).map_err(|source| Error::Start { program: name.to_owned(), source })?;
+        started().insert(child.id());
         Ok(Self { name: name.to_owned(), child, log: log.to_path_buf() })
     }
 
@@ -169,17 +173,11 @@ impl Process {
 
     /// Kills it and its descendants with SIGKILL and waits until it is gone.
     pub fn kill(&mut self) {
-        if self.ended().is_some() {
-            return;
+        if self.ended().is_none() {
+            kill_tree(self.child.id());
+            let _ = self.child.wait();
         }
-        let descendants = descendants(self.child.id());
-        if let Some(group) = pid(self.child.id()) {
-            let _ = kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        for descendant in descendants.into_iter().filter_map(pid) {
-            let _ = kill_process(descendant, rustix::process::Signal::KILL);
-        }
-        let _ = self.child.wait();
+        started().remove(&self.child.id());
     }
 
     /// Asks it to end, and kills it when it does not within ten seconds.
@@ -207,6 +205,27 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Kills everything that `Process` started and did not end yet.
+pub(crate) fn kill_all() {
+    let all: Vec<u32> = started().iter().copied().collect();
+    all.into_iter().for_each(kill_tree);
+}
+
+fn started() -> MutexGuard<'static, BTreeSet<u32>> {
+    static STARTED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+    STARTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn kill_tree(root: u32) {
+    let descendants = descendants(root);
+    if let Some(group) = pid(root) {
+        let _ = kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    for descendant in descendants.into_iter().filter_map(pid) {
+        let _ = kill_process(descendant, rustix::process::Signal::KILL);
     }
 }
 
@@ -256,8 +275,10 @@ fn pid(number: u32) -> Option<Pid> {
 
 fn usage(pid: u32) -> Option<Usage> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = resident.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    let bytes = |key: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(key))?;
+        Some(value.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
+    };
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The program's name may hold anything, so fields are counted from behind it.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
@@ -265,7 +286,7 @@ fn usage(pid: u32) -> Option<Usage> {
     let system: u64 = fields.next()?.parse().ok()?;
     #[expect(clippy::cast_precision_loss, reason = "ticks of a test run")]
     let cpu_s = (user + system) as f64 / rustix::param::clock_ticks_per_second() as f64;
-    Some(Usage { resident_bytes: kibibytes * 1024, cpu_s })
+    Some(Usage { resident_bytes: bytes("VmRSS:")?, peak_bytes: bytes("VmHWM:")?, cpu_s })
 }
 
 /// All processes below this one, whatever their process group.

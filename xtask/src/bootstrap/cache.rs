@@ -39,6 +39,16 @@ pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::rename(&temporary, path).with_context(|| format!("put {} in place", path.display()))
 }
 
+/// Makes or replaces a symbolic link in one step.
+pub(super) fn link(path: &Path, target: &Path) -> Result<()> {
+    if std::fs::read_link(path).is_ok_and(|current| current == target) {
+        return Ok(());
+    }
+    let temporary = path.with_extension(format!("tmp{}", std::process::id()));
+    std::os::unix::fs::symlink(target, &temporary).with_context(|| format!("link {}", temporary.display()))?;
+    std::fs::rename(&temporary, path).with_context(|| format!("put {} in place", path.display()))
+}
+
 /// Removes a folder and what is in it; fine when it is not there.
 pub(super) fn remove(folder: &Path) -> Result<()> {
     match std::fs::remove_dir_all(folder) {

@@ -30,6 +30,7 @@ pub(crate) enum Parts {
 }
 
 /// The environment in which cargo, tests and demo find the prepared parts.
+#[derive(Default)]
 pub(crate) struct Prepared {
     pub(crate) environment: Vec<(String, PathBuf)>,
 }
@@ -47,8 +48,20 @@ pub(crate) fn prepare(workspace: &Workspace, parts: Parts) -> Result<Prepared> {
         environment.extend(controlplane::build(workspace)?);
         environment.extend(sshd::find(workspace)?);
         write_env(workspace, &environment)?;
+        point_to_current(workspace, &environment)?;
     }
     Ok(Prepared { environment })
+}
+
+/// Links under fixed names, for tests that people start without the environment.
+fn point_to_current(workspace: &Workspace, environment: &[(String, PathBuf)]) -> Result<()> {
+    let folder = workspace.cache.join("current");
+    std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    for (_, program) in environment.iter().filter(|(key, _)| key != "ROCKSDB_LIB_DIR" && key != "ROCKSDB_STATIC") {
+        let name = program.file_name().context("a program has a name")?;
+        cache::link(&folder.join(name), program)?;
+    }
+    Ok(())
 }
 
 fn write_env(workspace: &Workspace, environment: &[(String, PathBuf)]) -> Result<()> {

@@ -18,12 +18,20 @@ const INSTALLED: &str = "/usr/sbin/sshd";
 
 /// Gives `REGRAFT_SSHD`, the program of the machine or of the cache.
 pub(super) fn find(workspace: &Workspace) -> Result<Vec<(String, PathBuf)>> {
-    let program = if Path::new(INSTALLED).exists() {
-        PathBuf::from(INSTALLED)
-    } else {
-        unpack(workspace)?
-    };
+    let program = if Path::new(INSTALLED).exists() { PathBuf::from(INSTALLED) } else { unpack(workspace)? };
+    make_user()?;
     Ok(vec![("REGRAFT_SSHD".to_owned(), program)])
+}
+
+/// Run by root, sshd gives its network half to a user of this name and refuses
+/// to start without it; Debian's package makes the same one. Others need none.
+fn make_user() -> Result<()> {
+    let root = run::captured(Command::new("id").arg("-u"))?.trim() == "0";
+    if !root || run::captured(Command::new("id").arg("sshd")).is_ok() {
+        return Ok(());
+    }
+    let options = ["--system", "--no-create-home", "--home-dir", "/run/sshd", "--shell", "/usr/sbin/nologin", "sshd"];
+    run::captured(Command::new("useradd").args(options)).map(drop)
 }
 
 fn unpack(workspace: &Workspace) -> Result<PathBuf> {

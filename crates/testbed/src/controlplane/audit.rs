@@ -13,12 +13,14 @@ use crate::error::Error;
 pub struct AuditMark(u64);
 
 /// Requests of one user or user agent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ApiRequests {
     /// Requests by verb, dry runs apart (`patch`, `patch (dry run)`).
     pub by_verb: BTreeMap<String, u64>,
     /// Requests that changed something: create, update, patch, delete, no dry run, answered 2xx.
     pub writes: u64,
+    /// From the first change to the last.
+    pub writes_span_s: f64,
     /// What was changed, as `verb resource namespace/name`, in order.
     pub written: Vec<String>,
 }
@@ -42,6 +44,8 @@ struct Entry {
     user_agent: String,
     object_ref: Option<ObjectRef>,
     response_status: Option<Status>,
+    #[serde(default)]
+    stage_timestamp: String,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +70,16 @@ struct Status {
     code: u16,
 }
 
+const SECONDS_A_DAY: f64 = 86_400.0;
+
+/// The time within the day of `2026-11-21T04:56:02.123456Z`: spans here are shorter than a day.
+fn second_of_day(timestamp: &str) -> Option<f64> {
+    let time = timestamp.split_once('T')?.1.strip_suffix('Z')?;
+    let mut parts = time.split(':').map(str::parse::<f64>);
+    let (hours, minutes, seconds) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    Some(hours * 3600.0 + minutes * 60.0 + seconds)
+}
+
 /// Where the log ends now.
 pub(super) fn mark(log: &Path) -> AuditMark {
     AuditMark(std::fs::metadata(log).map_or(0, |file| file.len()))
@@ -80,12 +94,18 @@ pub(super) fn requests(log: &Path, from: AuditMark, who: &str) -> Result<ApiRequ
     };
     file.seek(SeekFrom::Start(from.0)).map_err(Error::file("read", log))?;
     let mut requests = ApiRequests::default();
+    let mut first_s = None;
     for line in BufReader::new(file).lines() {
         let line = line.map_err(Error::file("read", log))?;
         // The last line may still be in the writing.
         let Ok(entry) = serde_json::from_str::<Entry>(&line) else { continue };
         if entry.user.username == who || entry.user_agent.starts_with(who) {
+            let before = requests.writes;
             requests.add(&entry);
+            if requests.writes > before && let Some(at_s) = second_of_day(&entry.stage_timestamp) {
+                let first_s = *first_s.get_or_insert(at_s);
+                requests.writes_span_s = (at_s - first_s).rem_euclid(SECONDS_A_DAY);
+            }
         }
     }
     Ok(requests)
@@ -125,7 +145,7 @@ mod tests {
         let log = dir.path().join("audit.log");
         let line = |uri: &str, code: u16| {
             format!(
-                r#"{{"verb":"patch","requestURI":"{uri}","user":{{"username":"regraft"}},"objectRef":{{"resource":"deployments","namespace":"shop","name":"web"}},"responseStatus":{{"code":{code}}}}}"#
+                r#"{{"stageTimestamp":"2026-11-21T04:56:02.5Z","verb":"patch","requestURI":"{uri}","user":{{"username":"regraft"}},"objectRef":{{"resource":"deployments","namespace":"shop","name":"web"}},"responseStatus":{{"code":{code}}}}}"#
             )
         };
         let uri = "/apis/apps/v1/namespaces/shop/deployments/web?fieldManager=regraft";
@@ -135,6 +155,7 @@ mod tests {
         assert_eq!(requests.writes, 1);
         assert_eq!(requests.written, ["patch deployments shop/web"]);
         assert_eq!(requests.by_verb, BTreeMap::from([("patch".into(), 2), ("patch (dry run)".into(), 1)]));
+        assert_eq!(second_of_day("2026-11-21T01:01:01.5Z"), Some(3661.5));
         assert_eq!(super::requests(&log, mark(&log), "regraft").unwrap(), ApiRequests::default());
     }
 }

@@ -1,0 +1,228 @@
+//! Seconds, processor time, requests and memory of reconciling many small applications.
+//!
+//! Each step is measured from the moment its cause is there (the push has
+//! returned, the edit is answered) until the API server shows the wished state,
+//! so the poll interval of one second is part of the figure; the time from the
+//! first write to the last is told beside it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use regraft_testbed::{
+    ApiRequests, Author, ControlPlane, GitServer, HttpOptions, Installation, InstallationOptions, StartOptions,
+    Stopwatch, Usage, WorkClone, wait,
+};
+use serde_json::{Value, json};
+
+use crate::fleet::{self, CLUSTER, NAMESPACE};
+
+const STEP_BOUND: Duration = Duration::from_secs(120);
+const READY_BOUND: Duration = Duration::from_secs(60);
+/// The shortest that a member accepts.
+const POLL_INTERVAL_S: u64 = 1;
+/// How long nothing may happen, and how much of a core may be used meanwhile.
+const IDLE: Duration = Duration::from_secs(60);
+const IDLE_PERCENT_MAX: f64 = 2.0;
+const MIB: f64 = 1024.0 * 1024.0;
+
+struct Bench {
+    cluster: ControlPlane,
+    git: GitServer,
+    person: WorkClone,
+    regraft: Installation,
+}
+
+/// What is counted from one moment to another.
+struct Meter {
+    watch: Stopwatch,
+    mark: regraft_testbed::AuditMark,
+    member: Usage,
+    api: Usage,
+}
+
+/// Runs all steps and prints a line each.
+pub(crate) fn reconcile(dir: &Path, apps: u32) -> Result<()> {
+    let mut bench = Bench::start(dir)?;
+    println!("{apps} applications of a Deployment, ServiceAccount, Service and Ingress each; one member, poll interval {POLL_INTERVAL_S} s\n");
+    println!("{:<28} {:>8} {:>11} {:>11} {:>9} {:>9}  requests", "step", "seconds", "first-last", "member CPU", "API CPU", "peak MiB");
+
+    fleet::write_applications(&bench.person, apps, 1)?;
+    bench.step("first apply", |bench| bench.push("Add the applications"), |bench| bench.wait_objects(apps))?;
+    fleet::write_applications(&bench.person, apps, 2)?;
+    bench.step("every image changed", |bench| bench.push("Upgrade all"), |bench| bench.wait_images(apps, apps, 2))?;
+    fleet::write_manifests(&bench.person, 1, 3)?;
+    bench.step("one image changed", |bench| bench.push("Upgrade one"), |bench| bench.wait_images(apps, 1, 3))?;
+    bench.step("one edit by hand put back", Bench::edit_by_hand, |bench| bench.wait_images(apps, 1, 3))?;
+    bench.idle()
+}
+
+impl Bench {
+    fn start(dir: &Path) -> Result<Self> {
+        let cluster = ControlPlane::start(dir, &StartOptions::named(CLUSTER)).context("start the control plane")?;
+        cluster.api().create(
+            "/api/v1/namespaces",
+            &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
+        )?;
+        let git = GitServer::http(dir, HttpOptions::default())?;
+        let person = git.work_clone(&Author::named("Bench Example"))?;
+        fleet::write_cluster(&person)?;
+        person.commit("Name the cluster")?;
+        person.push()?;
+        let options = InstallationOptions {
+            members: 1,
+            repository: git.url(),
+            credentials: None,
+            poll_interval_s: POLL_INTERVAL_S,
+            clusters: [(CLUSTER.to_owned(), cluster.regraft_kubeconfig())].into(),
+            log_level: "warn".to_owned(),
+        };
+        let mut regraft = Installation::start(&dir.join("regraft"), &options).context("start the member")?;
+        regraft.wait_for("the member knows the branch", READY_BOUND, |regraft| {
+            let status = regraft.json(&["status"]).map_err(|error| error.to_string())?;
+            if status["heads"].as_array().is_some_and(|heads| !heads.is_empty()) { Ok(()) } else { Err(status.to_string()) }
+        })?;
+        Ok(Self { cluster, git, person, regraft })
+    }
+
+    fn step(
+        &mut self,
+        title: &str,
+        cause: impl FnOnce(&mut Self) -> Result<()>,
+        done: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        cause(self)?;
+        let meter = self.meter()?;
+        done(self).with_context(|| title.to_owned())?;
+        let seconds = meter.watch.seconds();
+        self.settle()?;
+        self.print(title, seconds, &meter)
+    }
+
+    fn push(&mut self, message: &str) -> Result<()> {
+        self.person.publish(message)?;
+        ensure!(self.git.repository().head()? == self.person.head()?, "the push did not arrive");
+        Ok(())
+    }
+
+    /// As a person would in a hurry.
+    fn edit_by_hand(&mut self) -> Result<()> {
+        let name = fleet::name(1);
+        let image = format!("app={}", fleet::image(9));
+        let deployment = format!("deployment/{name}");
+        self.cluster.kubectl(["--namespace", NAMESPACE, "set", "image", &deployment, &image])?;
+        Ok(())
+    }
+
+    fn wait_objects(&mut self, apps: u32) -> Result<()> {
+        let lists = [
+            format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments"),
+            format!("/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/ingresses"),
+            format!("/api/v1/namespaces/{NAMESPACE}/services"),
+            format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts"),
+        ];
+        let api = self.cluster.api();
+        let wanted = usize::try_from(apps)?;
+        for list in lists {
+            wait::until(&format!("{apps} objects are at {list}"), STEP_BOUND, || {
+                let found = api.get(&list).map_err(|error| format!("{error:?}"))?;
+                let ours = names(&found).filter(|name| name.starts_with("app-")).count();
+                if ours == wanted { Ok(()) } else { Err(format!("{ours} of {wanted}")) }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the first `count` of all applications have the image of a version.
+    fn wait_images(&mut self, apps: u32, count: u32, version: u32) -> Result<()> {
+        let api = self.cluster.api();
+        let image = fleet::image(version);
+        let name = fleet::name(1);
+        let deployments = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments");
+        let one = format!("{deployments}/{name}");
+        let has = |item: &Value| item["spec"]["template"]["spec"]["containers"][0]["image"] == *image;
+        Ok(wait::until(&format!("{count} Deployments have the image {image}"), STEP_BOUND, || {
+            // Looking at one object must not cost the API server what listing all does.
+            let path = if count == apps { &deployments } else { &one };
+            let found = api.get(path).map_err(|error| format!("{error:?}"))?;
+            let ready = match found["items"].as_array() {
+                Some(items) => items.iter().filter(|item| has(item)).count() == items.len(),
+                None => has(&found),
+            };
+            if ready { Ok(()) } else { Err("not yet".to_owned()) }
+        })?)
+    }
+
+    /// Waits until regraft itself says that all is synced: its last requests belong to the step.
+    fn settle(&mut self) -> Result<()> {
+        Ok(self.regraft.wait_for("all applications are synced", STEP_BOUND, |regraft| {
+            let listed = regraft.json(&["get", "applications"]).map_err(|error| error.to_string())?;
+            let waiting: Vec<_> =
+                listed.as_array().into_iter().flatten().filter(|target| target["sync"] != "Synced").collect();
+            match waiting.first() {
+                None => Ok(()),
+                Some(first) => Err(format!("{} are not, the first: {first}", waiting.len())),
+            }
+        })?)
+    }
+
+    fn idle(&mut self) -> Result<()> {
+        let meter = self.meter()?;
+        // Time itself is what is measured here; a member that ends is noticed at once.
+        let watch = Stopwatch::start();
+        let member = self.regraft.member(1)?;
+        wait::until("a minute has passed", IDLE + READY_BOUND, || {
+            if let Err(ended) = member.check() {
+                return Ok(Err(ended));
+            }
+            if watch.elapsed() >= IDLE { Ok(Ok(())) } else { Err(String::new()) }
+        })??;
+        let seconds = meter.watch.seconds();
+        let (requests, member, _) = self.since(&meter)?;
+        self.print("idle", seconds, &meter)?;
+        let percent = member.cpu_s / seconds * 100.0;
+        println!("\nidle: {} writes, {percent:.2} % of a core", requests.writes);
+        ensure!(requests.writes == 0, "regraft wrote while nothing was to do: {:?}", requests.written);
+        ensure!(percent < IDLE_PERCENT_MAX, "regraft used {percent:.2} % of a core while nothing was to do");
+        Ok(())
+    }
+
+    fn meter(&mut self) -> Result<Meter> {
+        let (member, api) = self.usage()?;
+        Ok(Meter { watch: Stopwatch::start(), mark: self.cluster.audit_mark(), member, api })
+    }
+
+    fn usage(&mut self) -> Result<(Usage, Usage)> {
+        let member = self.regraft.member(1)?.usage().context("the member ended")?;
+        let servers = self.cluster.usage();
+        let api = servers.iter().find(|(name, _)| *name == "apiserver").context("the API server ended")?;
+        Ok((member, api.1))
+    }
+
+    /// Requests, and processor time of member and API server, since the meter's moment.
+    fn since(&mut self, meter: &Meter) -> Result<(ApiRequests, Usage, Usage)> {
+        let (mut member, mut api) = self.usage()?;
+        member.cpu_s -= meter.member.cpu_s;
+        api.cpu_s -= meter.api.cpu_s;
+        Ok((self.cluster.regraft_requests(meter.mark)?, member, api))
+    }
+
+    fn print(&mut self, title: &str, seconds: f64, meter: &Meter) -> Result<()> {
+        let (requests, member, api) = self.since(meter)?;
+        let verbs: Vec<String> = requests.by_verb.iter().map(|(verb, count)| format!("{verb} {count}")).collect();
+        #[expect(clippy::cast_precision_loss, reason = "a few MiB")]
+        let peak_mib = member.peak_bytes as f64 / MIB;
+        println!(
+            "{title:<28} {seconds:>8.2} {:>11.2} {:>11.2} {:>9.2} {peak_mib:>9.0}  {}",
+            requests.writes_span_s,
+            member.cpu_s,
+            api.cpu_s,
+            verbs.join(", ")
+        );
+        Ok(())
+    }
+}
+
+fn names(list: &Value) -> impl Iterator<Item = &str> {
+    list["items"].as_array().into_iter().flatten().filter_map(|item| item["metadata"]["name"].as_str())
+}

@@ -1,0 +1,49 @@
+//! The drivers that use the real parts: `demo` and `bench`, binaries of the testbed.
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::bootstrap::{self, Parts};
+use crate::cargo;
+use crate::leftovers;
+use crate::run;
+use crate::workspace::Workspace;
+
+/// Which build is driven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Profile {
+    /// The one of tests: our code hardly optimised, dependencies wholly
+    #[default]
+    Dev,
+    /// What is shipped
+    Release,
+}
+
+/// Prepares, builds and runs a driver with these arguments.
+pub(crate) fn drive(workspace: &Workspace, driver: &str, profile: Profile, args: &[String]) -> Result<()> {
+    let prepared = bootstrap::prepare(workspace, Parts::All)?;
+    let mut build = vec!["build", "--locked", "-p", "regraft-node", "-p", "regraft-testbed", "--bins"];
+    let folder = match profile {
+        Profile::Dev => "debug",
+        Profile::Release => {
+            build.push("--release");
+            "release"
+        }
+    };
+    run::shown(&mut cargo::command(workspace, &prepared, &build))?;
+    let before = leftovers::running(workspace, &prepared);
+    let binaries = workspace.target_dir().join(folder);
+    let mut command = std::process::Command::new(binaries.join(driver));
+    command.args(args).current_dir(&workspace.root).env("REGRAFT_BINARY", binaries.join("regraft"));
+    command.envs(prepared.environment.iter().map(|(key, value)| (key, value)));
+    let status = command.status().with_context(|| format!("start {driver}"))?;
+    if !status.success() {
+        bail!("{driver} ended with {status}");
+    }
+    let after = leftovers::running(workspace, &prepared);
+    let kept = args.iter().any(|arg| arg == "--keep");
+    let left: Vec<String> = after.difference(&before).map(|(pid, command)| format!("{pid} {command}")).collect();
+    if !left.is_empty() && !kept {
+        bail!("{driver} left processes behind:\n  {}", left.join("\n  "));
+    }
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! `cargo xtask sim`: seeded worlds; the simulator's own words and exit code are passed on.
+
+use anyhow::Result;
+
+use crate::bootstrap::Prepared;
+use crate::cargo;
+use crate::run;
+use crate::workspace::Workspace;
+
+pub(crate) fn run(workspace: &Workspace, prepared: &Prepared, args: &[String]) -> Result<()> {
+    let mut command =
+        cargo::command(workspace, prepared, &["run", "--quiet", "--locked", "--package", "regraft-sim", "--bin", "sim", "--"]);
+    run::shown(command.args(args))
+}

@@ -1,0 +1,43 @@
+//! `cargo xtask test`: everything that proves this tree, on a bare machine, leaving nothing behind.
+
+use anyhow::{Result, bail};
+
+use crate::bootstrap::{self, Parts, Prepared};
+use crate::cargo;
+use crate::clock::{Stopwatch, human};
+use crate::leftovers;
+use crate::run;
+use crate::say;
+use crate::sim;
+use crate::verify;
+use crate::workspace::Workspace;
+
+/// Seeds of every run; the long search is `cargo xtask sim --seeds 2000`.
+const SEEDS: u64 = 300;
+
+pub(crate) fn test(workspace: &Workspace) -> Result<()> {
+    let watch = Stopwatch::start();
+    let prepared = bootstrap::prepare(workspace, Parts::All)?;
+    let before = leftovers::running(workspace, &prepared);
+    let result = steps(workspace, &prepared, watch);
+    let after = leftovers::running(workspace, &prepared);
+    let left: Vec<String> = after.difference(&before).map(|(pid, command)| format!("{pid} {command}")).collect();
+    result?;
+    if !left.is_empty() {
+        bail!("the tests left processes behind:\n  {}", left.join("\n  "));
+    }
+    say::line(&format!("all green in {}", human(watch.elapsed())));
+    Ok(())
+}
+
+fn steps(workspace: &Workspace, prepared: &Prepared, watch: Stopwatch) -> Result<()> {
+    let step = |name: &str| say::line(&format!("== {name} (after {})", human(watch.elapsed())));
+    step("verify");
+    verify::verify(workspace, prepared)?;
+    step("build");
+    run::shown(&mut cargo::command(workspace, prepared, &["build", "--workspace", "--bins", "--locked"]))?;
+    step("test");
+    run::shown(&mut cargo::command(workspace, prepared, &["test", "--workspace", "--locked", "--no-fail-fast"]))?;
+    step("simulate");
+    sim::run(workspace, prepared, &["--seeds".to_owned(), SEEDS.to_string()])
+}
