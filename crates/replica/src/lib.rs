@@ -1,1 +1,48 @@
-//! The replicated state on disk and between members: openraft, RocksDB, tonic
+//! A member's part of the replicated state: consensus, storage and network around
+//! `regraft_state::apply`.
+//!
+//! ```text
+//!           propose ----------+                          +--> changes
+//!                             v                          |
+//! leader: stamp time --> log (RocksDB, group commit) --> apply --> state (RocksDB) --> read
+//!                             |                                        |
+//!                             +--- mutual TLS, gRPC --- followers      +--> snapshot files
+//! ```
+//!
+//! [`Replica::start`] runs a member; [`Replica::propose`] has a command applied, once it is on a
+//! quorum's disks; [`Replica::barrier`] and then [`Replica::read`] read linearizably;
+//! [`Replica::changes`] follows. [`certs`] makes the certificates that members know each other by.
+//!
+//! The consensus engine is openraft; none of its types is part of this crate's interface or of a
+//! format on disk or on the wire.
+//!
+//! Never: decides what a command means, re-encodes a command, reads a clock (it is an argument), or
+//! answers another member before it knows who asks.
+#![forbid(unsafe_code)]
+
+pub mod certs;
+mod changes;
+mod config;
+mod database;
+mod disk;
+mod error;
+mod listener;
+mod local;
+mod log;
+mod machine;
+mod network;
+mod replica;
+mod state;
+mod status;
+mod tls;
+mod types;
+
+pub use changes::{Change, ChangesError, Subscription};
+pub use config::{Bootstrap, Clock, Config, PeerAddress, Timings};
+pub use error::{BarrierError, Error, ProposeError};
+pub use listener::{Connection, incoming};
+pub use local::{COMMAND_BYTES_MAX, Proposed};
+pub use machine::{Machine, StateMachine};
+pub use replica::{Listing, Replica};
+pub use status::{Role, Status};
+pub use tls::{Peer, Tls, TlsPaths};

@@ -179,6 +179,9 @@ pub struct TransferLeaderRequest {
     pub ballot: ::core::option::Option<Ballot>,
     #[prost(message, optional, tag = "3")]
     pub last_log: ::core::option::Option<LogId>,
+    /// Told to every member: the others stop trusting the old leader's lease.
+    #[prost(uint64, tag = "4")]
+    pub next_leader: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TransferLeaderResponse {

@@ -1,0 +1,137 @@
+//! Opens RocksDB so that a member stays small, and checks the format on disk.
+
+use crate::error::Error;
+use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, LogLevel, Options, WriteOptions};
+use std::path::Path;
+use tokio::sync::watch;
+
+/// Newest disk format this version writes and reads.
+pub(crate) const FORMAT: u32 = 1;
+
+/// One of two write buffers; commands are small, so a few thousand fit.
+const WRITE_BUFFER_BYTES: usize = 4 << 20;
+const WRITE_BUFFERS_MAX: i32 = 2;
+/// Index, filter and data blocks together.
+const BLOCK_CACHE_BYTES: usize = 4 << 20;
+const OPEN_FILES_MAX: i32 = 64;
+/// Write-ahead logs beyond this make RocksDB flush.
+const WAL_BYTES_MAX: u64 = 32 << 20;
+const BACKGROUND_JOBS_MAX: i32 = 2;
+/// RocksDB's own text logs.
+const INFO_LOG_FILES_MAX: usize = 2;
+const INFO_LOG_BYTES_MAX: usize = 256 << 10;
+const MANIFEST_BYTES_MAX: usize = 4 << 20;
+
+const FORMAT_KEY: &[u8] = b"mformat";
+
+/// Kept beside a database, and dropped after it.
+#[derive(Clone)]
+pub(crate) struct Open {
+    _sender: watch::Sender<()>,
+}
+
+/// Tells when every [`Open`] of a pair is dropped.
+#[derive(Clone)]
+pub(crate) struct Closed(watch::Receiver<()>);
+
+/// The two ends: of who keeps databases open, and of who waits until they are closed.
+pub(crate) fn open_and_closed() -> (Open, Closed) {
+    let (sender, receiver) = watch::channel(());
+    (Open { _sender: sender }, Closed(receiver))
+}
+
+impl Closed {
+    /// Waits until the databases may be opened again.
+    pub(crate) async fn wait(mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
+/// Opens the database in `path`, makes it when there is none, and refuses a newer format.
+pub(crate) fn open(path: &Path) -> Result<DB, Error> {
+    let failed = |source: rocksdb::Error| Error::OpenDatabase {
+        path: path.to_owned(),
+        source: source.into(),
+    };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(|source| Error::WriteFile {
+            path: parent.to_owned(),
+            source,
+        })?;
+    }
+    let db = DB::open(&options(), path).map_err(failed)?;
+    match db.get(FORMAT_KEY).map_err(failed)? {
+        None => {
+            let mut synced = WriteOptions::default();
+            synced.set_sync(true);
+            db.put_opt(FORMAT_KEY, FORMAT.to_be_bytes(), &synced)
+                .map_err(failed)?;
+        }
+        Some(bytes) => {
+            let found = bytes
+                .as_slice()
+                .try_into()
+                .map(u32::from_be_bytes)
+                .map_err(|_| Error::DamagedDatabase {
+                    path: path.to_owned(),
+                    reason: "its format number is not 4 bytes long".to_owned(),
+                })?;
+            if found > FORMAT {
+                return Err(Error::NewerDisk {
+                    path: path.to_owned(),
+                    found,
+                    known: FORMAT,
+                });
+            }
+        }
+    }
+    Ok(db)
+}
+
+/// Makes the entries of a directory durable (a file's own sync does not cover its name).
+pub(crate) fn sync_dir(path: &Path) -> std::io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}
+
+fn options() -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
+    table.set_cache_index_and_filter_blocks(true);
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_block_based_table_factory(&table);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_max_write_buffer_number(WRITE_BUFFERS_MAX);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_max_total_wal_size(WAL_BYTES_MAX);
+    options.set_max_background_jobs(BACKGROUND_JOBS_MAX);
+    options.set_max_manifest_file_size(MANIFEST_BYTES_MAX);
+    options.set_keep_log_file_num(INFO_LOG_FILES_MAX);
+    options.set_max_log_file_size(INFO_LOG_BYTES_MAX);
+    options.set_log_level(LogLevel::Warn);
+    // Nothing wakes up in an idle member.
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_disk_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let db = open(&path).unwrap();
+        db.put(FORMAT_KEY, (FORMAT + 1).to_be_bytes()).unwrap();
+        drop(db);
+        let text = open(&path)
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
+            .replace(&*dir.path().to_string_lossy(), "DIR");
+        insta::assert_snapshot!(text, @"DIR/log has disk format 2, this version reads up to 1: start the newer version again");
+    }
+}

@@ -1,0 +1,136 @@
+//! Whose data folder this is.
+//!
+//! The marker names the cluster, the member and the disk. A folder of somebody else is refused: a
+//! member that starts with another member's votes could elect two leaders. The disk id is made once
+//! with the folder, so that the others notice a member that came back without what it promised.
+
+use crate::certs::Identity;
+use crate::error::Error;
+use crate::{database, tls};
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+const MARKER: &str = "member.json";
+const MARKER_NEW: &str = "member.json.new";
+const FORMAT: u32 = 1;
+const DISK_ID_BYTES: usize = 16;
+
+/// The marker of a data folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Disk {
+    format: u32,
+    cluster_id: String,
+    node_id: u64,
+    /// Hexadecimal.
+    disk_id: String,
+}
+
+impl Disk {
+    /// Reads the marker of `dir`, or writes it when the folder is new.
+    pub(crate) fn claim(dir: &Path, cluster_id: &str, node_id: u64) -> Result<Self, Error> {
+        let path = dir.join(MARKER);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Self::write_new(dir, cluster_id, node_id);
+            }
+            Err(source) => return Err(Error::ReadFile { path, source }),
+        };
+        let disk: Self = serde_json::from_str(&text).map_err(|error| Error::DamagedDatabase {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        if disk.format > FORMAT {
+            return Err(Error::NewerDisk {
+                path,
+                found: disk.format,
+                known: FORMAT,
+            });
+        }
+        if disk.cluster_id != cluster_id || disk.node_id != node_id {
+            let member = |node_id: u64, cluster_id: &str| {
+                Identity::Member {
+                    node_id,
+                    cluster_id: cluster_id.to_owned(),
+                }
+                .to_string()
+            };
+            return Err(Error::ForeignDisk {
+                path: dir.to_owned(),
+                expected: member(node_id, cluster_id),
+                found: member(disk.node_id, &disk.cluster_id),
+            });
+        }
+        Ok(disk)
+    }
+
+    /// What requests carry.
+    pub(crate) fn id(&self) -> Vec<u8> {
+        self.disk_id.clone().into_bytes()
+    }
+
+    fn write_new(dir: &Path, cluster_id: &str, node_id: u64) -> Result<Self, Error> {
+        let failed = |source| Error::WriteFile {
+            path: dir.join(MARKER),
+            source,
+        };
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        let mut random = [0; DISK_ID_BYTES];
+        tls::provider()
+            .secure_random
+            .fill(&mut random)
+            .map_err(|_| failed(io::Error::other("the system gives no randomness")))?;
+        let mut disk_id = String::with_capacity(2 * DISK_ID_BYTES);
+        for byte in random {
+            let _ = write!(disk_id, "{byte:02x}");
+        }
+        let disk = Self {
+            format: FORMAT,
+            cluster_id: cluster_id.to_owned(),
+            node_id,
+            disk_id,
+        };
+        let text = serde_json::to_string_pretty(&disk).map_err(|error| failed(error.into()))?;
+        let beside = dir.join(MARKER_NEW);
+        let mut file = std::fs::File::create(&beside).map_err(failed)?;
+        writeln!(file, "{text}").map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        std::fs::rename(&beside, dir.join(MARKER)).map_err(failed)?;
+        database::sync_dir(dir).map_err(failed)?;
+        Ok(disk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_belongs_to_the_member_that_made_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let claim = |cluster: &str, node: u64| {
+            Disk::claim(dir.path(), cluster, node).map_err(|error| {
+                error
+                    .to_string()
+                    .replace(&*dir.path().to_string_lossy(), "DIR")
+            })
+        };
+        let disk = claim("shop", 1).unwrap();
+        assert_eq!(disk.id().len(), 2 * DISK_ID_BYTES);
+        assert_eq!(claim("shop", 1).unwrap(), disk);
+        insta::assert_snapshot!(claim("shop", 2).unwrap_err(), @"the data folder DIR belongs to member 1 of cluster shop, but this member is member 2 of cluster shop: give every member its own folder, or use the configuration the folder was made with");
+        insta::assert_snapshot!(claim("bank", 1).unwrap_err(), @"the data folder DIR belongs to member 1 of cluster shop, but this member is member 1 of cluster bank: give every member its own folder, or use the configuration the folder was made with");
+    }
+
+    #[test]
+    fn two_folders_are_two_disks() {
+        let one = tempfile::tempdir().unwrap();
+        let other = tempfile::tempdir().unwrap();
+        let one = Disk::claim(one.path(), "shop", 1).unwrap();
+        let other = Disk::claim(other.path(), "shop", 1).unwrap();
+        assert_ne!(one.id(), other.id());
+    }
+}

@@ -1,0 +1,234 @@
+//! What can go wrong, in the words of who runs a member.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// An error from outside this crate, kept as a source.
+pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Starting a member, or making and reading its certificates, failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A cluster id becomes part of certificate names, so it must be a DNS label.
+    #[error(
+        "cluster id {id:?} is not usable: 1 to 40 of a-z, 0-9 and '-', starting and ending with a letter or digit"
+    )]
+    InvalidClusterId {
+        /// What was given.
+        id: String,
+    },
+    /// A client name becomes part of a certificate name.
+    #[error(
+        "client name {name:?} is not usable: 1 to 40 of a-z, 0-9 and '-', starting and ending with a letter or digit"
+    )]
+    InvalidClientName {
+        /// What was given.
+        name: String,
+    },
+    /// Node ids start at 1: 0 means "no member" on the wire.
+    #[error("node id {id} is not usable: node ids start at 1 and are never used twice")]
+    InvalidNodeId {
+        /// What was given.
+        id: u64,
+    },
+    /// The member's own configuration contradicts itself.
+    #[error("the member's configuration cannot be used: {reason}")]
+    InvalidConfig {
+        /// What contradicts what.
+        reason: String,
+    },
+    /// A file could not be read.
+    #[error("cannot read {}", path.display())]
+    ReadFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}", path.display())]
+    WriteFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Certificates and keys are not overwritten unless asked to.
+    #[error("{} exists already: move it away, or say that it may be overwritten", path.display())]
+    FileExists {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A certificate could not be made.
+    #[error("cannot make the certificate of {subject}")]
+    MakeCertificate {
+        /// Whose.
+        subject: String,
+        /// Why.
+        #[source]
+        source: rcgen::Error,
+    },
+    /// A certificate or key file does not hold what it should.
+    #[error("{} cannot be used: {reason}", path.display())]
+    ReadCertificate {
+        /// Which file.
+        path: PathBuf,
+        /// What is missing or wrong in it.
+        reason: String,
+    },
+    /// rustls refuses the combination of certificate and key.
+    #[error("the certificate {} and its key cannot be used for TLS", path.display())]
+    Tls {
+        /// The certificate file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The certificate names somebody else than this member.
+    #[error("the certificate {} is of {found}, but this member is {expected}", path.display())]
+    WrongCertificate {
+        /// The certificate file.
+        path: PathBuf,
+        /// This member's name.
+        expected: String,
+        /// Whom it names.
+        found: String,
+    },
+    /// The data folder belongs to another member or cluster.
+    #[error(
+        "the data folder {} belongs to {found}, but this member is {expected}: give every member its own folder, or use the configuration the folder was made with",
+        path.display()
+    )]
+    ForeignDisk {
+        /// The data folder.
+        path: PathBuf,
+        /// This member.
+        expected: String,
+        /// Whom it belongs to.
+        found: String,
+    },
+    /// The data was written by a newer version.
+    #[error(
+        "{} has disk format {found}, this version reads up to {known}: start the newer version again",
+        path.display()
+    )]
+    NewerDisk {
+        /// Which database or file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format this version reads.
+        known: u32,
+    },
+    /// A database could not be opened.
+    #[error("cannot open the database {}: is another process using it?", path.display())]
+    OpenDatabase {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// A database holds something unreadable.
+    #[error("the database {} is damaged: {reason}", path.display())]
+    DamagedDatabase {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The Raft listener could not be opened.
+    #[error("cannot listen on {address} for other members")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start the thread {name}")]
+    Thread {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The consensus engine refused to start or to go on.
+    #[error("{operation} failed: {reason}")]
+    Raft {
+        /// What was tried.
+        operation: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The replicated machine met something it must not skip.
+    #[error("the replicated state is halted: {reason}")]
+    Halted {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A command was not, or perhaps not, applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Not proposed: this member does not lead and knows this about who does.
+    #[error("{}", not_leader(*leader))]
+    NotLeader {
+        /// The leader, when known.
+        leader: Option<u64>,
+    },
+    /// The outcome is unknown: it may be applied, now or later. Ask again with the same
+    /// (client, sequence).
+    #[error("the outcome is unknown: the command may or may not be applied")]
+    Unknown,
+    /// Not proposed; may be tried again.
+    #[error("not proposed: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// Not proposed: the member stopped applying. A person has to look.
+    #[error("the replicated state is halted: {reason}")]
+    Halted {
+        /// Why.
+        reason: String,
+    },
+    /// Not proposed: larger than a command may be.
+    #[error("a command of {size_bytes} bytes is too large: the limit is {limit_bytes} bytes")]
+    TooLarge {
+        /// Its size.
+        size_bytes: usize,
+        /// The limit.
+        limit_bytes: usize,
+    },
+}
+
+/// No linearizable read is possible at the moment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BarrierError {
+    /// No leader, no quorum, or not applied in time; may be tried again.
+    #[error("no linearizable read is possible: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// The member stopped applying. A person has to look.
+    #[error("the replicated state is halted: {reason}")]
+    Halted {
+        /// Why.
+        reason: String,
+    },
+}
+
+fn not_leader(leader: Option<u64>) -> String {
+    match leader {
+        Some(leader) => format!("not proposed: member {leader} leads"),
+        None => "not proposed: no member is known to lead".to_owned(),
+    }
+}

@@ -1,0 +1,140 @@
+//! Accepts connections of mutual TLS for a gRPC server.
+//!
+//! Handshakes run beside each other, bounded in number and time, so that a slow or hostile client
+//! delays nobody. A connection reaches the server only after its certificate was verified; the server
+//! finds its [`Peer`] in the extensions of every request.
+
+use crate::tls::{Peer, Tls};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
+
+/// Handshakes at the same time; more wait in the kernel's backlog.
+const HANDSHAKES_MAX: usize = 32;
+/// How long a handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long accepting rests after it failed (out of file descriptors), instead of spinning.
+const ACCEPT_REST: Duration = Duration::from_millis(200);
+
+/// A verified connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: tokio_rustls::server::TlsStream<TcpStream>,
+    peer: Peer,
+}
+
+/// The verified connections that arrive at `listener` until `stop`.
+pub fn incoming(
+    listener: TcpListener,
+    tls: Arc<Tls>,
+    stop: CancellationToken,
+) -> impl Stream<Item = io::Result<Connection>> {
+    let accepting = Accepting {
+        listener,
+        tls,
+        stop,
+        handshakes: FuturesUnordered::new(),
+    };
+    futures::stream::unfold(accepting, |mut accepting| async move {
+        accepting
+            .next()
+            .await
+            .map(|connection| (Ok(connection), accepting))
+    })
+}
+
+struct Accepting {
+    listener: TcpListener,
+    tls: Arc<Tls>,
+    stop: CancellationToken,
+    handshakes: FuturesUnordered<BoxFuture<'static, io::Result<Connection>>>,
+}
+
+impl Accepting {
+    async fn next(&mut self) -> Option<Connection> {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                Some(done) = self.handshakes.next(), if !self.handshakes.is_empty() => match done {
+                    Ok(connection) => return Some(connection),
+                    Err(error) => tracing::info!(%error, "a connection was refused"),
+                },
+                accepted = self.listener.accept(), if self.handshakes.len() < HANDSHAKES_MAX => {
+                    match accepted {
+                        Ok((stream, _)) => self.handshakes.push(handshake(Arc::clone(&self.tls), stream)),
+                        Err(error) => {
+                            tracing::warn!(%error, "cannot accept connections");
+                            let _ = tokio::time::timeout(ACCEPT_REST, self.stop.cancelled()).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn handshake(tls: Arc<Tls>, stream: TcpStream) -> BoxFuture<'static, io::Result<Connection>> {
+    Box::pin(async move {
+        stream.set_nodelay(true)?;
+        let acceptor = tokio_rustls::TlsAcceptor::from(tls.server_config());
+        let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+        let peer = Peer::of(stream.get_ref().1);
+        Ok(Connection { stream, peer })
+    })
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,158 @@
+//! This member's engine: what it proposes and confirms when it leads.
+
+use crate::config::Clock;
+use crate::error::ProposeError;
+use crate::state::StateStore;
+use crate::state::engine::Applier;
+use crate::types::{Command, Types};
+use bytes::Bytes;
+use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::impls::ProgressResponder;
+use openraft::raft::ReadPolicy;
+use prost::Message as _;
+use regraft_state::command::Stamped;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Proposals under way at the same time on one member; more wait for a slot.
+pub(crate) const IN_FLIGHT_MAX: usize = 1024;
+/// Largest command: a few hundred incidents' worth of evidence fit.
+pub const COMMAND_BYTES_MAX: usize = 1 << 20;
+
+pub(crate) type Raft = openraft::Raft<Types, Applier>;
+
+/// A command that was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposed {
+    /// The log index at which it was applied.
+    pub index: u64,
+    /// What the machine answered.
+    pub response: Vec<u8>,
+}
+
+/// The engine and what it needs to propose.
+pub(crate) struct Local {
+    pub(crate) raft: Raft,
+    pub(crate) state: Arc<StateStore>,
+    clock: Clock,
+    slots: Semaphore,
+    timeout: Duration,
+}
+
+/// No read point, because...
+pub(crate) enum ReadIndexError {
+    NotLeader(Option<u64>),
+    Unavailable(String),
+    Halted(String),
+}
+
+impl Local {
+    pub(crate) fn new(raft: Raft, state: Arc<StateStore>, clock: Clock, timeout: Duration) -> Self {
+        Self {
+            raft,
+            state,
+            clock,
+            slots: Semaphore::new(IN_FLIGHT_MAX),
+            timeout,
+        }
+    }
+
+    /// Stamps a command and has it applied, if this member leads.
+    pub(crate) async fn propose(&self, command: Vec<u8>) -> Result<Proposed, ProposeError> {
+        if command.len() > COMMAND_BYTES_MAX {
+            return Err(ProposeError::TooLarge {
+                size_bytes: command.len(),
+                limit_bytes: COMMAND_BYTES_MAX,
+            });
+        }
+        self.check_halted()?;
+        let busy = || ProposeError::Unavailable {
+            reason: format!("{IN_FLIGHT_MAX} proposals are under way already"),
+        };
+        let slot = tokio::time::timeout(self.timeout, self.slots.acquire()).await;
+        let _slot = slot.map_err(|_| busy())?.map_err(|_| busy())?;
+        let leader = self.raft.as_leader().map_err(|other| not_leader(&other))?;
+        let stamped = Stamped {
+            stamped_ms: (self.clock)(),
+            command,
+        };
+        let (responder, response) = ProgressResponder::complete_only();
+        // Only in the term whose leader stamped it.
+        self.raft
+            .write(Command(Bytes::from(stamped.encode_to_vec())))
+            .responder(responder)
+            .with_leader(leader.to_committed_leader_id())
+            .await
+            .map_err(|fatal| self.stopped(&fatal))?;
+        match tokio::time::timeout(self.timeout, response).await {
+            Ok(Ok(Ok(written))) => Ok(Proposed {
+                index: written.log_id.index,
+                response: written.data,
+            }),
+            Ok(Ok(Err(error))) => Err(refused(error)),
+            // The engine stopped while the command was under way.
+            Ok(Err(_)) => {
+                self.check_halted()?;
+                Err(ProposeError::Unknown)
+            }
+            Err(_) => Err(ProposeError::Unknown),
+        }
+    }
+
+    /// The index that a linearizable read must have applied, confirmed by a quorum.
+    pub(crate) async fn read_index(&self) -> Result<u64, ReadIndexError> {
+        let confirming = self.raft.get_read_log_id(ReadPolicy::ReadIndex);
+        match tokio::time::timeout(self.timeout, confirming).await {
+            Ok(Ok((read, _))) => Ok(read.index()),
+            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(other)))) => {
+                Err(ReadIndexError::NotLeader(other.leader_id))
+            }
+            Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(error)))) => {
+                Err(ReadIndexError::Unavailable(error.to_string()))
+            }
+            Ok(Err(RaftError::Fatal(fatal))) => Err(match self.state.halted() {
+                Some(reason) => ReadIndexError::Halted(reason.to_owned()),
+                None => ReadIndexError::Unavailable(fatal.to_string()),
+            }),
+            Err(_) => Err(ReadIndexError::Unavailable(
+                "no quorum confirmed in time who leads".to_owned(),
+            )),
+        }
+    }
+
+    fn check_halted(&self) -> Result<(), ProposeError> {
+        match self.state.halted() {
+            Some(reason) => Err(ProposeError::Halted {
+                reason: reason.to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn stopped(&self, fatal: &impl std::fmt::Display) -> ProposeError {
+        match self.check_halted() {
+            Err(halted) => halted,
+            Ok(()) => ProposeError::Unavailable {
+                reason: format!("the member has stopped: {fatal}"),
+            },
+        }
+    }
+}
+
+fn refused(error: ClientWriteError<Types>) -> ProposeError {
+    match error {
+        ClientWriteError::ForwardToLeader(other) => not_leader(&other),
+        // It was in a log that another leader replaced, or not.
+        ClientWriteError::LogEntryDiscarded(_) => ProposeError::Unknown,
+        other => ProposeError::Unavailable {
+            reason: other.to_string(),
+        },
+    }
+}
+
+fn not_leader(other: &ForwardToLeader<Types>) -> ProposeError {
+    ProposeError::NotLeader {
+        leader: other.leader_id,
+    }
+}

@@ -1,0 +1,462 @@
+//! The Raft log and the vote on disk.
+//!
+//! ```text
+//! append, vote, truncate, purge --queue--> one writer thread --one synced WriteBatch--> RocksDB
+//!        |                                        |
+//!        +--> tail (in memory, bounded) <---------+ answers in order
+//!                    |
+//! readers: tail first, RocksDB for what is older
+//! ```
+//!
+//! - Expected flow: the engine appends; entries are readable at once and durable when their callback runs.
+//! - Guarantees: writes reach the disk in the order they were asked for; one flush takes everything
+//!   that waits; nothing is purged before the state that covers it is durable.
+//! - Assumptions: one process owns the folder.
+//! - Errors: after a failed write the disk's content is unknown, so the writer stops for good and
+//!   every later call fails.
+
+mod tail;
+mod writer;
+
+use crate::database::{self, Closed, Open};
+use crate::error::Error;
+use crate::types::{
+    Entry, LogId, Types, Vote, entry_from_wire, entry_to_wire, log_id_from_wire, log_id_to_wire,
+    vote_from_wire, vote_to_wire,
+};
+use futures::stream::Stream;
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use prost::Message as _;
+use regraft_wire::raft::v1 as wire;
+use rocksdb::{DB, ReadOptions};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tail::Tail;
+use tokio::sync::{mpsc, oneshot};
+use writer::Job;
+
+/// Writes that wait for the disk; the engine waits when the queue is full.
+const QUEUE_JOBS_MAX: usize = 1024;
+/// Entries that one read for replication returns at most, by bytes (at least one entry).
+const READ_BYTES_MAX: usize = 1 << 20;
+/// Entries read at once while applying.
+const APPLY_CHUNK_ENTRIES: u64 = 64;
+
+const ENTRY_PREFIX: u8 = b'e';
+const VOTE_KEY: &[u8] = b"mvote";
+const COMMITTED_KEY: &[u8] = b"mcommitted";
+const PURGED_KEY: &[u8] = b"mpurged";
+const DISK_PREFIX: &[u8] = b"mdisk/";
+
+/// Makes the applied state durable; runs before entries are purged.
+pub(crate) type MakeDurable = Box<dyn Fn() -> io::Result<()> + Send>;
+
+/// The engine's log storage.
+pub(crate) struct LogStore {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Job>,
+    /// Rises with every append; tells which cached entries are on disk.
+    sequence: u64,
+}
+
+/// Reads the log beside the writer.
+#[derive(Clone)]
+pub(crate) struct LogReader {
+    shared: Arc<Shared>,
+}
+
+/// Remembers which disk each member had, in the log's database.
+#[derive(Clone)]
+pub(crate) struct KnownDisks {
+    known: Arc<Mutex<BTreeMap<u64, Vec<u8>>>>,
+    queue: mpsc::WeakSender<Job>,
+}
+
+struct Shared {
+    db: DB,
+    path: PathBuf,
+    memory: Mutex<Memory>,
+    /// After `db`: dropped when the database is closed.
+    _open: Open,
+}
+
+/// What readers see at once, whether it is on disk yet or not.
+struct Memory {
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    purged: Option<LogId>,
+    last: Option<LogId>,
+    tail: Tail,
+}
+
+/// Opens the log in `path` and starts its writer.
+pub(crate) fn open(
+    path: &Path,
+    make_durable: MakeDurable,
+) -> Result<(LogStore, KnownDisks, Closed), Error> {
+    let db = database::open(path)?;
+    let damaged = |error: io::Error| Error::DamagedDatabase {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    let memory = read_memory(&db).map_err(damaged)?;
+    let disks = read_disks(&db).map_err(damaged)?;
+    let (open, closed) = database::open_and_closed();
+    let shared = Arc::new(Shared {
+        db,
+        path: path.to_owned(),
+        memory: Mutex::new(memory),
+        _open: open,
+    });
+    let (queue, jobs) = mpsc::channel(QUEUE_JOBS_MAX);
+    writer::start(Arc::clone(&shared), jobs, make_durable)?;
+    let known = KnownDisks {
+        known: Arc::new(Mutex::new(disks)),
+        queue: queue.downgrade(),
+    };
+    let store = LogStore {
+        shared,
+        queue,
+        sequence: 0,
+    };
+    Ok((store, known, closed))
+}
+
+impl LogStore {
+    async fn send(&self, job: Job) -> io::Result<()> {
+        self.queue.send(job).await.map_err(|_| stopped())
+    }
+
+    /// Sends a job and waits until it is durable.
+    async fn send_and_wait(
+        &self,
+        job: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Job,
+    ) -> io::Result<()> {
+        let (done, wait) = oneshot::channel();
+        self.send(job(done)).await?;
+        wait.await.map_err(|_| stopped())?
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = LogReader;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
+        let memory = self.shared.memory();
+        Ok(LogState {
+            last_purged_log_id: memory.purged,
+            last_log_id: memory.last.or(memory.purged),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> LogReader {
+        LogReader {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let vote = *vote;
+        self.send_and_wait(|done| Job::Vote { vote, done }).await?;
+        self.shared.memory().vote = Some(vote);
+        Ok(())
+    }
+
+    /// Not waited for and not synced alone: it is written after the entries it commits, and a lost
+    /// one only makes a restart apply less until the leader says it again.
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        self.shared.memory().committed = committed;
+        match committed {
+            Some(committed) => self.send(Job::Committed { committed }).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.shared.memory().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        self.sequence += 1;
+        let sequence = self.sequence;
+        let mut encoded = Vec::new();
+        {
+            let mut memory = self.shared.memory();
+            for entry in entries {
+                let bytes = entry_to_wire(&entry).encode_to_vec();
+                let size = bytes.len();
+                memory.last = Some(entry.log_id);
+                encoded.push((entry.log_id.index, bytes));
+                memory.tail.push(sequence, entry, size);
+            }
+        }
+        self.send(Job::Append {
+            sequence,
+            encoded,
+            callback,
+        })
+        .await
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let from = last.map_or(0, |id| id.index + 1);
+        {
+            let mut memory = self.shared.memory();
+            memory.tail.truncate(from);
+            memory.last = last;
+        }
+        self.send_and_wait(|done| Job::Truncate { from, done })
+            .await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        {
+            let mut memory = self.shared.memory();
+            memory.purged = memory.purged.max(Some(upto));
+            memory.last = memory.last.max(Some(upto));
+            memory.tail.purge(upto.index);
+        }
+        self.send_and_wait(|done| Job::Purge { upto, done }).await
+    }
+}
+
+impl RaftLogReader<Types> for LogReader {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> Result<Vec<Entry>, io::Error>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (start, end) = bounds(&range);
+        self.shared.read(start, end, usize::MAX)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.shared.memory().vote)
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, io::Error> {
+        self.shared.read(start, end, READ_BYTES_MAX)
+    }
+
+    /// In chunks: a member that was away for long must not hold its whole log in memory.
+    async fn entries_stream<RB>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (start, end) = bounds(&range);
+        let shared = Arc::clone(&self.shared);
+        let chunks = futures::stream::unfold(Some(start), move |next| {
+            let chunk = next.filter(|start| *start < end).map(|start| {
+                let entries = shared.read(start, end.min(start + APPLY_CHUNK_ENTRIES), usize::MAX);
+                let next = match &entries {
+                    Ok(entries) => entries.last().map(|entry| entry.log_id.index + 1),
+                    Err(_) => None,
+                };
+                (entries, next)
+            });
+            std::future::ready(chunk)
+        });
+        futures::StreamExt::flat_map(chunks, |chunk| {
+            futures::stream::iter(match chunk {
+                Ok(entries) => entries.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error)],
+            })
+        })
+    }
+}
+
+impl KnownDisks {
+    /// Whether `disk` is the one `member` always had; a member never seen before is remembered.
+    pub(crate) async fn is_of(&self, member: u64, disk: &[u8]) -> io::Result<bool> {
+        {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = known.get(&member) {
+                return Ok(known == disk);
+            }
+        }
+        let queue = self.queue.upgrade().ok_or_else(stopped)?;
+        let (done, wait) = oneshot::channel();
+        let job = Job::Disk {
+            member,
+            disk: disk.to_vec(),
+            done,
+        };
+        queue.send(job).await.map_err(|_| stopped())?;
+        wait.await.map_err(|_| stopped())??;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(known.entry(member).or_insert_with(|| disk.to_vec()) == disk)
+    }
+}
+
+impl Shared {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The entries with `start <= index < end`, at least one if there is one, until `bytes_max`.
+    fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let (mut recent, older_end) = {
+            let memory = self.memory();
+            let recent = memory.tail.read(start, end);
+            let older_end = recent.first().map_or(end, |(entry, _)| entry.log_id.index);
+            (recent, older_end)
+        };
+        let mut found = Vec::new();
+        let mut left = bytes_max;
+        let mut full = false;
+        if start < older_end {
+            full = self.read_disk(start, older_end, &mut found, &mut left)?;
+        }
+        for (entry, bytes) in recent.drain(..) {
+            if full || (left < bytes && !found.is_empty()) {
+                break;
+            }
+            left = left.saturating_sub(bytes);
+            found.push(entry);
+        }
+        check_consecutive(&found)?;
+        Ok(found)
+    }
+
+    /// Appends to `found` what the disk holds; true when the budget is used up.
+    fn read_disk(
+        &self,
+        start: u64,
+        end: u64,
+        found: &mut Vec<Entry>,
+        left: &mut usize,
+    ) -> io::Result<bool> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(entry_key(start).to_vec()..entry_key(end).to_vec());
+        let mut cursor = self.db.raw_iterator_opt(options);
+        cursor.seek_to_first();
+        while let Some(value) = cursor.value() {
+            if *left < value.len() && !found.is_empty() {
+                return Ok(true);
+            }
+            *left = left.saturating_sub(value.len());
+            found.push(decode_entry(value)?);
+            cursor.next();
+        }
+        cursor.status().map_err(io::Error::other)?;
+        Ok(false)
+    }
+}
+
+fn read_memory(db: &DB) -> io::Result<Memory> {
+    let get = |key: &[u8]| db.get(key).map_err(io::Error::other);
+    let log_id = |key: &[u8]| -> io::Result<Option<LogId>> {
+        get(key)?
+            .map(|bytes| {
+                let id = wire::LogId::decode(bytes.as_slice()).map_err(io::Error::other)?;
+                Ok(log_id_from_wire(&id))
+            })
+            .transpose()
+    };
+    let vote = get(VOTE_KEY)?
+        .map(|bytes| wire::Ballot::decode(bytes.as_slice()).map_err(io::Error::other))
+        .transpose()?;
+    let purged = log_id(PURGED_KEY)?;
+    let mut options = ReadOptions::default();
+    options.set_iterate_range(vec![ENTRY_PREFIX]..vec![ENTRY_PREFIX + 1]);
+    let mut cursor = db.raw_iterator_opt(options);
+    cursor.seek_to_last();
+    let last = cursor.value().map(decode_entry).transpose()?;
+    cursor.status().map_err(io::Error::other)?;
+    Ok(Memory {
+        vote: vote.as_ref().map(vote_from_wire),
+        committed: log_id(COMMITTED_KEY)?,
+        purged,
+        last: last.map(|entry| entry.log_id).or(purged),
+        tail: Tail::default(),
+    })
+}
+
+fn read_disks(db: &DB) -> io::Result<BTreeMap<u64, Vec<u8>>> {
+    let mut disks = BTreeMap::new();
+    for pair in db.prefix_iterator(DISK_PREFIX) {
+        let (key, value) = pair.map_err(io::Error::other)?;
+        let Some(member) = key.strip_prefix(DISK_PREFIX) else {
+            break;
+        };
+        let member = member
+            .try_into()
+            .map(u64::from_be_bytes)
+            .map_err(|_| io::Error::other("a member's disk is kept under a broken key"))?;
+        disks.insert(member, value.into_vec());
+    }
+    Ok(disks)
+}
+
+fn disk_key(member: u64) -> Vec<u8> {
+    [DISK_PREFIX, &member.to_be_bytes()].concat()
+}
+
+fn entry_key(index: u64) -> [u8; 9] {
+    let mut key = [ENTRY_PREFIX; 9];
+    key[1..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+fn decode_entry(bytes: &[u8]) -> io::Result<Entry> {
+    let entry = wire::Entry::decode(bytes).map_err(io::Error::other)?;
+    entry_from_wire(entry).map_err(io::Error::other)
+}
+
+fn encode_log_id(id: &LogId) -> Vec<u8> {
+    log_id_to_wire(id).encode_to_vec()
+}
+
+fn encode_vote(vote: &Vote) -> Vec<u8> {
+    vote_to_wire(vote).encode_to_vec()
+}
+
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(end) => end.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    (start, end)
+}
+
+fn check_consecutive(entries: &[Entry]) -> io::Result<()> {
+    for pair in entries.windows(2) {
+        if let [one, next] = pair
+            && one.log_id.index + 1 != next.log_id.index
+        {
+            return Err(io::Error::other(format!(
+                "the log has a hole between {} and {}",
+                one.log_id.index, next.log_id.index
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("the log writer has stopped")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+use super::*;
+use crate::types::{Command, LeaderId, Payload};
+use bytes::Bytes;
+use openraft::storage::RaftLogStorageExt as _;
+use openraft::vote::RaftLeaderId as _;
+
+fn entry(term: u64, index: u64, size: usize) -> Entry {
+    Entry {
+        log_id: log_id(term, index),
+        payload: Payload::Normal(Command(Bytes::from(vec![b'x'; size]))),
+    }
+}
+
+fn log_id(term: u64, index: u64) -> LogId {
+    LogId {
+        leader_id: LeaderId::new(term, 1),
+        index,
+    }
+}
+
+fn open_at(path: &Path) -> (LogStore, KnownDisks, database::Closed) {
+    open(path, Box::new(|| Ok(()))).unwrap()
+}
+
+async fn reopen(
+    path: &Path,
+    opened: (LogStore, KnownDisks, database::Closed),
+) -> (LogStore, KnownDisks, database::Closed) {
+    let (store, disks, closed) = opened;
+    drop((store, disks));
+    closed.wait().await;
+    open_at(path)
+}
+
+fn indexes(entries: &[Entry]) -> Vec<u64> {
+    entries.iter().map(|entry| entry.log_id.index).collect()
+}
+
+#[tokio::test]
+async fn everything_answered_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut opened = open_at(&path);
+    let store = &mut opened.0;
+    let vote = Vote {
+        leader_id: LeaderId::new(7, 2),
+        committed: true,
+    };
+    store.save_vote(&vote).await.unwrap();
+    store
+        .blocking_append((1..=20).map(|index| entry(1, index, 10)))
+        .await
+        .unwrap();
+    store.save_committed(Some(log_id(1, 12))).await.unwrap();
+    store.truncate_after(Some(log_id(1, 15))).await.unwrap();
+    store.purge(log_id(1, 3)).await.unwrap();
+
+    let mut opened = reopen(&path, opened).await;
+    let store = &mut opened.0;
+    let mut reader = store.get_log_reader().await;
+    assert_eq!(reader.read_vote().await.unwrap(), Some(vote));
+    assert_eq!(store.read_committed().await.unwrap(), Some(log_id(1, 12)));
+    let state = store.get_log_state().await.unwrap();
+    assert_eq!(state.last_purged_log_id, Some(log_id(1, 3)));
+    assert_eq!(state.last_log_id, Some(log_id(1, 15)));
+    let entries = reader.try_get_log_entries(..).await.unwrap();
+    assert_eq!(indexes(&entries), (4..=15).collect::<Vec<_>>());
+    assert_eq!(entries.last(), Some(&entry(1, 15, 10)));
+}
+
+#[tokio::test]
+async fn entries_beyond_the_tail_are_read_from_disk_without_a_hole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _disks, _closed) = open_at(&dir.path().join("log"));
+    // Six times the tail.
+    for index in 1..=120 {
+        store
+            .blocking_append([entry(1, index, 100 << 10)])
+            .await
+            .unwrap();
+    }
+    let mut reader = store.get_log_reader().await;
+    let all = reader.try_get_log_entries(1..=120).await.unwrap();
+    assert_eq!(indexes(&all), (1..=120).collect::<Vec<_>>());
+    let limited = reader.limited_get_log_entries(1, 121).await.unwrap();
+    assert!((5..=11).contains(&limited.len()), "{}", limited.len());
+    let one = reader.limited_get_log_entries(119, 121).await.unwrap();
+    assert_eq!(indexes(&one), [119, 120]);
+    let streamed: Vec<_> = futures::StreamExt::collect(reader.entries_stream(1..121).await).await;
+    let streamed: Vec<Entry> = streamed.into_iter().map(Result::unwrap).collect();
+    assert_eq!(indexes(&streamed), (1..=120).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn appending_after_a_truncation_replaces_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut opened = open_at(&path);
+    let store = &mut opened.0;
+    store
+        .blocking_append((1..=5).map(|index| entry(1, index, 1)))
+        .await
+        .unwrap();
+    store.truncate_after(Some(log_id(1, 2))).await.unwrap();
+    store.blocking_append([entry(2, 3, 1)]).await.unwrap();
+    let expected = [log_id(1, 1), log_id(1, 2), log_id(2, 3)];
+    let ids = |entries: Vec<Entry>| -> Vec<LogId> {
+        entries.into_iter().map(|entry| entry.log_id).collect()
+    };
+    let mut reader = store.get_log_reader().await;
+    assert_eq!(ids(reader.try_get_log_entries(..).await.unwrap()), expected);
+    drop(reader);
+    let mut opened = reopen(&path, opened).await;
+    let mut reader = opened.0.get_log_reader().await;
+    assert_eq!(ids(reader.try_get_log_entries(..).await.unwrap()), expected);
+}
+
+#[tokio::test]
+async fn nothing_is_purged_when_the_state_cannot_be_made_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let (mut store, _disks, closed) =
+        open(&path, Box::new(|| Err(io::Error::other("disk full")))).unwrap();
+    store
+        .blocking_append((1..=5).map(|index| entry(1, index, 1)))
+        .await
+        .unwrap();
+    let error = store.purge(log_id(1, 3)).await.unwrap_err();
+    assert_eq!(error.to_string(), "disk full");
+    // The writer has stopped for good.
+    let error = store.blocking_append([entry(1, 6, 1)]).await.unwrap_err();
+    assert!(error.to_string().contains("stopped"), "{error}");
+    drop((store, _disks));
+    closed.wait().await;
+    let (mut store, _disks, _closed) = open_at(&path);
+    let mut reader = store.get_log_reader().await;
+    let entries = reader.try_get_log_entries(..).await.unwrap();
+    assert_eq!(indexes(&entries), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_member_keeps_the_disk_it_was_first_seen_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let opened = open_at(&path);
+    assert!(opened.1.is_of(3, b"first").await.unwrap());
+    assert!(!opened.1.is_of(3, b"second").await.unwrap());
+    let opened = reopen(&path, opened).await;
+    assert!(!opened.1.is_of(3, b"second").await.unwrap());
+    assert!(opened.1.is_of(3, b"first").await.unwrap());
+}

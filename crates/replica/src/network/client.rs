@@ -1,0 +1,368 @@
+//! Calls other members for the engine, and for proposals and reads.
+
+use super::{Lane, Peers, text_of};
+use crate::error::{BarrierError, ProposeError};
+use crate::local::Proposed;
+use crate::state::snapshot::SnapshotFile;
+use crate::types::{
+    Snapshot, Types, Vote, entry_to_wire, log_id_from_wire, log_id_to_wire, vote_from_wire,
+    vote_to_wire,
+};
+use futures::stream::{Stream, StreamExt as _};
+use openraft::errors::{
+    NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
+};
+use openraft::network::RPCOption;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
+use regraft_wire::raft::v1 as wire;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::{Code, Status};
+
+/// How long a follower may take to write entries: its disk may be slow, its election timer is fed by
+/// heartbeats on another connection.
+const LOG_APPEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of one part of a snapshot.
+const SNAPSHOT_PART_BYTES: usize = 256 << 10;
+
+/// Makes the engine's clients.
+pub(crate) struct PeerClients(pub(crate) Arc<Peers>);
+
+/// Calls one member over one lane.
+pub(crate) struct PeerClient {
+    peers: Arc<Peers>,
+    target: u64,
+    address: String,
+    lane: Lane,
+}
+
+impl RaftNetworkFactory<Types> for PeerClients {
+    type Network = PeerClient;
+
+    async fn new_client(&mut self, target: u64, node: &openraft::BasicNode) -> PeerClient {
+        self.client(target, node, Lane::Log)
+    }
+
+    async fn new_heartbeat_client(
+        &mut self,
+        target: u64,
+        node: &openraft::BasicNode,
+    ) -> PeerClient {
+        self.client(target, node, Lane::Heartbeat)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, node: &openraft::BasicNode) -> PeerClient {
+        self.client(target, node, Lane::Snapshot)
+    }
+}
+
+impl PeerClients {
+    fn client(&self, target: u64, node: &openraft::BasicNode, lane: Lane) -> PeerClient {
+        PeerClient {
+            peers: Arc::clone(&self.0),
+            target,
+            address: node.addr.clone(),
+            lane,
+        }
+    }
+}
+
+impl RaftNetworkV2<Types> for PeerClient {
+    type SnapshotData = SnapshotFile;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let timeout = if rpc.entries.is_empty() {
+            option.hard_ttl()
+        } else {
+            LOG_APPEND_TIMEOUT
+        };
+        let request = wire::AppendRequest {
+            caller: Some(self.peers.caller(self.target)),
+            ballot: Some(vote_to_wire(&rpc.vote)),
+            previous: rpc.prev_log_id.as_ref().map(log_id_to_wire),
+            entries: rpc.entries.iter().map(entry_to_wire).collect(),
+            leader_commit: rpc.leader_commit.as_ref().map(log_id_to_wire),
+        };
+        let response = self
+            .call(RPCTypes::AppendEntries, timeout, |mut client| async move {
+                client.append(request).await
+            })
+            .await?;
+        match response.outcome {
+            Some(wire::append_response::Outcome::Appended(_)) => Ok(AppendEntriesResponse::Success),
+            Some(wire::append_response::Outcome::Conflict(_)) => {
+                Ok(AppendEntriesResponse::Conflict)
+            }
+            Some(wire::append_response::Outcome::Higher(ballot)) => {
+                Ok(AppendEntriesResponse::HigherVote(vote_from_wire(&ballot)))
+            }
+            None => Err(lacks("outcome")),
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let request = self.vote_request(&rpc);
+        let response = self
+            .call(RPCTypes::Vote, option.hard_ttl(), |mut client| async move {
+                client.vote(request).await
+            })
+            .await?;
+        vote_response(&response)
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let request = self.vote_request(&rpc);
+        let response = self
+            .call(RPCTypes::Vote, option.hard_ttl(), |mut client| async move {
+                client.pre_vote(request).await
+            })
+            .await?;
+        vote_response(&response)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot<SnapshotFile>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let file = snapshot.snapshot;
+        let size_bytes = file
+            .size_bytes()
+            .map_err(|error| NetworkError::new(&error))?;
+        let start = wire::SnapshotStart {
+            caller: Some(self.peers.caller(self.target)),
+            ballot: Some(vote_to_wire(&vote)),
+            size_bytes,
+        };
+        let parts = parts_of(start, file);
+        let sending = self.call(
+            RPCTypes::InstallSnapshot,
+            option.hard_ttl(),
+            |mut client| async move { client.install_snapshot(parts).await },
+        );
+        let response = tokio::select! {
+            closed = cancel => return Err(closed.into()),
+            response = sending => response?,
+        };
+        let ballot = response.ballot.ok_or_else(|| lacks("ballot"))?;
+        Ok(SnapshotResponse::new(vote_from_wire(&ballot)))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let request = wire::TransferLeaderRequest {
+            caller: Some(self.peers.caller(self.target)),
+            ballot: Some(vote_to_wire(req.from_leader())),
+            last_log: req.last_log_id().map(log_id_to_wire),
+            next_leader: *req.to_node_id(),
+        };
+        let response = self
+            .call(
+                RPCTypes::TransferLeader,
+                option.hard_ttl(),
+                |mut client| async move { client.transfer_leader(request).await },
+            )
+            .await?;
+        if response.refused.is_empty() {
+            return Ok(Ok(()));
+        }
+        Err(NetworkError::from_string(response.refused).into())
+    }
+}
+
+impl PeerClient {
+    /// One call, bounded in time, with its answer checked.
+    async fn call<T, F>(
+        &self,
+        action: RPCTypes,
+        timeout: Duration,
+        send: impl FnOnce(Client) -> F,
+    ) -> Result<T, RPCError<Types>>
+    where
+        T: super::Answer,
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let client = self
+            .peers
+            .client(self.target, Some(&self.address), self.lane)
+            .map_err(|status| self.unreachable(&status))?;
+        let answer = match tokio::time::timeout(timeout, send(client)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                return Err(RPCError::Timeout(Timeout {
+                    action,
+                    id: self.peers.me,
+                    target: self.target,
+                    timeout,
+                }));
+            }
+        };
+        self.peers
+            .settle(self.target, answer)
+            .await
+            .map_err(|status| match status.code() {
+                Code::Unavailable | Code::PermissionDenied => self.unreachable(&status),
+                _ => NetworkError::from_string(text_of(&status)).into(),
+            })
+    }
+
+    fn unreachable(&self, status: &Status) -> RPCError<Types> {
+        RPCError::Unreachable(Unreachable::from_string(format!(
+            "member {}: {}",
+            self.target,
+            text_of(status)
+        )))
+    }
+
+    fn vote_request(&self, rpc: &VoteRequest<Types>) -> wire::VoteRequest {
+        wire::VoteRequest {
+            caller: Some(self.peers.caller(self.target)),
+            ballot: Some(vote_to_wire(&rpc.vote)),
+            last_log: rpc.last_log_id.as_ref().map(log_id_to_wire),
+            leadership_transfer: rpc.leadership_transfer,
+        }
+    }
+}
+
+type Client = wire::raft_client::RaftClient<tonic::transport::Channel>;
+
+impl Peers {
+    /// Proposes through the leader. One hop: the leader does not forward.
+    pub(crate) async fn forward(
+        &self,
+        leader: u64,
+        command: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<Proposed, ProposeError> {
+        let unavailable = |status: &Status| ProposeError::Unavailable {
+            reason: format!("the leader, member {leader}: {}", text_of(status)),
+        };
+        let mut client = self
+            .client(leader, None, Lane::Log)
+            .map_err(|status| unavailable(&status))?;
+        let request = wire::ForwardRequest {
+            caller: Some(self.caller(leader)),
+            command,
+        };
+        let Ok(answer) = tokio::time::timeout(timeout, client.forward(request)).await else {
+            return Err(ProposeError::Unknown);
+        };
+        let response = self.settle(leader, answer).await.map_err(|status| {
+            // A refusal was certainly not proposed; anything else may have got through.
+            match status.code() {
+                Code::PermissionDenied => unavailable(&status),
+                _ => ProposeError::Unknown,
+            }
+        })?;
+        use wire::forward_response::Outcome;
+        match response.outcome {
+            Some(Outcome::Proposed(proposed)) => Ok(Proposed {
+                index: proposed.index,
+                response: proposed.response,
+            }),
+            Some(Outcome::NotLeader(other)) => Err(ProposeError::NotLeader {
+                leader: (other.leader > 0).then_some(other.leader),
+            }),
+            Some(Outcome::Unavailable(unavailable)) => Err(ProposeError::Unavailable {
+                reason: unavailable.reason,
+            }),
+            Some(Outcome::Halted(halted)) => Err(ProposeError::Halted {
+                reason: halted.reason,
+            }),
+            Some(Outcome::Unknown(_)) | None => Err(ProposeError::Unknown),
+        }
+    }
+
+    /// Asks the leader for a read point.
+    pub(crate) async fn read_index(
+        &self,
+        leader: u64,
+        timeout: Duration,
+    ) -> Result<u64, BarrierError> {
+        let unavailable = |reason: String| BarrierError::Unavailable {
+            reason: format!("the leader, member {leader}: {reason}"),
+        };
+        let mut client = self
+            .client(leader, None, Lane::Heartbeat)
+            .map_err(|status| unavailable(text_of(&status)))?;
+        let request = wire::ReadIndexRequest {
+            caller: Some(self.caller(leader)),
+        };
+        let Ok(answer) = tokio::time::timeout(timeout, client.read_index(request)).await else {
+            return Err(unavailable("it does not answer".to_owned()));
+        };
+        let response = self
+            .settle(leader, answer)
+            .await
+            .map_err(|status| unavailable(text_of(&status)))?;
+        use wire::read_index_response::Outcome;
+        match response.outcome {
+            Some(Outcome::Index(index)) => Ok(index),
+            Some(Outcome::NotLeader(_)) => Err(unavailable("it leads no more".to_owned())),
+            Some(Outcome::Unavailable(other)) => Err(unavailable(other.reason)),
+            Some(Outcome::Halted(halted)) => Err(unavailable(halted.reason)),
+            None => Err(unavailable("its answer lacks an outcome".to_owned())),
+        }
+    }
+}
+
+fn vote_response(response: &wire::VoteResponse) -> Result<VoteResponse<Types>, RPCError<Types>> {
+    let ballot = response.ballot.as_ref().ok_or_else(|| lacks("ballot"))?;
+    Ok(VoteResponse::new(
+        vote_from_wire(ballot),
+        response.last_log.as_ref().map(log_id_from_wire),
+        response.granted,
+    ))
+}
+
+/// The file in parts. Ends early when it cannot be read: the receiver misses the rest and refuses it.
+fn parts_of(
+    start: wire::SnapshotStart,
+    file: SnapshotFile,
+) -> impl Stream<Item = wire::SnapshotPart> {
+    let start = wire::SnapshotPart {
+        part: Some(wire::snapshot_part::Part::Start(start)),
+    };
+    let rest = futures::stream::unfold((file, 0), |(file, offset)| async move {
+        let bytes = match file.read_at(offset, SNAPSHOT_PART_BYTES) {
+            Ok(bytes) if bytes.is_empty() => return None,
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::warn!(%error, "a snapshot cannot be sent");
+                return None;
+            }
+        };
+        let next = offset + bytes.len() as u64;
+        let part = wire::SnapshotPart {
+            part: Some(wire::snapshot_part::Part::Data(bytes)),
+        };
+        Some((part, (file, next)))
+    });
+    futures::stream::once(std::future::ready(start)).chain(rest)
+}
+
+fn lacks(what: &str) -> RPCError<Types> {
+    NetworkError::from_string(format!("the answer lacks its {what}")).into()
+}

@@ -1,0 +1,306 @@
+//! Between members: who they are, how they are reached, what the last trouble with each was.
+//!
+//! ```text
+//! engine --> PeerClient --lane--> channel (mutual TLS, server must be the member meant) --> listener
+//!                                                                                             |
+//!            engine of the other <-- RaftService <-- Peers::admit (cluster, caller, target, disk)
+//! ```
+//!
+//! - Guarantees: nothing reaches the engine that was not sent by the member it names, to this
+//!   member, in this cluster, from the disk that member always had; and no answer is believed that
+//!   comes from another disk.
+//! - Errors: a refusal says what was expected and what was got.
+
+pub(crate) mod client;
+pub(crate) mod server;
+
+use crate::certs::Identity;
+use crate::log::KnownDisks;
+use crate::tls::{Peer, Tls};
+use hyper_util::rt::TokioIo;
+use regraft_wire::raft::v1 as wire;
+use regraft_wire::raft::v1::raft_client::RaftClient;
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+/// Largest message: a read for replication (1 MiB) and one largest command, with room.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 8 << 20;
+/// How long connecting, with its handshake, may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection without an answer to a ping within `PING_TIMEOUT` is given up.
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// HTTP/2 windows: enough for snapshots on a connection of some milliseconds.
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// Longest text kept of a trouble.
+const TROUBLE_CHARS_MAX: usize = 400;
+
+/// Connections that must not wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lane {
+    /// Entries, votes, forwarded commands.
+    Log,
+    /// Heartbeats and read points.
+    Heartbeat,
+    /// Snapshots.
+    Snapshot,
+}
+
+/// This member among the others.
+pub(crate) struct Peers {
+    pub(crate) me: u64,
+    pub(crate) cluster_id: String,
+    pub(crate) disk_id: Vec<u8>,
+    tls: Option<Arc<Tls>>,
+    addresses: BTreeMap<u64, String>,
+    clients: Mutex<BTreeMap<(u64, Lane), RaftClient<Channel>>>,
+    disks: KnownDisks,
+    troubles: Mutex<BTreeMap<u64, String>>,
+}
+
+impl Peers {
+    pub(crate) fn new(
+        me: u64,
+        cluster_id: String,
+        disk_id: Vec<u8>,
+        tls: Option<Arc<Tls>>,
+        addresses: BTreeMap<u64, String>,
+        disks: KnownDisks,
+    ) -> Self {
+        Self {
+            me,
+            cluster_id,
+            disk_id,
+            tls,
+            addresses,
+            clients: Mutex::default(),
+            disks,
+            troubles: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn tls(&self) -> Option<&Arc<Tls>> {
+        self.tls.as_ref()
+    }
+
+    /// The last trouble with each member, until it answers again.
+    pub(crate) fn troubles(&self) -> BTreeMap<u64, String> {
+        self.troubles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// What every request to `target` carries.
+    fn caller(&self, target: u64) -> wire::Caller {
+        wire::Caller {
+            cluster_id: self.cluster_id.clone(),
+            node_id: self.me,
+            target_node_id: target,
+            disk_id: self.disk_id.clone(),
+        }
+    }
+
+    /// The client for `target`; it connects when it is used. The own configuration knows the
+    /// address better than the membership, which may be older.
+    fn client(
+        &self,
+        target: u64,
+        member_address: Option<&str>,
+        lane: Lane,
+    ) -> Result<RaftClient<Channel>, Status> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&(target, lane)) {
+            return Ok(client.clone());
+        }
+        let address = self
+            .addresses
+            .get(&target)
+            .map(String::as_str)
+            .or(member_address)
+            .ok_or_else(|| {
+                Status::unavailable(format!("no address of member {target} is known"))
+            })?;
+        let tls = self.tls.as_ref().ok_or_else(|| {
+            Status::unavailable("this member has no certificates to speak to others")
+        })?;
+        let channel = self.channel(target, address, Arc::clone(tls))?;
+        let client = RaftClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        clients.insert((target, lane), client.clone());
+        Ok(client)
+    }
+
+    fn channel(&self, target: u64, address: &str, tls: Arc<Tls>) -> Result<Channel, Status> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|error| {
+                Status::unavailable(format!(
+                    "the address {address:?} of member {target} cannot be used: {error}"
+                ))
+            })?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        let expected = Identity::Member {
+            node_id: target,
+            cluster_id: self.cluster_id.clone(),
+        };
+        let address = address.to_owned();
+        let connector = tower::service_fn(move |_| {
+            let (tls, address, expected) = (Arc::clone(&tls), address.clone(), expected.clone());
+            async move { tls.connect(&address, &expected).await.map(TokioIo::new) }
+        });
+        Ok(endpoint.connect_with_connector_lazy(connector))
+    }
+
+    /// Checks an answer of `target` and notes how it went with it.
+    async fn settle<T: Answer>(
+        &self,
+        target: u64,
+        answer: Result<tonic::Response<T>, Status>,
+    ) -> Result<T, Status> {
+        let checked = match answer {
+            Ok(response) => {
+                let message = response.into_inner();
+                self.check_disk(target, message.disk_id())
+                    .await
+                    .map(|()| message)
+            }
+            Err(status) => Err(status),
+        };
+        match &checked {
+            Ok(_) => {
+                self.troubles
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&target);
+            }
+            Err(status) => self.note_trouble(target, text_of(status)),
+        }
+        checked
+    }
+
+    /// Refuses a request that is not of the member it names, or not for this one.
+    async fn admit(
+        &self,
+        peer: Option<&Peer>,
+        caller: Option<&wire::Caller>,
+    ) -> Result<(), Status> {
+        let caller =
+            caller.ok_or_else(|| Status::invalid_argument("the request names no caller"))?;
+        let refused = match self.refusal(peer, caller) {
+            Some(reason) => Err(Status::permission_denied(reason)),
+            None => self.check_disk(caller.node_id, &caller.disk_id).await,
+        };
+        if let Err(status) = &refused {
+            tracing::warn!(
+                member = caller.node_id,
+                reason = status.message(),
+                "a request was refused"
+            );
+        }
+        refused
+    }
+
+    fn refusal(&self, peer: Option<&Peer>, caller: &wire::Caller) -> Option<String> {
+        let claimed = Identity::Member {
+            node_id: caller.node_id,
+            cluster_id: caller.cluster_id.clone(),
+        };
+        if caller.cluster_id != self.cluster_id {
+            return Some(format!(
+                "this is cluster {}, the caller says it is {claimed}",
+                self.cluster_id
+            ));
+        }
+        match peer.map(|peer| &peer.0) {
+            None => return Some("the connection has no certificate".to_owned()),
+            Some(Err(reason)) => {
+                return Some(format!(
+                    "the caller says it is {claimed}, but its certificate cannot tell: {reason}"
+                ));
+            }
+            Some(Ok(proven)) if *proven != claimed => {
+                return Some(format!(
+                    "the caller says it is {claimed}, but its certificate is of {proven}"
+                ));
+            }
+            Some(Ok(_)) => {}
+        }
+        (caller.target_node_id != self.me).then(|| {
+            format!(
+                "this is member {}, the caller wants member {}",
+                self.me, caller.target_node_id
+            )
+        })
+    }
+
+    async fn check_disk(&self, member: u64, disk: &[u8]) -> Result<(), Status> {
+        match self.disks.is_of(member, disk).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Status::permission_denied(format!(
+                "member {member} came back with another disk, so what it had promised is lost: remove it from the cluster and add a member with a new id"
+            ))),
+            Err(error) => Err(Status::unavailable(format!(
+                "the disk of member {member} cannot be checked: {error}"
+            ))),
+        }
+    }
+
+    fn note_trouble(&self, member: u64, text: String) {
+        let text: String = text.chars().take(TROUBLE_CHARS_MAX).collect();
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        if troubles.get(&member) != Some(&text) {
+            tracing::warn!(member, reason = text, "a member cannot be reached");
+            troubles.insert(member, text);
+        }
+    }
+}
+
+/// An answer of another member.
+trait Answer {
+    fn disk_id(&self) -> &[u8];
+}
+
+macro_rules! answers {
+    ($($message:ty),*) => {
+        $(impl Answer for $message {
+            fn disk_id(&self) -> &[u8] {
+                &self.disk_id
+            }
+        })*
+    };
+}
+
+answers!(
+    wire::AppendResponse,
+    wire::VoteResponse,
+    wire::SnapshotResponse,
+    wire::TransferLeaderResponse,
+    wire::ForwardResponse,
+    wire::ReadIndexResponse
+);
+
+/// A status with its causes, for people.
+fn text_of(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}

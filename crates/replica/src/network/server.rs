@@ -1,0 +1,368 @@
+//! Answers other members.
+
+use super::{
+    CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX, PING_INTERVAL, PING_TIMEOUT, Peers,
+    STREAM_WINDOW_BYTES,
+};
+use crate::error::ProposeError;
+use crate::listener;
+use crate::local::{Local, ReadIndexError};
+use crate::state::snapshot::Snapshots;
+use crate::tls::{Peer, Tls};
+use crate::types::{
+    Lacks, Snapshot, entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire,
+    vote_to_wire,
+};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
+};
+use regraft_wire::raft::v1 as wire;
+use regraft_wire::raft::v1::raft_server::{Raft as RaftRpc, RaftServer};
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Snapshots received at the same time: there is one leader.
+const RECEIVING_MAX: usize = 1;
+/// Larger snapshots are refused: the state is small by design.
+const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
+/// Calls at the same time on one connection.
+const STREAMS_MAX: u32 = 256;
+/// How long open calls may take after the member stops.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// What the Raft listener serves.
+pub(crate) struct RaftService {
+    peers: Arc<Peers>,
+    local: Arc<Local>,
+    snapshots: Arc<Snapshots>,
+    receiving: Semaphore,
+}
+
+/// Serves on `listener` until `stop`.
+pub(crate) fn serve(
+    listener: TcpListener,
+    tls: Arc<Tls>,
+    service: RaftService,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> {
+    let service = RaftServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let serving = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS_MAX)
+        .add_service(service)
+        .serve_with_incoming_shutdown(
+            listener::incoming(listener, tls, stop.clone()),
+            stop.clone().cancelled_owned(),
+        );
+    async move {
+        let stopped = async {
+            stop.cancelled().await;
+            // Never resolves before the grace is over: nobody cancels this.
+            let _ = tokio::time::timeout(STOP_GRACE, std::future::pending::<()>()).await;
+        };
+        tokio::select! {
+            served = serving => if let Err(error) = served {
+                tracing::error!(%error, "the Raft listener failed");
+            },
+            () = stopped => {}
+        }
+    }
+}
+
+impl RaftService {
+    pub(crate) fn new(peers: Arc<Peers>, local: Arc<Local>, snapshots: Arc<Snapshots>) -> Self {
+        Self {
+            peers,
+            local,
+            snapshots,
+            receiving: Semaphore::new(RECEIVING_MAX),
+        }
+    }
+
+    async fn admit<T>(
+        &self,
+        request: &Request<T>,
+        caller: Option<&wire::Caller>,
+    ) -> Result<(), Status> {
+        self.peers
+            .admit(request.extensions().get::<Peer>(), caller)
+            .await
+    }
+
+    fn disk_id(&self) -> Vec<u8> {
+        self.peers.disk_id.clone()
+    }
+
+    fn vote_response(&self, response: &VoteResponse<crate::types::Types>) -> wire::VoteResponse {
+        wire::VoteResponse {
+            disk_id: self.disk_id(),
+            ballot: Some(vote_to_wire(&response.vote)),
+            granted: response.vote_granted,
+            last_log: response.last_log_id.as_ref().map(log_id_to_wire),
+        }
+    }
+
+    /// Receives the parts into a temporary file, which is removed when anything is wrong.
+    async fn receive(
+        &self,
+        size_bytes: u64,
+        parts: &mut Streaming<wire::SnapshotPart>,
+    ) -> Result<crate::state::snapshot::SnapshotFile, Status> {
+        if size_bytes > SNAPSHOT_BYTES_MAX {
+            return Err(Status::resource_exhausted(format!(
+                "a snapshot of {size_bytes} bytes is too large: the limit is {SNAPSHOT_BYTES_MAX} bytes"
+            )));
+        }
+        let file = self.snapshots.temporary().map_err(|error| broken(&error))?;
+        let mut received = 0;
+        while let Some(part) = parts.message().await? {
+            let Some(wire::snapshot_part::Part::Data(bytes)) = part.part else {
+                return Err(Status::invalid_argument("a snapshot starts only once"));
+            };
+            if received + bytes.len() as u64 > size_bytes {
+                return Err(Status::invalid_argument(
+                    "the snapshot is longer than it said",
+                ));
+            }
+            file.write_at(received, &bytes)
+                .map_err(|error| broken(&error))?;
+            received += bytes.len() as u64;
+        }
+        if received < size_bytes {
+            return Err(Status::invalid_argument(format!(
+                "the snapshot is cut short: {received} of {size_bytes} bytes"
+            )));
+        }
+        Ok(file)
+    }
+}
+
+#[tonic::async_trait]
+impl RaftRpc for RaftService {
+    async fn append(
+        &self,
+        request: Request<wire::AppendRequest>,
+    ) -> Result<Response<wire::AppendResponse>, Status> {
+        self.admit(&request, request.get_ref().caller.as_ref())
+            .await?;
+        let request = request.into_inner();
+        let rpc = AppendEntriesRequest {
+            vote: vote_from_wire(&required(request.ballot, "ballot")?),
+            prev_log_id: request.previous.as_ref().map(log_id_from_wire),
+            entries: request
+                .entries
+                .into_iter()
+                .map(entry_from_wire)
+                .collect::<Result<_, _>>()
+                .map_err(|lacks| Status::invalid_argument(lacks.to_string()))?,
+            leader_commit: request.leader_commit.as_ref().map(log_id_from_wire),
+        };
+        let response = self
+            .local
+            .raft
+            .append_entries(rpc)
+            .await
+            .map_err(|error| stopped(&error))?;
+        let outcome = match response {
+            AppendEntriesResponse::Success => {
+                wire::append_response::Outcome::Appended(wire::Appended {})
+            }
+            AppendEntriesResponse::Conflict => {
+                wire::append_response::Outcome::Conflict(wire::Conflict {})
+            }
+            AppendEntriesResponse::HigherVote(vote) => {
+                wire::append_response::Outcome::Higher(vote_to_wire(&vote))
+            }
+            AppendEntriesResponse::PartialSuccess(_) => {
+                return Err(Status::internal("a part of the entries was appended"));
+            }
+        };
+        Ok(Response::new(wire::AppendResponse {
+            disk_id: self.disk_id(),
+            outcome: Some(outcome),
+        }))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<wire::VoteRequest>,
+    ) -> Result<Response<wire::VoteResponse>, Status> {
+        self.admit(&request, request.get_ref().caller.as_ref())
+            .await?;
+        let rpc = vote_request(&request.into_inner())?;
+        let response = self.local.raft.vote(rpc).await;
+        let response = response.map_err(|error| stopped(&error))?;
+        Ok(Response::new(self.vote_response(&response)))
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<wire::VoteRequest>,
+    ) -> Result<Response<wire::VoteResponse>, Status> {
+        self.admit(&request, request.get_ref().caller.as_ref())
+            .await?;
+        let rpc = vote_request(&request.into_inner())?;
+        let response = self.local.raft.pre_vote(rpc).await;
+        let response = response.map_err(|error| stopped(&error))?;
+        Ok(Response::new(self.vote_response(&response)))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<wire::SnapshotPart>>,
+    ) -> Result<Response<wire::SnapshotResponse>, Status> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let mut parts = request.into_inner();
+        let first = parts.message().await?.and_then(|part| part.part);
+        let Some(wire::snapshot_part::Part::Start(start)) = first else {
+            return Err(Status::invalid_argument("a snapshot begins with its start"));
+        };
+        self.peers
+            .admit(peer.as_ref(), start.caller.as_ref())
+            .await?;
+        let vote = vote_from_wire(&required(start.ballot, "ballot")?);
+        let _slot = self
+            .receiving
+            .try_acquire()
+            .map_err(|_| Status::unavailable("another snapshot is being received"))?;
+        let file = self.receive(start.size_bytes, &mut parts).await?;
+        let snapshots = Arc::clone(&self.snapshots);
+        let checking = file.clone();
+        let meta = tokio::task::spawn_blocking(move || {
+            checking.sync()?;
+            snapshots.verify(&checking)
+        })
+        .await
+        .map_err(|error| Status::internal(error.to_string()))?
+        .map_err(|error| broken(&error))?;
+        tracing::info!(
+            index = meta.last_log_id.map_or(0, |id| id.index),
+            size_bytes = start.size_bytes,
+            "a snapshot was received"
+        );
+        let snapshot = Snapshot {
+            meta,
+            snapshot: file,
+        };
+        let response = self
+            .local
+            .raft
+            .install_full_snapshot(vote, snapshot)
+            .await
+            .map_err(|error| stopped(&error))?;
+        Ok(Response::new(wire::SnapshotResponse {
+            disk_id: self.disk_id(),
+            ballot: Some(vote_to_wire(&response.vote)),
+        }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<wire::TransferLeaderRequest>,
+    ) -> Result<Response<wire::TransferLeaderResponse>, Status> {
+        self.admit(&request, request.get_ref().caller.as_ref())
+            .await?;
+        let request = request.into_inner();
+        let rpc = TransferLeaderRequest::new(
+            vote_from_wire(&required(request.ballot, "ballot")?),
+            request.next_leader,
+            request.last_log.as_ref().map(log_id_from_wire),
+        );
+        let response = self
+            .local
+            .raft
+            .handle_transfer_leader(rpc)
+            .await
+            .map_err(|error| stopped(&error))?;
+        Ok(Response::new(wire::TransferLeaderResponse {
+            disk_id: self.disk_id(),
+            refused: response
+                .err()
+                .map(|error| error.to_string())
+                .unwrap_or_default(),
+        }))
+    }
+
+    async fn forward(
+        &self,
+        request: Request<wire::ForwardRequest>,
+    ) -> Result<Response<wire::ForwardResponse>, Status> {
+        use wire::forward_response::Outcome;
+        self.admit(&request, request.get_ref().caller.as_ref())
+            .await?;
+        let outcome = match self.local.propose(request.into_inner().command).await {
+            Ok(proposed) => Outcome::Proposed(wire::Proposed {
+                index: proposed.index,
+                response: proposed.response,
+            }),
+            Err(ProposeError::NotLeader { leader }) => Outcome::NotLeader(wire::NotLeader {
+                leader: leader.unwrap_or_default(),
+            }),
+            Err(ProposeError::Unknown) => Outcome::Unknown(wire::Unknown {}),
+            Err(ProposeError::Halted { reason }) => Outcome::Halted(wire::Halted { reason }),
+            Err(ProposeError::Unavailable { reason }) => {
+                Outcome::Unavailable(wire::Unavailable { reason })
+            }
+            Err(error @ ProposeError::TooLarge { .. }) => Outcome::Unavailable(wire::Unavailable {
+                reason: error.to_string(),
+            }),
+        };
+        Ok(Response::new(wire::ForwardResponse {
+            disk_id: self.disk_id(),
+            outcome: Some(outcome),
+        }))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<wire::ReadIndexRequest>,
+    ) -> Result<Response<wire::ReadIndexResponse>, Status> {
+        use wire::read_index_response::Outcome;
+        self.admit(&request, request.get_ref().caller.as_ref())
+            .await?;
+        let outcome = match self.local.read_index().await {
+            Ok(index) => Outcome::Index(index),
+            Err(ReadIndexError::NotLeader(leader)) => Outcome::NotLeader(wire::NotLeader {
+                leader: leader.unwrap_or_default(),
+            }),
+            Err(ReadIndexError::Unavailable(reason)) => {
+                Outcome::Unavailable(wire::Unavailable { reason })
+            }
+            Err(ReadIndexError::Halted(reason)) => Outcome::Halted(wire::Halted { reason }),
+        };
+        Ok(Response::new(wire::ReadIndexResponse {
+            disk_id: self.disk_id(),
+            outcome: Some(outcome),
+        }))
+    }
+}
+
+fn vote_request(request: &wire::VoteRequest) -> Result<VoteRequest<crate::types::Types>, Status> {
+    let vote = vote_from_wire(&required(request.ballot, "ballot")?);
+    let mut rpc = VoteRequest::new(vote, request.last_log.as_ref().map(log_id_from_wire));
+    rpc.leadership_transfer = request.leadership_transfer;
+    Ok(rpc)
+}
+
+fn required<T>(field: Option<T>, name: &'static str) -> Result<T, Status> {
+    field.ok_or_else(|| Status::invalid_argument(Lacks(name).to_string()))
+}
+
+fn broken(error: &io::Error) -> Status {
+    Status::internal(error.to_string())
+}
+
+fn stopped(error: &impl std::fmt::Display) -> Status {
+    Status::unavailable(format!("the member has stopped: {error}"))
+}

@@ -1,0 +1,555 @@
+//! A running member.
+
+use crate::certs::Identity;
+use crate::changes::Subscription;
+use crate::config::{Config, Timings};
+use crate::database::Closed;
+use crate::disk::Disk;
+use crate::error::{BarrierError, Error, ProposeError};
+use crate::local::{Local, Proposed, Raft, ReadIndexError};
+use crate::log::{self, KnownDisks, LogStore};
+use crate::network::Peers;
+use crate::network::client::PeerClients;
+use crate::network::server::{self, RaftService};
+use crate::state::StateStore;
+use crate::state::engine::Applier;
+use crate::state::snapshot::Snapshots;
+use crate::status::{Status, status_of};
+use crate::tls::Tls;
+use futures::FutureExt as _;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::errors::{InitializeError, RaftError};
+use openraft::{Instant as _, SnapshotPolicy};
+use regraft_state::store::{Read, ReadError, Walk};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a leader that leaves waits for another one.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long stopping waits for tasks, and then for the databases to close.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a watched status is fresh when nothing else changes (times since last contact).
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a snapshot may take to be sent and installed.
+const SNAPSHOT_TIMEOUT_MS: u64 = 120_000;
+/// Entries in one message to a follower; its bytes are bounded too.
+const MESSAGE_ENTRIES_MAX: u64 = 300;
+/// Waits after a member could not be reached: soon at first, so that a restart is noticed.
+const BACKOFF: &str = "50ms 100ms 200ms ...800ms";
+/// Messages that wait inside the engine.
+const ENGINE_QUEUE_MAX: u64 = 4096;
+
+/// A member: proposes, reads and follows the replicated state. Clones are handles of the same member.
+#[derive(Clone)]
+pub struct Replica(Arc<Inner>);
+
+/// Pairs under a prefix, and the log index they are of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The log index.
+    pub index: u64,
+    /// Keys and values, in key order.
+    pub pairs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+struct Inner {
+    config: Config,
+    local: Arc<Local>,
+    peers: Arc<Peers>,
+    status: watch::Sender<Status>,
+    recovered: Arc<AtomicBool>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    /// Of the log and the state.
+    closed: [Closed; 2],
+}
+
+struct Storage {
+    disk: Disk,
+    log: LogStore,
+    disks: KnownDisks,
+    state: Arc<StateStore>,
+    snapshots: Arc<Snapshots>,
+    closed: [Closed; 2],
+}
+
+impl Replica {
+    /// Opens the data folder, joins or forms the cluster, and starts to answer other members. Does
+    /// not wait for a leader.
+    ///
+    /// # Errors
+    /// When the configuration, a certificate, the data folder or the listener cannot be used.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        config.check()?;
+        let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+        if let Some(tls) = &tls {
+            check_certificate(&config, tls)?;
+        }
+        let listener = match &tls {
+            // A member without TLS is alone: nobody may speak to it.
+            None => None,
+            Some(_) => Some(listen(&config).await?),
+        };
+        let storage = {
+            let config = config.clone();
+            tokio::task::spawn_blocking(move || open_storage(&config))
+                .await
+                .map_err(|error| Error::Raft {
+                    operation: "opening the data folder",
+                    reason: error.to_string(),
+                })??
+        };
+        let peers = Arc::new(Peers::new(
+            config.node_id,
+            config.cluster_id.clone(),
+            storage.disk.id(),
+            tls.clone(),
+            config
+                .peers
+                .iter()
+                .map(|(id, peer)| (*id, peer.address.clone()))
+                .collect(),
+            storage.disks,
+        ));
+        let raft = start_engine(
+            &config,
+            &peers,
+            storage.log,
+            &storage.state,
+            &storage.snapshots,
+        )
+        .await?;
+        let local = Arc::new(Local::new(
+            raft,
+            storage.state,
+            Arc::clone(&config.clock),
+            Duration::from_millis(config.timings.request_timeout_ms),
+        ));
+        let status = watch::Sender::new(status_of(&local, &peers, false));
+        let replica = Self(Arc::new(Inner {
+            config,
+            local,
+            peers,
+            status,
+            recovered: Arc::new(AtomicBool::new(false)),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            closed: storage.closed,
+        }));
+        if let (Some(listener), Some(tls)) = (listener, tls) {
+            replica.0.serve(listener, tls, storage.snapshots);
+        }
+        replica.0.follow_status();
+        replica.0.follow_recovery();
+        replica.0.form_cluster().await?;
+        Ok(replica)
+    }
+
+    /// Has a command applied by the cluster; through the leader when this member does not lead.
+    ///
+    /// # Errors
+    /// See [`ProposeError`]: only after [`ProposeError::Unknown`] may the command still be applied.
+    pub async fn propose(&self, command: Vec<u8>) -> Result<Proposed, ProposeError> {
+        let inner = &self.0;
+        // The common case on a follower, without a copy of the command.
+        if inner.local.raft.is_leader() {
+            return inner.local.propose(command).await;
+        }
+        let known = inner.local.raft.metrics().borrow_watched().current_leader;
+        match known {
+            Some(leader) if leader != inner.peers.me => {
+                if let Some(reason) = inner.local.state.halted() {
+                    return Err(ProposeError::Halted {
+                        reason: reason.to_owned(),
+                    });
+                }
+                inner.peers.forward(leader, command, self.timeout()).await
+            }
+            _ => inner.local.propose(command).await,
+        }
+    }
+
+    /// A linearizable read point: everything acknowledged before the call is applied here when it
+    /// returns. Gives the index that is applied.
+    ///
+    /// # Errors
+    /// When no quorum confirms who leads, or applying takes too long.
+    pub async fn barrier(&self) -> Result<u64, BarrierError> {
+        let inner = &self.0;
+        let index = match inner.local.read_index().await {
+            Ok(index) => index,
+            Err(ReadIndexError::NotLeader(Some(leader))) if leader != inner.peers.me => {
+                inner.peers.read_index(leader, self.timeout()).await?
+            }
+            Err(ReadIndexError::NotLeader(_)) => {
+                return Err(BarrierError::Unavailable {
+                    reason: "no member is known to lead".to_owned(),
+                });
+            }
+            Err(ReadIndexError::Unavailable(reason)) => {
+                return Err(BarrierError::Unavailable { reason });
+            }
+            Err(ReadIndexError::Halted(reason)) => return Err(BarrierError::Halted { reason }),
+        };
+        self.wait_applied(index).await
+    }
+
+    /// Waits until `index` is applied here; gives the index that is.
+    ///
+    /// # Errors
+    /// When it takes too long or the member is halted.
+    pub async fn wait_applied(&self, index: u64) -> Result<u64, BarrierError> {
+        let state = &self.0.local.state;
+        let mut applied = state.applied();
+        let waiting = applied.wait_for(|applied| *applied >= index);
+        if let Ok(Ok(applied)) = tokio::time::timeout(self.timeout(), waiting).await {
+            return Ok(*applied);
+        }
+        match state.halted() {
+            Some(reason) => Err(BarrierError::Halted {
+                reason: reason.to_owned(),
+            }),
+            None => Err(BarrierError::Unavailable {
+                reason: format!(
+                    "index {index} is not applied here in time, only {}",
+                    *state.applied().borrow()
+                ),
+            }),
+        }
+    }
+
+    /// Reads a frozen view of what is applied here, which may be behind: see [`Replica::barrier`].
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn read<R>(&self, read: impl FnOnce(&dyn Read) -> R) -> Result<R, ReadError> {
+        self.0.local.state.read(|view, _| read(view))
+    }
+
+    /// Everything under `prefix` in one frozen view.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn list(&self, prefix: &[u8]) -> Result<Listing, ReadError> {
+        self.0.local.state.read(|view, index| {
+            let mut pairs = Vec::new();
+            view.scan(prefix, &mut |key, value| {
+                pairs.push((key.to_vec(), value.to_vec()));
+                Walk::Continue
+            })?;
+            Ok(Listing { index, pairs })
+        })?
+    }
+
+    /// What is applied from now on, in order.
+    #[must_use]
+    pub fn changes(&self) -> Subscription {
+        self.0.local.state.changes().subscribe()
+    }
+
+    /// How the member is doing now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.0.status()
+    }
+
+    /// The status whenever role, leader or voters change, and every second.
+    #[must_use]
+    pub fn watch_status(&self) -> watch::Receiver<Status> {
+        self.0.status.subscribe()
+    }
+
+    /// Takes a snapshot now and purges the log behind it, as happens by itself every so many entries.
+    ///
+    /// # Errors
+    /// When the member has stopped.
+    pub async fn take_snapshot(&self) -> Result<(), Error> {
+        let taken = self.0.local.raft.trigger().snapshot().await;
+        taken.map_err(|error| Error::Raft {
+            operation: "taking a snapshot",
+            reason: error.to_string(),
+        })
+    }
+
+    /// Reads the certificates again; connections made from now on use them.
+    ///
+    /// # Errors
+    /// When they cannot be used: the old ones stay.
+    pub fn reload_certificates(&self) -> Result<(), Error> {
+        match self.0.peers.tls() {
+            Some(tls) => tls.reload(),
+            None => Ok(()),
+        }
+    }
+
+    /// The TLS configuration of this member, for its other listeners.
+    #[must_use]
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.0.peers.tls().cloned()
+    }
+
+    /// Hands leadership over, stops, and waits (bounded) until the data folder may be opened again;
+    /// that needs all other handles to be dropped.
+    pub async fn shutdown(self) {
+        self.0.hand_over().await;
+        self.0.stop.cancel();
+        if let Err(error) = self.0.local.raft.shutdown().await {
+            tracing::warn!(%error, "the engine did not stop cleanly");
+        }
+        if let Err(error) = self.0.local.state.make_durable() {
+            tracing::warn!(%error, "the state could not be made durable");
+        }
+        self.0.tasks.close();
+        let _ = tokio::time::timeout(STOP_TIMEOUT, self.0.tasks.wait()).await;
+        let closed = self.0.closed.clone();
+        drop(self);
+        let all = futures::future::join_all(closed.map(Closed::wait));
+        let _ = tokio::time::timeout(STOP_TIMEOUT, all).await;
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.0.config.timings.request_timeout_ms)
+    }
+}
+
+impl Inner {
+    fn serve(&self, listener: TcpListener, tls: Arc<Tls>, snapshots: Arc<Snapshots>) {
+        let service = RaftService::new(Arc::clone(&self.peers), Arc::clone(&self.local), snapshots);
+        let serving = server::serve(listener, tls, service, self.stop.clone());
+        self.tasks.spawn(serving);
+    }
+
+    fn status(&self) -> Status {
+        let recovered = self.recovered.load(Ordering::Acquire);
+        status_of(&self.local, &self.peers, recovered)
+    }
+
+    fn follow_status(&self) {
+        let mut changed = self.local.raft.server_metrics();
+        let (local, peers) = (Arc::clone(&self.local), Arc::clone(&self.peers));
+        let recovered = Arc::clone(&self.recovered);
+        let (status, stop) = (self.status.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            let mut every = tokio::time::interval(STATUS_INTERVAL);
+            let mut engine_runs = true;
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = every.tick() => {}
+                    gone = changed.changed(), if engine_runs => engine_runs = gone.is_ok(),
+                }
+                let now = status_of(&local, &peers, recovered.load(Ordering::Acquire));
+                status.send_if_modified(|old| {
+                    let differs = *old != now;
+                    *old = now;
+                    differs
+                });
+            }
+        });
+    }
+
+    fn follow_recovery(&self) {
+        let raft = self.local.raft.clone();
+        let recovered = Arc::clone(&self.recovered);
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                done = raft.wait_for_recovery(None) => {
+                    recovered.store(done.is_ok(), Ordering::Release);
+                }
+            }
+        });
+    }
+
+    /// Forms the cluster where that is this member's part; a cluster that exists is left as it is.
+    async fn form_cluster(&self) -> Result<(), Error> {
+        let raft = &self.local.raft;
+        let failed = |operation, reason: String| Error::Raft { operation, reason };
+        let exists = raft
+            .is_initialized()
+            .await
+            .map_err(|error| failed("looking for a cluster", error.to_string()))?;
+        if exists {
+            let voters: Vec<u64> = raft.voter_ids().collect();
+            if voters == [self.peers.me] {
+                // Nobody else can lead: no need to wait for an election timeout.
+                let elected = raft.trigger().elect(false).await;
+                elected.map_err(|error| failed("electing itself", error.to_string()))?;
+            }
+            return Ok(());
+        }
+        if !self.config.forms_cluster() {
+            return Ok(());
+        }
+        let members: BTreeMap<u64, openraft::BasicNode> = self
+            .config
+            .peers
+            .iter()
+            .map(|(id, peer)| (*id, openraft::BasicNode::new(&peer.address)))
+            .collect();
+        match raft.initialize(members).await {
+            // A leader spoke to us in between.
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(failed("forming the cluster", error.to_string())),
+        }
+    }
+
+    /// Makes the best follower lead, so that writes stop for milliseconds only.
+    async fn hand_over(&self) {
+        let raft = &self.local.raft;
+        if !raft.is_leader() {
+            return;
+        }
+        let Some(next) = self.best_follower() else {
+            return;
+        };
+        if raft.trigger().transfer_leader(next).await.is_err() {
+            return;
+        }
+        let me = self.peers.me;
+        let handed_over = raft
+            .wait(Some(TRANSFER_TIMEOUT))
+            .metrics(
+                |metrics| metrics.current_leader.is_some_and(|leader| leader != me),
+                "another member leads",
+            )
+            .await;
+        match handed_over {
+            Ok(_) => tracing::info!(next, "leadership was handed over"),
+            Err(error) => tracing::warn!(next, %error, "leadership was not handed over in time"),
+        }
+    }
+
+    /// The voter with the longest log among those that answered lately.
+    fn best_follower(&self) -> Option<u64> {
+        let metrics = self.local.raft.metrics().borrow_watched().clone();
+        let lately = Duration::from_millis(self.config.timings.election_max_ms);
+        let answered = |member: &u64| {
+            let heartbeat = metrics.heartbeat.as_ref().and_then(|all| all.get(member));
+            heartbeat.is_some_and(|at| at.is_some_and(|at| at.elapsed() < lately))
+        };
+        let matched = |member: &u64| {
+            let all = metrics.replication.as_ref()?;
+            all.get(member).copied().flatten()
+        };
+        metrics
+            .membership_config
+            .voter_ids()
+            .filter(|member| *member != self.peers.me && answered(member))
+            .max_by_key(matched)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        // The signal is given when the future is first polled; nobody waits for the rest.
+        let _ = self.local.raft.shutdown().now_or_never();
+    }
+}
+
+fn check_certificate(config: &Config, tls: &Tls) -> Result<(), Error> {
+    let me = Identity::Member {
+        node_id: config.node_id,
+        cluster_id: config.cluster_id.clone(),
+    };
+    if *tls.identity() == me {
+        return Ok(());
+    }
+    Err(Error::WrongCertificate {
+        path: tls.certificate_file().to_owned(),
+        expected: me.to_string(),
+        found: tls.identity().to_string(),
+    })
+}
+
+async fn listen(config: &Config) -> Result<TcpListener, Error> {
+    TcpListener::bind(config.raft_listen)
+        .await
+        .map_err(|source| Error::Listen {
+            address: config.raft_listen,
+            source,
+        })
+}
+
+fn open_storage(config: &Config) -> Result<Storage, Error> {
+    let dir = &config.data_dir;
+    let disk = Disk::claim(dir, &config.cluster_id, config.node_id)?;
+    let state = Arc::new(StateStore::open(
+        &dir.join("state"),
+        Arc::clone(&config.machine),
+    )?);
+    let snapshots = Arc::new(Snapshots::open(&dir.join("snapshots"), &config.cluster_id)?);
+    let durable = Arc::clone(&state);
+    let (log, disks, log_closed) =
+        log::open(&dir.join("log"), Box::new(move || durable.make_durable()))?;
+    let closed = [log_closed, state.closed()];
+    Ok(Storage {
+        closed,
+        disk,
+        log,
+        disks,
+        state,
+        snapshots,
+    })
+}
+
+async fn start_engine(
+    config: &Config,
+    peers: &Arc<Peers>,
+    log: LogStore,
+    state: &Arc<StateStore>,
+    snapshots: &Arc<Snapshots>,
+) -> Result<Raft, Error> {
+    let applier = Applier {
+        state: Arc::clone(state),
+        snapshots: Arc::clone(snapshots),
+    };
+    let engine = engine_config(&config.cluster_id, &config.timings)?;
+    let clients = PeerClients(Arc::clone(peers));
+    Raft::new(config.node_id, Arc::new(engine), clients, log, applier)
+        .await
+        .map_err(|error| match state.halted() {
+            Some(reason) => Error::Halted {
+                reason: reason.to_owned(),
+            },
+            None => Error::Raft {
+                operation: "starting the engine",
+                reason: error.to_string(),
+            },
+        })
+}
+
+fn engine_config(cluster_id: &str, timings: &Timings) -> Result<openraft::Config, Error> {
+    let config = openraft::Config {
+        cluster_name: cluster_id.to_owned(),
+        heartbeat_interval: timings.heartbeat_ms,
+        election_timeout_min: timings.election_min_ms,
+        election_timeout_max: timings.election_max_ms,
+        enable_pre_vote: Some(true),
+        // A leader that lost its quorum lets others be heard: its lease and one election.
+        quorum_loss_probe_interval: Some(2 * timings.election_max_ms),
+        // The applied state is not synced: a restarted leader learns from an election what was committed.
+        enable_leader_restore: Some(false),
+        install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(timings.snapshot_every_entries),
+        max_in_snapshot_log_to_keep: timings.keep_entries,
+        replication_lag_threshold: timings.snapshot_every_entries.saturating_mul(2),
+        max_payload_entries: MESSAGE_ENTRIES_MAX,
+        api_channel_size: Some(ENGINE_QUEUE_MAX),
+        notification_channel_size: Some(ENGINE_QUEUE_MAX),
+        backoff: BACKOFF.to_owned(),
+        ..openraft::Config::default()
+    };
+    config.validate().map_err(|error| Error::InvalidConfig {
+        reason: format!("its timings do not fit each other: {error}"),
+    })
+}

@@ -1,0 +1,163 @@
+//! The directories of the state: one is current, a fresh one takes its place as a whole.
+//!
+//! ```text
+//! state/CURRENT      "db-7"          state/db-7/   RocksDB
+//! ```
+
+use crate::database::{self, Closed, Open};
+use crate::error::Error;
+use rocksdb::DB;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+const POINTER: &str = "CURRENT";
+const POINTER_NEW: &str = "CURRENT.new";
+const PREFIX: &str = "db-";
+
+/// One database directory.
+pub(crate) struct Generation {
+    pub(crate) db: DB,
+    /// After `db`: removes the directory once the database is closed.
+    place: Place,
+}
+
+/// All directories of one state.
+pub(crate) struct Generations {
+    dir: PathBuf,
+    current: RwLock<Arc<Generation>>,
+    next: AtomicU64,
+    open: Open,
+    closed: Closed,
+}
+
+struct Place {
+    path: PathBuf,
+    retired: AtomicBool,
+    _open: Open,
+}
+
+impl Generation {
+    pub(crate) fn path(&self) -> &Path {
+        &self.place.path
+    }
+}
+
+impl Generations {
+    /// Opens the current directory, and removes what an interrupted replacement left behind.
+    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::WriteFile {
+            path: dir.to_owned(),
+            source,
+        };
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        let number = match std::fs::read_to_string(dir.join(POINTER)) {
+            Ok(text) => number_of(text.trim()).ok_or_else(|| Error::DamagedDatabase {
+                path: dir.join(POINTER),
+                reason: "it does not name a directory of the state".to_owned(),
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                point_to(dir, 1).map_err(failed)?;
+                1
+            }
+            Err(source) => {
+                return Err(Error::ReadFile {
+                    path: dir.join(POINTER),
+                    source,
+                });
+            }
+        };
+        remove_others(dir, number).map_err(failed)?;
+        let (open, closed) = database::open_and_closed();
+        let current = Arc::new(open_generation(dir, number, &open)?);
+        Ok(Self {
+            dir: dir.to_owned(),
+            current: RwLock::new(current),
+            next: AtomicU64::new(number + 1),
+            open,
+            closed,
+        })
+    }
+
+    pub(crate) fn current(&self) -> Arc<Generation> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A new, empty database that is not current yet.
+    pub(crate) fn fresh(&self) -> Result<Generation, Error> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        open_generation(&self.dir, number, &self.open)
+    }
+
+    /// Makes a flushed database the current one. Readers of the old one keep it until they are done.
+    pub(crate) fn replace(&self, fresh: Generation) -> io::Result<()> {
+        let number = fresh
+            .path()
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(number_of)
+            .ok_or_else(|| io::Error::other("a generation lost its number"))?;
+        point_to(&self.dir, number)?;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        current.place.retired.store(true, Ordering::Release);
+        *current = Arc::new(fresh);
+        Ok(())
+    }
+
+    /// Tells when every database is closed, also those that readers keep.
+    pub(crate) fn closed(&self) -> Closed {
+        self.closed.clone()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.retired.load(Ordering::Acquire)
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
+            // The next start removes it.
+            tracing::warn!(path = %self.path.display(), %error, "an old state stays on disk");
+        }
+    }
+}
+
+fn open_generation(dir: &Path, number: u64, open: &Open) -> Result<Generation, Error> {
+    let path = dir.join(format!("{PREFIX}{number}"));
+    Ok(Generation {
+        db: database::open(&path)?,
+        place: Place {
+            path,
+            retired: AtomicBool::new(false),
+            _open: open.clone(),
+        },
+    })
+}
+
+fn number_of(name: &str) -> Option<u64> {
+    name.strip_prefix(PREFIX)?.parse().ok()
+}
+
+fn point_to(dir: &Path, number: u64) -> io::Result<()> {
+    let beside = dir.join(POINTER_NEW);
+    let mut file = std::fs::File::create(&beside)?;
+    writeln!(file, "{PREFIX}{number}")?;
+    file.sync_all()?;
+    std::fs::rename(&beside, dir.join(POINTER))?;
+    database::sync_dir(dir)
+}
+
+fn remove_others(dir: &Path, number: u64) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let other = entry
+            .file_name()
+            .to_str()
+            .and_then(number_of)
+            .is_some_and(|found| found != number);
+        if other {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,361 @@
+//! The applied state on disk.
+//!
+//! ```text
+//! committed entry --Machine::apply--> writes + last_applied --one WriteBatch--> RocksDB generation n
+//!                                        |                                             ^
+//!                                        +--> Changes (after the write, in order)      | swap
+//! snapshot file --verify--> fresh generation n+1 --------------------------------------+
+//! ```
+//!
+//! - Expected flow: the engine applies entries one by one; readers take a frozen view.
+//! - Guarantees: data and `last_applied` change together; a view never changes; a snapshot is
+//!   installed beside the state and takes its place as a whole.
+//! - Assumptions: the log replays what a crash of the machine took from here, because entries are
+//!   purged only after [`StateStore::make_durable`].
+//! - Errors: [`Halt`] of the machine and failed writes stop applying for good.
+
+pub(crate) mod engine;
+pub(crate) mod generation;
+pub(crate) mod snapshot;
+
+use crate::changes::{Change, Changes};
+use crate::database::{self, Closed};
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::types::{
+    Entry, LogId, Payload, SnapshotMeta, StoredMembership, log_id_from_wire, log_id_to_wire,
+    stored_membership_from_wire, stored_membership_to_wire,
+};
+use generation::{Generation, Generations};
+use prost::Message as _;
+use regraft_state::store::{Batch, Read, ReadError, Walk, Write};
+use regraft_wire::raft::v1 as wire;
+use rocksdb::{DB, ReadOptions, Snapshot, WriteBatch};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use tokio::sync::watch;
+
+const DATA_PREFIX: u8 = b'd';
+const APPLIED_KEY: &[u8] = b"mapplied";
+const MEMBERSHIP_KEY: &[u8] = b"mmembership";
+
+/// The applied state and who waits for it.
+pub(crate) struct StateStore {
+    generations: Generations,
+    machine: Arc<dyn Machine>,
+    position: Mutex<Position>,
+    applied: watch::Sender<u64>,
+    changes: Changes,
+    halted: OnceLock<String>,
+}
+
+/// How far the state has come, and who voted there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) applied: Option<LogId>,
+    pub(crate) membership: StoredMembership,
+}
+
+/// A snapshot's state, ready to become the current one.
+pub(crate) struct Prepared {
+    fresh: Generation,
+    position: Position,
+}
+
+/// Reads one database: as it is now, or frozen.
+pub(crate) struct View<'a> {
+    db: &'a DB,
+    frozen: Option<&'a Snapshot<'a>>,
+}
+
+impl StateStore {
+    /// Opens the state in `dir`.
+    pub(crate) fn open(dir: &Path, machine: Arc<dyn Machine>) -> Result<Self, Error> {
+        let generations = Generations::open(dir)?;
+        let current = generations.current();
+        let position =
+            read_position(&View::live(&current.db)).map_err(|error| Error::DamagedDatabase {
+                path: current.path().to_owned(),
+                reason: error.to_string(),
+            })?;
+        let (applied, _) = watch::channel(index_of(&position));
+        Ok(Self {
+            generations,
+            machine,
+            position: Mutex::new(position),
+            applied,
+            changes: Changes::default(),
+            halted: OnceLock::new(),
+        })
+    }
+
+    /// The index up to which entries are applied; 0 when there is none.
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Why applying stopped for good.
+    pub(crate) fn halted(&self) -> Option<&str> {
+        self.halted.get().map(String::as_str)
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.lock().clone()
+    }
+
+    /// Reads a frozen view, with the index it is of.
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&dyn Read, u64) -> R) -> Result<R, ReadError> {
+        let generation = self.generations.current();
+        let snapshot = generation.db.snapshot();
+        let view = View::frozen(&generation.db, &snapshot);
+        let position = read_position(&view).map_err(|error| ReadError(error.to_string()))?;
+        Ok(read(&view, index_of(&position)))
+    }
+
+    /// Makes everything applied so far durable.
+    pub(crate) fn make_durable(&self) -> io::Result<()> {
+        let generation = self.generations.current();
+        generation.db.flush_wal(true).map_err(io::Error::other)
+    }
+
+    /// Applies one committed entry and gives its answer.
+    pub(crate) fn apply(&self, entry: Entry) -> io::Result<Vec<u8>> {
+        if let Some(reason) = self.halted() {
+            return Err(io::Error::other(reason.to_owned()));
+        }
+        let generation = self.generations.current();
+        let log_id = entry.log_id;
+        let mut position = self.position();
+        position.applied = Some(log_id);
+        let (writes, response, is_command) = match entry.payload {
+            Payload::Blank => (Batch::default(), Vec::new(), false),
+            Payload::Membership(membership) => {
+                position.membership = StoredMembership::new(Some(log_id), membership);
+                (Batch::default(), Vec::new(), false)
+            }
+            Payload::Normal(command) => {
+                let view = View::live(&generation.db);
+                let applied = self
+                    .machine
+                    .apply(&view, log_id.index, &command.0)
+                    .map_err(|halt| self.halt(halt.to_string()))?;
+                (applied.batch, applied.response, true)
+            }
+        };
+        let membership =
+            (position.membership.log_id() == &position.applied).then_some(&position.membership);
+        generation
+            .db
+            .write(batch_of(&writes, &log_id, membership))
+            .map_err(|error| self.halt(format!("the state cannot be written: {error}")))?;
+        *self.lock() = position;
+        self.applied.send_replace(log_id.index);
+        if is_command {
+            self.changes.publish(Change::Applied {
+                index: log_id.index,
+                writes: writes.writes.into(),
+            });
+        }
+        Ok(response)
+    }
+
+    /// Writes a verified snapshot into a fresh generation, beside the current one.
+    pub(crate) fn prepare(
+        &self,
+        meta: &SnapshotMeta,
+        file: &snapshot::SnapshotFile,
+    ) -> io::Result<Prepared> {
+        let applied = meta
+            .last_log_id
+            .ok_or_else(|| io::Error::other("the snapshot says not how far it is applied"))?;
+        let fresh = self.generations.fresh().map_err(io::Error::other)?;
+        file.read_pairs(|pairs| {
+            let mut batch = WriteBatch::default();
+            for pair in pairs {
+                batch.put(data_key(&pair.key), &pair.value);
+            }
+            fresh.db.write_without_wal(batch).map_err(io::Error::other)
+        })?;
+        let last = batch_of(&Batch::default(), &applied, Some(&meta.last_membership));
+        fresh
+            .db
+            .write_without_wal(last)
+            .and_then(|()| fresh.db.flush())
+            .map_err(io::Error::other)?;
+        Ok(Prepared {
+            fresh,
+            position: Position {
+                applied: Some(applied),
+                membership: meta.last_membership.clone(),
+            },
+        })
+    }
+
+    /// Makes a prepared generation the state.
+    pub(crate) fn replace(&self, prepared: Prepared) -> io::Result<()> {
+        self.generations.replace(prepared.fresh)?;
+        let index = index_of(&prepared.position);
+        *self.lock() = prepared.position;
+        self.applied.send_replace(index);
+        self.changes.publish(Change::Reset { index });
+        Ok(())
+    }
+
+    /// Tells when every database of the state is closed.
+    pub(crate) fn closed(&self) -> Closed {
+        self.generations.closed()
+    }
+
+    /// The generation of the moment, for a snapshot to be taken of.
+    pub(crate) fn generation(&self) -> Arc<Generation> {
+        self.generations.current()
+    }
+
+    fn halt(&self, reason: String) -> io::Error {
+        tracing::error!(
+            reason,
+            "the replicated state is halted: this member applies no more"
+        );
+        let reason = self.halted.get_or_init(|| reason);
+        io::Error::other(reason.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Position> {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> View<'a> {
+    /// As the database is at every single read.
+    pub(crate) fn live(db: &'a DB) -> Self {
+        Self { db, frozen: None }
+    }
+
+    /// As it was when the snapshot was taken.
+    pub(crate) fn frozen(db: &'a DB, snapshot: &'a Snapshot<'a>) -> Self {
+        Self {
+            db,
+            frozen: Some(snapshot),
+        }
+    }
+
+    /// Visits all data in key order.
+    pub(crate) fn scan_all(
+        &self,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Walk,
+    ) -> Result<(), ReadError> {
+        self.scan(&[], visit)
+    }
+
+    fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        self.db.get_opt(key, &self.options()).map_err(unreadable)
+    }
+
+    fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        if let Some(snapshot) = self.frozen {
+            options.set_snapshot(snapshot);
+        }
+        options
+    }
+}
+
+impl Read for View<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        self.meta(&data_key(key))
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Walk,
+    ) -> Result<(), ReadError> {
+        let lower = data_key(prefix);
+        let mut options = self.options();
+        options.set_iterate_range(lower.clone()..successor(&lower));
+        let mut cursor = self.db.raw_iterator_opt(options);
+        cursor.seek_to_first();
+        while let Some((key, value)) = cursor.item() {
+            let key = key.get(1..).unwrap_or_default();
+            if visit(key, value) == Walk::Stop {
+                return Ok(());
+            }
+            cursor.next();
+        }
+        cursor.status().map_err(unreadable)
+    }
+}
+
+/// Position of a view: how far it is applied and who voted there.
+pub(crate) fn read_position(view: &View<'_>) -> io::Result<Position> {
+    let applied = view
+        .meta(APPLIED_KEY)
+        .map_err(io::Error::other)?
+        .map(|bytes| wire::LogId::decode(bytes.as_slice()).map_err(io::Error::other))
+        .transpose()?;
+    let membership = match view.meta(MEMBERSHIP_KEY).map_err(io::Error::other)? {
+        None => StoredMembership::default(),
+        Some(bytes) => {
+            let stored =
+                wire::StoredMembership::decode(bytes.as_slice()).map_err(io::Error::other)?;
+            stored_membership_from_wire(&stored).map_err(io::Error::other)?
+        }
+    };
+    Ok(Position {
+        applied: applied.as_ref().map(log_id_from_wire),
+        membership,
+    })
+}
+
+fn batch_of(writes: &Batch, applied: &LogId, membership: Option<&StoredMembership>) -> WriteBatch {
+    let mut batch = WriteBatch::default();
+    for write in &writes.writes {
+        match write {
+            Write::Put { key, value } => batch.put(data_key(key), value),
+            Write::Delete { key } => batch.delete(data_key(key)),
+        }
+    }
+    batch.put(APPLIED_KEY, log_id_to_wire(applied).encode_to_vec());
+    if let Some(membership) = membership {
+        batch.put(
+            MEMBERSHIP_KEY,
+            stored_membership_to_wire(membership).encode_to_vec(),
+        );
+    }
+    batch
+}
+
+fn index_of(position: &Position) -> u64 {
+    position.applied.map_or(0, |id| id.index)
+}
+
+fn data_key(key: &[u8]) -> Vec<u8> {
+    let mut full = Vec::with_capacity(key.len() + 1);
+    full.push(DATA_PREFIX);
+    full.extend_from_slice(key);
+    full
+}
+
+/// The first key after all that start with `prefix` (which starts with [`DATA_PREFIX`], so there is one).
+fn successor(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            break;
+        }
+    }
+    end
+}
+
+fn unreadable(error: rocksdb::Error) -> ReadError {
+    ReadError(error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,446 @@
+//! Snapshot files.
+//!
+//! ```text
+//! "RGRFSNAP" | format u32 | frame...
+//! frame = kind u8 | length u32 | sha256(sequence u64, kind, payload) | payload
+//! header, chunk..., end        (numbers big-endian; payloads are messages of raft.proto)
+//! ```
+//!
+//! - Expected flow: written beside and renamed to `current.snap`; received into a temporary file,
+//!   verified, then installed.
+//! - Guarantees: a damaged, reordered or cut file is noticed before any of it is used; a newer
+//!   snapshot is never replaced by an older one.
+//! - Errors: say which file and what is wrong with it.
+
+use super::{View, database};
+use crate::error::Error;
+use crate::types::{
+    SnapshotMeta, log_id_from_wire, log_id_to_wire, stored_membership_from_wire,
+    stored_membership_to_wire,
+};
+use prost::Message;
+use regraft_state::store::Walk;
+use regraft_wire::raft::v1 as wire;
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Newest snapshot format this version writes and reads.
+const FORMAT: u32 = 1;
+const MAGIC: &[u8; 8] = b"RGRFSNAP";
+/// Pairs of one chunk, by bytes (at least one pair).
+const CHUNK_BYTES: usize = 256 << 10;
+/// Longest frame a reader accepts: a chunk and its largest pair.
+const FRAME_BYTES_MAX: usize = 64 << 20;
+const DIGEST_BYTES: usize = 32;
+
+const CURRENT: &str = "current.snap";
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+const HEADER: u8 = 1;
+const CHUNK: u8 = 2;
+const END: u8 = 3;
+
+/// An open snapshot file; stays readable when a newer one takes its place.
+#[derive(Clone)]
+pub(crate) struct SnapshotFile {
+    file: Arc<File>,
+    path: PathBuf,
+    _temporary: Option<Arc<Temporary>>,
+}
+
+/// The folder of snapshots: one is current.
+pub(crate) struct Snapshots {
+    dir: PathBuf,
+    cluster_id: String,
+    current: Mutex<Option<(SnapshotMeta, SnapshotFile)>>,
+    next: AtomicU64,
+}
+
+/// Removes a file that did not become the current snapshot.
+struct Temporary(PathBuf);
+
+impl Snapshots {
+    /// Opens the folder, drops what was left half-done.
+    pub(crate) fn open(dir: &Path, cluster_id: &str) -> Result<Self, Error> {
+        let failed = |source| Error::WriteFile {
+            path: dir.to_owned(),
+            source,
+        };
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        for entry in std::fs::read_dir(dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.to_string_lossy().ends_with(TEMPORARY_SUFFIX) {
+                std::fs::remove_file(&path).map_err(failed)?;
+            }
+        }
+        let snapshots = Self {
+            dir: dir.to_owned(),
+            cluster_id: cluster_id.to_owned(),
+            current: Mutex::new(None),
+            next: AtomicU64::new(0),
+        };
+        let path = dir.join(CURRENT);
+        match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(Error::ReadFile { path, source }),
+            Ok(file) => {
+                let file = SnapshotFile {
+                    file: Arc::new(file),
+                    path: path.clone(),
+                    _temporary: None,
+                };
+                match snapshots.meta_of(&file) {
+                    Ok(meta) => *snapshots.lock() = Some((meta, file)),
+                    Err(error) => {
+                        // The state itself is the truth; another snapshot is taken of it.
+                        tracing::warn!(path = %path.display(), %error, "an unreadable snapshot is dropped");
+                        std::fs::remove_file(&path).map_err(failed)?;
+                    }
+                }
+            }
+        }
+        Ok(snapshots)
+    }
+
+    pub(crate) fn current(&self) -> Option<(SnapshotMeta, SnapshotFile)> {
+        self.lock().clone()
+    }
+
+    /// A new file to write into; it is removed unless adopted.
+    pub(crate) fn temporary(&self) -> io::Result<SnapshotFile> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.dir.join(format!("{number}{TEMPORARY_SUFFIX}"));
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        Ok(SnapshotFile {
+            file: Arc::new(file),
+            path: path.clone(),
+            _temporary: Some(Arc::new(Temporary(path))),
+        })
+    }
+
+    /// Writes everything in `view` into a new file.
+    pub(crate) fn write(&self, view: &View<'_>, meta: &SnapshotMeta) -> io::Result<SnapshotFile> {
+        let target = self.temporary()?;
+        let mut writer = FrameWriter::new(&target.file)?;
+        writer.frame(
+            HEADER,
+            &wire::SnapshotHeader {
+                cluster_id: self.cluster_id.clone(),
+                last_log: meta.last_log_id.as_ref().map(log_id_to_wire),
+                membership: Some(stored_membership_to_wire(&meta.last_membership)),
+            },
+        )?;
+        let mut chunk = wire::SnapshotChunk::default();
+        let mut end = wire::SnapshotEnd::default();
+        let mut bytes = 0;
+        let mut failed = None;
+        view.scan_all(&mut |key, value| {
+            bytes += key.len() + value.len();
+            chunk.pairs.push(wire::Pair {
+                key: key.to_vec(),
+                value: value.to_vec(),
+            });
+            if bytes < CHUNK_BYTES {
+                return Walk::Continue;
+            }
+            bytes = 0;
+            match writer.chunk(&mut chunk, &mut end) {
+                Ok(()) => Walk::Continue,
+                Err(error) => {
+                    failed = Some(error);
+                    Walk::Stop
+                }
+            }
+        })
+        .map_err(io::Error::other)?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        writer.chunk(&mut chunk, &mut end)?;
+        writer.frame(END, &end)?;
+        writer.finish()?;
+        Ok(target)
+    }
+
+    /// Makes a complete file the current snapshot, unless the current one is newer; gives the
+    /// current one.
+    pub(crate) fn adopt(
+        &self,
+        meta: &SnapshotMeta,
+        file: &SnapshotFile,
+    ) -> io::Result<(SnapshotMeta, SnapshotFile)> {
+        let mut current = self.lock();
+        if let Some(newer) = &*current
+            && newer.0.last_log_id >= meta.last_log_id
+        {
+            return Ok(newer.clone());
+        }
+        let path = self.dir.join(CURRENT);
+        std::fs::rename(&file.path, &path)?;
+        database::sync_dir(&self.dir)?;
+        let adopted = SnapshotFile {
+            file: Arc::clone(&file.file),
+            path,
+            _temporary: None,
+        };
+        let adopted = (meta.clone(), adopted);
+        *current = Some(adopted.clone());
+        Ok(adopted)
+    }
+
+    /// Reads the whole file once and gives what it is a snapshot of.
+    pub(crate) fn verify(&self, file: &SnapshotFile) -> io::Result<SnapshotMeta> {
+        let meta = self.meta_of(file)?;
+        file.read_pairs(|_| Ok(()))?;
+        Ok(meta)
+    }
+
+    fn meta_of(&self, file: &SnapshotFile) -> io::Result<SnapshotMeta> {
+        let header = file.header()?;
+        if header.cluster_id != self.cluster_id {
+            return Err(file.damaged(&format!(
+                "it is of cluster {}, not {}",
+                header.cluster_id, self.cluster_id
+            )));
+        }
+        let membership = header
+            .membership
+            .as_ref()
+            .ok_or_else(|| file.damaged("it has no membership"))?;
+        Ok(SnapshotMeta {
+            last_log_id: header.last_log.as_ref().map(log_id_from_wire),
+            last_membership: stored_membership_from_wire(membership)
+                .map_err(|error| file.damaged(&error.to_string()))?,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(SnapshotMeta, SnapshotFile)>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SnapshotFile {
+    pub(crate) fn size_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// The bytes at `offset`, at most `len`; empty at the end.
+    pub(crate) fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        let read = self.file.read_at(&mut bytes, offset)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
+    /// Writes received bytes.
+    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Visits all pairs, chunk by chunk, and checks that the file is whole.
+    pub(crate) fn read_pairs(
+        &self,
+        mut visit: impl FnMut(Vec<wire::Pair>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut reader = FrameReader::new(self)?;
+        reader.expect::<wire::SnapshotHeader>(HEADER)?;
+        let mut seen = wire::SnapshotEnd::default();
+        loop {
+            let (kind, payload) = reader.frame()?;
+            match kind {
+                CHUNK => {
+                    let chunk: wire::SnapshotChunk = self.decode(&payload)?;
+                    seen.chunks += 1;
+                    seen.pairs += chunk.pairs.len() as u64;
+                    visit(chunk.pairs)?;
+                }
+                END => {
+                    let end: wire::SnapshotEnd = self.decode(&payload)?;
+                    if end != seen {
+                        return Err(self.damaged("its end counts other chunks or pairs"));
+                    }
+                    return Ok(());
+                }
+                _ => return Err(self.damaged("it has a frame of unknown kind")),
+            }
+        }
+    }
+
+    fn header(&self) -> io::Result<wire::SnapshotHeader> {
+        FrameReader::new(self)?.expect(HEADER)
+    }
+
+    fn decode<M: Message + Default>(&self, payload: &[u8]) -> io::Result<M> {
+        M::decode(payload).map_err(|error| self.damaged(&error.to_string()))
+    }
+
+    fn damaged(&self, what: &str) -> io::Error {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "the snapshot {} cannot be used: {what}",
+                self.path.display()
+            ),
+        )
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Gone already when it became the current snapshot.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+struct FrameWriter<'a> {
+    out: BufWriter<&'a File>,
+    sequence: u64,
+}
+
+impl<'a> FrameWriter<'a> {
+    fn new(file: &'a File) -> io::Result<Self> {
+        let mut out = BufWriter::new(file);
+        out.write_all(MAGIC)?;
+        out.write_all(&FORMAT.to_be_bytes())?;
+        Ok(Self { out, sequence: 0 })
+    }
+
+    fn frame(&mut self, kind: u8, message: &impl Message) -> io::Result<()> {
+        let payload = message.encode_to_vec();
+        let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
+        self.out.write_all(&[kind])?;
+        self.out.write_all(&length.to_be_bytes())?;
+        self.out.write_all(&digest(self.sequence, kind, &payload))?;
+        self.out.write_all(&payload)?;
+        self.sequence += 1;
+        Ok(())
+    }
+
+    /// Writes and empties `chunk`, and counts it.
+    fn chunk(
+        &mut self,
+        chunk: &mut wire::SnapshotChunk,
+        end: &mut wire::SnapshotEnd,
+    ) -> io::Result<()> {
+        if chunk.pairs.is_empty() {
+            return Ok(());
+        }
+        end.chunks += 1;
+        end.pairs += chunk.pairs.len() as u64;
+        self.frame(CHUNK, chunk)?;
+        chunk.pairs.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.out.flush()?;
+        self.out.get_ref().sync_all()
+    }
+}
+
+struct FrameReader<'a> {
+    source: &'a SnapshotFile,
+    input: BufReader<Cursor<'a>>,
+    sequence: u64,
+}
+
+/// Reads at its own offset: the file is shared with other readers.
+struct Cursor<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl io::Read for Cursor<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
+impl<'a> FrameReader<'a> {
+    fn new(source: &'a SnapshotFile) -> io::Result<Self> {
+        let mut reader = Self {
+            source,
+            input: BufReader::new(Cursor {
+                file: &source.file,
+                offset: 0,
+            }),
+            sequence: 0,
+        };
+        let magic: [u8; 8] = reader.bytes()?;
+        if &magic != MAGIC {
+            return Err(source.damaged("it is not a snapshot of regraft"));
+        }
+        let format = u32::from_be_bytes(reader.bytes()?);
+        if format > FORMAT {
+            return Err(source.damaged(&format!(
+                "it has format {format}, this version reads up to {FORMAT}"
+            )));
+        }
+        Ok(reader)
+    }
+
+    fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        let [kind] = self.bytes()?;
+        let length = u32::from_be_bytes(self.bytes()?) as usize;
+        if length > FRAME_BYTES_MAX {
+            return Err(self.source.damaged("it has a frame that is too long"));
+        }
+        let expected: [u8; DIGEST_BYTES] = self.bytes()?;
+        let mut payload = vec![0; length];
+        self.input
+            .read_exact(&mut payload)
+            .map_err(|error| self.cut(error))?;
+        if digest(self.sequence, kind, &payload) != expected {
+            return Err(self.source.damaged("a checksum does not match"));
+        }
+        self.sequence += 1;
+        Ok((kind, payload))
+    }
+
+    fn expect<M: Message + Default>(&mut self, expected: u8) -> io::Result<M> {
+        let (kind, payload) = self.frame()?;
+        if kind != expected {
+            return Err(self.source.damaged("it does not start with a header"));
+        }
+        self.source.decode(&payload)
+    }
+
+    fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.input
+            .read_exact(&mut bytes)
+            .map_err(|error| self.cut(error))?;
+        Ok(bytes)
+    }
+
+    fn cut(&self, error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return self.source.damaged("it was cut short");
+        }
+        error
+    }
+}
+
+fn digest(sequence: u64, kind: u8, payload: &[u8]) -> [u8; DIGEST_BYTES] {
+    Sha256::new()
+        .chain_update(sequence.to_be_bytes())
+        .chain_update([kind])
+        .chain_update(payload)
+        .finalize()
+        .into()
+}

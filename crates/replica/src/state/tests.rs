@@ -1,0 +1,283 @@
+use super::engine::Applier;
+use super::snapshot::Snapshots;
+use super::*;
+use crate::log::{self, LogStore};
+use crate::types::{Command, LeaderId, Types};
+use openraft::RaftSnapshotBuilder as _;
+use openraft::StorageError;
+use openraft::storage::RaftStateMachine as _;
+use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::vote::RaftLeaderId as _;
+use regraft_state::{Applied, Halt};
+use std::os::unix::fs::FileExt as _;
+
+/// `key=value` puts, `key` deletes; the answer is what was there.
+struct Puts;
+
+impl Machine for Puts {
+    fn apply(&self, read: &dyn Read, index: u64, command: &[u8]) -> Result<Applied, Halt> {
+        if command == b"halt" {
+            return Err(Halt::Unknown {
+                index,
+                reason: "a test".to_owned(),
+            });
+        }
+        let mut parts = command.splitn(2, |byte| *byte == b'=');
+        let key = parts.next().unwrap_or_default().to_vec();
+        let response = read.get(&key)?.unwrap_or_default();
+        let write = match parts.next() {
+            Some(value) => Write::Put {
+                key,
+                value: value.to_vec(),
+            },
+            None => Write::Delete { key },
+        };
+        Ok(Applied {
+            batch: Batch {
+                writes: vec![write],
+            },
+            response,
+        })
+    }
+}
+
+fn command(index: u64, text: &str) -> Entry {
+    Entry {
+        log_id: LogId {
+            leader_id: LeaderId::new(1, 1),
+            index,
+        },
+        payload: Payload::Normal(Command(text.as_bytes().to_vec().into())),
+    }
+}
+
+fn open_state(dir: &Path) -> StateStore {
+    StateStore::open(&dir.join("state"), Arc::new(Puts)).unwrap()
+}
+
+fn applier(dir: &Path) -> Applier {
+    Applier {
+        state: Arc::new(open_state(dir)),
+        snapshots: Arc::new(Snapshots::open(&dir.join("snapshots"), "shop").unwrap()),
+    }
+}
+
+fn pairs(state: &StateStore) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    state
+        .read(|view, _| {
+            view.scan(b"", &mut |key, value| {
+                pairs.push((text(key), text(value)));
+                Walk::Continue
+            })
+        })
+        .unwrap()
+        .unwrap();
+    pairs
+}
+
+struct Builder;
+
+impl StoreBuilder<Types, LogStore, Applier, tempfile::TempDir> for Builder {
+    async fn build(&self) -> Result<(tempfile::TempDir, LogStore, Applier), StorageError<Types>> {
+        let dir = tempfile::tempdir().unwrap();
+        let applier = applier(dir.path());
+        let state = Arc::clone(&applier.state);
+        let (log, _, _) = log::open(
+            &dir.path().join("log"),
+            Box::new(move || state.make_durable()),
+        )
+        .unwrap();
+        Ok((dir, log, applier))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_and_state_pass_the_engines_own_suite() {
+    Suite::test_all(Builder).await.unwrap();
+}
+
+#[test]
+fn commands_change_the_state_and_the_position_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open_state(dir.path());
+    assert_eq!(state.apply(command(1, "a=1")).unwrap(), b"");
+    assert_eq!(state.apply(command(2, "a=2")).unwrap(), b"1");
+    assert_eq!(state.apply(command(3, "b=3")).unwrap(), b"");
+    assert_eq!(state.apply(command(4, "a")).unwrap(), b"2");
+    drop(state);
+    let state = open_state(dir.path());
+    assert_eq!(pairs(&state), [("b".to_owned(), "3".to_owned())]);
+    assert_eq!(index_of(&state.position()), 4);
+    assert_eq!(*state.applied().borrow(), 4);
+}
+
+#[test]
+fn a_scan_stays_within_its_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open_state(dir.path());
+    for (index, text) in ["a=1", "b/1=2", "b/2=3", "c=4"].iter().enumerate() {
+        state.apply(command(index as u64 + 1, text)).unwrap();
+    }
+    let mut seen = Vec::new();
+    let index = state
+        .read(|view, index| {
+            view.scan(b"b/", &mut |key, _| {
+                seen.push(key.to_vec());
+                Walk::Continue
+            })
+            .map(|()| index)
+        })
+        .unwrap()
+        .unwrap();
+    assert_eq!(seen, [b"b/1".to_vec(), b"b/2".to_vec()]);
+    assert_eq!(index, 4);
+    assert_eq!(successor(&[DATA_PREFIX, 0xff, 0xff]), [DATA_PREFIX + 1]);
+}
+
+#[test]
+fn a_halt_stops_applying_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open_state(dir.path());
+    state.apply(command(1, "a=1")).unwrap();
+    state.apply(command(2, "halt")).unwrap_err();
+    let error = state.apply(command(3, "a=3")).unwrap_err();
+    insta::assert_snapshot!(error, @"log entry 2 is not a command this version knows: a test");
+    assert_eq!(index_of(&state.position()), 1);
+    assert_eq!(pairs(&state), [("a".to_owned(), "1".to_owned())]);
+}
+
+#[tokio::test]
+async fn changes_come_in_order_and_a_slow_subscriber_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open_state(dir.path());
+    let mut slow = state.changes().subscribe();
+    let mut quick = state.changes().subscribe();
+    state.apply(command(1, "a=1")).unwrap();
+    let expected = Change::Applied {
+        index: 1,
+        writes: vec![Write::Put {
+            key: b"a".to_vec(),
+            value: b"1".to_vec(),
+        }]
+        .into(),
+    };
+    assert_eq!(quick.next().await, Ok(expected));
+    for index in 2..=1200 {
+        state.apply(command(index, "a=1")).unwrap();
+    }
+    let Err(crate::changes::ChangesError::Lagged { missed }) = slow.next().await else {
+        panic!("the slow subscriber was not told");
+    };
+    assert_eq!(missed, 1200 - 1024);
+    assert!(matches!(slow.next().await, Ok(Change::Applied { index, .. }) if index == missed + 1));
+}
+
+#[tokio::test]
+async fn a_snapshot_is_of_the_moment_its_builder_was_made_and_replaces_another_state() {
+    let from = tempfile::tempdir().unwrap();
+    let mut source = applier(from.path());
+    for index in 1..=2000 {
+        let text = format!("key{index:04}={}", "v".repeat(500));
+        source.state.apply(command(index, &text)).unwrap();
+    }
+    let mut builder = source.get_snapshot_builder().await;
+    source.state.apply(command(2001, "late=1")).unwrap();
+    let snapshot = builder.build_snapshot().await.unwrap();
+    assert_eq!(snapshot.meta.last_log_id.unwrap().index, 2000);
+    assert!(snapshot.snapshot.size_bytes().unwrap() > 1_000_000);
+
+    let to = tempfile::tempdir().unwrap();
+    let mut target = applier(to.path());
+    target.state.apply(command(1, "old=1")).unwrap();
+    let mut changes = target.state.changes().subscribe();
+    let received = copy(&target.snapshots, &snapshot.snapshot);
+    assert_eq!(target.snapshots.verify(&received).unwrap(), snapshot.meta);
+    let before = pairs(&target.state);
+    let held = target.state.generation();
+    target
+        .install_snapshot(&snapshot.meta, received)
+        .await
+        .unwrap();
+    assert_eq!(changes.next().await, Ok(Change::Reset { index: 2000 }));
+    assert_eq!(before.len(), 1);
+    assert_eq!(pairs(&target.state).len(), 2000);
+    assert_eq!(pairs(&target.state)[0].0, "key0001");
+    // The old state goes when its last reader does.
+    assert!(held.path().exists());
+    let old = held.path().to_owned();
+    drop(held);
+    assert!(!old.exists());
+    drop(target);
+    let target = applier(to.path());
+    assert_eq!(pairs(&target.state).len(), 2000);
+    assert_eq!(
+        target.snapshots.current().unwrap().0.last_log_id,
+        snapshot.meta.last_log_id
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_cut_or_foreign_snapshot_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut source = applier(dir.path());
+    source.state.apply(command(1, "a=1")).unwrap();
+    let snapshot = source
+        .get_snapshot_builder()
+        .await
+        .build_snapshot()
+        .await
+        .unwrap()
+        .snapshot;
+    let size = snapshot.size_bytes().unwrap();
+    let refusal = |snapshots: &Snapshots, file: &snapshot::SnapshotFile| {
+        let text = snapshots.verify(file).unwrap_err().to_string();
+        text.split_once("cannot be used: ").unwrap().1.to_owned()
+    };
+
+    let bits = copy(&source.snapshots, &snapshot);
+    let byte = bits.read_at(size / 2, 1).unwrap()[0];
+    bits.write_at(size / 2, &[byte ^ 1]).unwrap();
+    insta::assert_snapshot!(refusal(&source.snapshots, &bits), @"a checksum does not match");
+
+    let cut = source.snapshots.temporary().unwrap();
+    let all = snapshot.read_at(0, size as usize).unwrap();
+    cut.write_at(0, &all[..all.len() - 3]).unwrap();
+    insta::assert_snapshot!(refusal(&source.snapshots, &cut), @"it was cut short");
+
+    let text = source.snapshots.temporary().unwrap();
+    text.write_at(0, b"hello, this is no snapshot").unwrap();
+    insta::assert_snapshot!(refusal(&source.snapshots, &text), @"it is not a snapshot of regraft");
+
+    let newer = copy(&source.snapshots, &snapshot);
+    newer.write_at(8, &2_u32.to_be_bytes()).unwrap();
+    insta::assert_snapshot!(refusal(&source.snapshots, &newer), @"it has format 2, this version reads up to 1");
+
+    let other = tempfile::tempdir().unwrap();
+    let bank = Snapshots::open(other.path(), "bank").unwrap();
+    insta::assert_snapshot!(refusal(&bank, &snapshot), @"it is of cluster shop, not bank");
+}
+
+#[tokio::test]
+async fn an_unreadable_current_snapshot_is_dropped_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut source = applier(dir.path());
+    source.state.apply(command(1, "a=1")).unwrap();
+    let mut builder = source.get_snapshot_builder().await;
+    builder.build_snapshot().await.unwrap();
+    drop((builder, source));
+    let path = dir.path().join("snapshots/current.snap");
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.write_all_at(b"xxxx", 0).unwrap();
+    let again = applier(dir.path());
+    assert!(again.snapshots.current().is_none());
+    assert!(!path.exists());
+}
+
+fn copy(into: &Snapshots, from: &snapshot::SnapshotFile) -> snapshot::SnapshotFile {
+    let size = usize::try_from(from.size_bytes().unwrap()).unwrap();
+    let copied = into.temporary().unwrap();
+    copied.write_at(0, &from.read_at(0, size).unwrap()).unwrap();
+    copied
+}

@@ -1,0 +1,271 @@
+//! Mutual TLS 1.3: who we are, whom we trust, and whose connection this is.
+//!
+//! - Expected flow: [`Tls::load`] once; every new connection, in or out, asks for the configuration
+//!   of the moment; [`Tls::reload`] after the files were replaced.
+//! - Guarantees: TLS 1.3 only, one provider (aws-lc-rs), client certificates required, both sides
+//!   verified against the cluster's authority.
+//! - Assumptions: a verified name is not yet a permission: callers compare [`Peer`] with what was asked.
+//! - Errors: [`Error`] names the file.
+
+use crate::certs::Identity;
+use crate::error::Error;
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use tokio::net::TcpStream;
+
+const ALPN_HTTP2: &[u8] = b"h2";
+
+/// Files of one side of mutual TLS, PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsPaths {
+    /// The cluster's authority.
+    pub ca: PathBuf,
+    /// The own certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// The TLS configuration of the moment; replaced as a whole by [`Tls::reload`].
+pub struct Tls {
+    paths: TlsPaths,
+    identity: Identity,
+    material: RwLock<Material>,
+}
+
+/// Whose connection this is: the verified certificate's name, or why it has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer(pub Result<Identity, String>);
+
+#[derive(Clone)]
+struct Material {
+    server: Arc<rustls::ServerConfig>,
+    client: Arc<rustls::ClientConfig>,
+}
+
+impl Tls {
+    /// Reads and checks the files.
+    ///
+    /// # Errors
+    /// When a file cannot be read or used.
+    pub fn load(paths: TlsPaths) -> Result<Self, Error> {
+        let (material, identity) = read(&paths)?;
+        Ok(Self {
+            paths,
+            identity,
+            material: RwLock::new(material),
+        })
+    }
+
+    /// Reads the files again; connections made from now on use them.
+    ///
+    /// # Errors
+    /// When a file cannot be read or used, or names somebody else than before: the old
+    /// configuration stays.
+    pub fn reload(&self) -> Result<(), Error> {
+        let (material, identity) = read(&self.paths)?;
+        if identity != self.identity {
+            return Err(Error::WrongCertificate {
+                path: self.paths.cert.clone(),
+                expected: self.identity.to_string(),
+                found: identity.to_string(),
+            });
+        }
+        *self
+            .material
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = material;
+        Ok(())
+    }
+
+    /// Whom the own certificate names.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The file of the own certificate.
+    #[must_use]
+    pub fn certificate_file(&self) -> &Path {
+        &self.paths.cert
+    }
+
+    /// For accepting connections.
+    #[must_use]
+    pub fn server_config(&self) -> Arc<rustls::ServerConfig> {
+        self.current().server
+    }
+
+    /// For opening connections.
+    #[must_use]
+    pub fn client_config(&self) -> Arc<rustls::ClientConfig> {
+        self.current().client
+    }
+
+    /// Opens a connection to `address` and verifies that `expected` answers.
+    ///
+    /// # Errors
+    /// When nobody answers or somebody else does.
+    pub async fn connect(
+        &self,
+        address: &str,
+        expected: &Identity,
+    ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+        let name = ServerName::try_from(expected.dns_name())
+            .map_err(|error| std::io::Error::other(format!("{expected}: {error}")))?;
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        tokio_rustls::TlsConnector::from(self.client_config())
+            .connect(name, stream)
+            .await
+            .map_err(|error| {
+                std::io::Error::new(
+                    error.kind(),
+                    format!("{address} does not prove to be {expected}: {error}"),
+                )
+            })
+    }
+
+    fn current(&self) -> Material {
+        self.material
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("paths", &self.paths)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Peer {
+    /// The peer at the other end of an accepted connection.
+    pub(crate) fn of(connection: &rustls::ServerConnection) -> Self {
+        let certificate = connection
+            .peer_certificates()
+            .and_then(|chain| chain.first());
+        Self(match certificate {
+            Some(certificate) => Identity::of_certificate(certificate),
+            None => Err("there is no certificate".to_owned()),
+        })
+    }
+}
+
+/// The one provider of cryptography.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn read(paths: &TlsPaths) -> Result<(Material, Identity), Error> {
+    let roots = read_roots(&paths.ca)?;
+    let chain = read_chain(&paths.cert)?;
+    let key = PrivateKeyDer::from_pem_file(&paths.key)
+        .map_err(|error| unreadable(&paths.key, "private key", error))?;
+    let leaf = chain.first().ok_or_else(|| Error::ReadCertificate {
+        path: paths.cert.clone(),
+        reason: "it holds no certificate".to_owned(),
+    })?;
+    let identity = Identity::of_certificate(leaf).map_err(|reason| Error::ReadCertificate {
+        path: paths.cert.clone(),
+        reason,
+    })?;
+    let material = Material {
+        server: Arc::new(server_config(paths, &roots, &chain, &key)?),
+        client: Arc::new(client_config(paths, roots, chain, key)?),
+    };
+    Ok((material, identity))
+}
+
+fn server_config(
+    paths: &TlsPaths,
+    roots: &Arc<RootCertStore>,
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+) -> Result<rustls::ServerConfig, Error> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider())
+        .build()
+        .map_err(|error| Error::ReadCertificate {
+            path: paths.ca.clone(),
+            reason: error.to_string(),
+        })?;
+    let mut config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| refused(paths, error))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain.to_vec(), key.clone_key())
+        .map_err(|error| refused(paths, error))?;
+    config.alpn_protocols = vec![ALPN_HTTP2.to_vec()];
+    Ok(config)
+}
+
+fn client_config(
+    paths: &TlsPaths,
+    roots: Arc<RootCertStore>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<rustls::ClientConfig, Error> {
+    let mut config = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| refused(paths, error))?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| refused(paths, error))?;
+    config.alpn_protocols = vec![ALPN_HTTP2.to_vec()];
+    Ok(config)
+}
+
+fn read_roots(path: &Path) -> Result<Arc<RootCertStore>, Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_chain(path)? {
+        roots
+            .add(certificate)
+            .map_err(|error| Error::ReadCertificate {
+                path: path.to_owned(),
+                reason: format!("it is not an authority: {error}"),
+            })?;
+    }
+    if roots.is_empty() {
+        return Err(Error::ReadCertificate {
+            path: path.to_owned(),
+            reason: "it holds no certificate".to_owned(),
+        });
+    }
+    Ok(Arc::new(roots))
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| unreadable(path, "certificate", error))
+}
+
+fn unreadable(path: &Path, what: &str, error: rustls_pki_types::pem::Error) -> Error {
+    match error {
+        rustls_pki_types::pem::Error::Io(source) => Error::ReadFile {
+            path: path.to_owned(),
+            source,
+        },
+        other => Error::ReadCertificate {
+            path: path.to_owned(),
+            reason: format!("it holds no readable {what}: {other}"),
+        },
+    }
+}
+
+fn refused(paths: &TlsPaths, error: rustls::Error) -> Error {
+    Error::Tls {
+        path: paths.cert.clone(),
+        source: error.into(),
+    }
+}

@@ -1,0 +1,286 @@
+//! Who is not the member it should be is refused, and told why.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod support;
+
+use hyper_util::rt::TokioIo;
+use regraft_replica::certs::{Authority, Identity, Overwrite};
+use regraft_replica::{Config, PeerAddress, Replica, Tls, TlsPaths};
+use regraft_wire::raft::v1 as wire;
+use regraft_wire::raft::v1::raft_client::RaftClient;
+use std::error::Error as _;
+use std::path::Path;
+use std::sync::Arc;
+use support::{Fleet, NOW_MS, applied, get, leader_of, put, until};
+use tonic::transport::Endpoint;
+
+/// Asks member 1 for a read point, with these certificates and these claims.
+async fn ask(
+    fleet: &Fleet,
+    tls: TlsPaths,
+    cluster_id: &str,
+    node_id: u64,
+    target_node_id: u64,
+) -> String {
+    let tls = Arc::new(Tls::load(tls).unwrap());
+    let address = fleet.addresses[&1].to_string();
+    let expected = Identity::Member {
+        node_id: 1,
+        cluster_id: "shop".to_owned(),
+    };
+    let channel = Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect_with_connector_lazy(tower::service_fn(move |_| {
+            let (tls, address, expected) = (Arc::clone(&tls), address.clone(), expected.clone());
+            async move { tls.connect(&address, &expected).await.map(TokioIo::new) }
+        }));
+    let request = wire::ReadIndexRequest {
+        caller: Some(wire::Caller {
+            cluster_id: cluster_id.to_owned(),
+            node_id,
+            target_node_id,
+            disk_id: b"a disk".to_vec(),
+        }),
+    };
+    match RaftClient::new(channel).read_index(request).await {
+        Ok(answer) => match answer.into_inner().outcome {
+            Some(wire::read_index_response::Outcome::Index(_)) => "admitted".to_owned(),
+            other => format!("admitted: {other:?}"),
+        },
+        Err(status) => {
+            let mut text = format!("{:?}: {}", status.code(), status.message());
+            let mut cause = status.source();
+            while let Some(error) = cause {
+                text = format!("{text}: {error}");
+                cause = error.source();
+            }
+            text.replace(&fleet.addresses[&1].to_string(), "ADDRESS")
+        }
+    }
+}
+
+async fn single(fleet: &Fleet) -> Replica {
+    let mut config = fleet.config(1);
+    config.peers.retain(|id, _| *id == 1);
+    let member = Replica::start(config).await.unwrap();
+    put(&member, "a=1").await;
+    member
+}
+
+fn client_paths(authority: &Authority, files: regraft_replica::certs::Files) -> TlsPaths {
+    TlsPaths {
+        ca: authority.certificate_file(),
+        cert: files.cert,
+        key: files.key,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_member_that_its_certificate_names_is_admitted() {
+    let fleet = Fleet::new(3);
+    let _member = single(&fleet).await;
+    assert_eq!(ask(&fleet, fleet.tls(2), "shop", 2, 1).await, "admitted");
+    insta::assert_snapshot!(
+        ask(&fleet, fleet.tls(2), "shop", 3, 1).await,
+        @r#"PermissionDenied: the caller says it is member 3 of cluster shop, but its certificate is of member 2 of cluster shop"#
+    );
+    insta::assert_snapshot!(
+        ask(&fleet, fleet.tls(2), "bank", 2, 1).await,
+        @r#"PermissionDenied: this is cluster shop, the caller says it is member 2 of cluster bank"#
+    );
+    insta::assert_snapshot!(
+        ask(&fleet, fleet.tls(2), "shop", 2, 3).await,
+        @r#"PermissionDenied: this is member 1, the caller wants member 3"#
+    );
+    let alice = fleet
+        .authority
+        .client("alice", NOW_MS, Overwrite::Refuse)
+        .unwrap();
+    insta::assert_snapshot!(
+        ask(&fleet, client_paths(&fleet.authority, alice), "shop", 2, 1).await,
+        @r#"PermissionDenied: the caller says it is member 2 of cluster shop, but its certificate is of client alice"#
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_another_authority_is_refused_by_both_sides() {
+    let fleet = Fleet::new(3);
+    let member = single(&fleet).await;
+    let other_dir = fleet.dir.path().join("other");
+    let other = Authority::create(&other_dir, "shop", NOW_MS, Overwrite::Refuse).unwrap();
+    let forged = other.member(2, &[], NOW_MS, Overwrite::Refuse).unwrap();
+    // The forger does not know the server's authority.
+    let refused = ask(&fleet, client_paths(&other, forged.clone()), "shop", 2, 1).await;
+    assert!(
+        refused.contains("UnknownIssuer") || refused.contains("BadSignature"),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("ADDRESS does not prove to be member 1 of cluster shop"),
+        "{refused}"
+    );
+    // The forger trusts the server, the server does not trust the forger.
+    let paths = TlsPaths {
+        ca: fleet.authority.certificate_file(),
+        cert: forged.cert,
+        key: forged.key,
+    };
+    let refused = ask(&fleet, paths, "shop", 2, 1).await;
+    assert!(!refused.contains("admitted"), "{refused}");
+    put(&member, "a=2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_another_cluster_is_refused_even_under_the_same_authority() {
+    let fleet = Fleet::new(3);
+    let _member = single(&fleet).await;
+    // An authority signs for one cluster only, so this one is made for another with the same key.
+    let bank_dir = fleet.dir.path().join("bank");
+    let bank = Authority::create(&bank_dir, "bank", NOW_MS, Overwrite::Refuse).unwrap();
+    let files = bank.member(2, &[], NOW_MS, Overwrite::Refuse).unwrap();
+    let paths = TlsPaths {
+        ca: fleet.authority.certificate_file(),
+        cert: files.cert,
+        key: files.key,
+    };
+    let refused = ask(&fleet, paths, "bank", 2, 1).await;
+    assert!(!refused.contains("admitted"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_lost_its_disk_is_not_believed() {
+    let fleet = Fleet::new(3);
+    let mut members = fleet.start_all().await;
+    let leader = leader_of(&members).await;
+    let last = put(&members[&leader], "a=1").await.index;
+    for member in members.values() {
+        applied(member, last).await;
+    }
+    let lost = *members.keys().find(|id| **id != leader).unwrap();
+    members.remove(&lost).unwrap().shutdown().await;
+    std::fs::remove_dir_all(fleet.data_dir(lost)).unwrap();
+    let back = fleet.start(lost).await;
+    let trouble = until("the leader notices", async || {
+        let status = members[&leader].status();
+        match status.troubles.get(&lost) {
+            Some(trouble) if trouble.contains("disk") => Ok(trouble.clone()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let trouble = trouble.replace(&format!("member {lost}"), "member N");
+    insta::assert_snapshot!(trouble, @"member N came back with another disk, so what it had promised is lost: remove it from the cluster and add a member with a new id");
+    assert_eq!(put(&members[&leader], "a=2").await.response, b"1");
+    assert_eq!(get(&back, "a"), None);
+}
+
+async fn refused_start(fleet: &Fleet, config: Config) -> String {
+    let error = Replica::start(config).await.map(|_| ()).unwrap_err();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text.replace(&*fleet.dir.path().to_string_lossy(), "DIR")
+        .replace(&fleet.addresses[&1].to_string(), "ADDRESS")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_with_the_wrong_folder_certificate_or_peers_does_not_start() {
+    let fleet = Fleet::new(3);
+    let member = single(&fleet).await;
+
+    let mut config = fleet.config(2);
+    config.data_dir = fleet.data_dir(1);
+    insta::assert_snapshot!(refused_start(&fleet, config).await, @"the data folder DIR/data-1 belongs to member 1 of cluster shop, but this member is member 2 of cluster shop: give every member its own folder, or use the configuration the folder was made with");
+
+    let mut config = fleet.config(2);
+    config.tls = Some(fleet.tls(3));
+    insta::assert_snapshot!(refused_start(&fleet, config).await, @"the certificate DIR/certs/member-3.pem is of member 3 of cluster shop, but this member is member 2 of cluster shop");
+
+    let mut config = fleet.config(2);
+    config.cluster_id = "bank".to_owned();
+    insta::assert_snapshot!(refused_start(&fleet, config).await, @"the certificate DIR/certs/member-2.pem is of member 2 of cluster shop, but this member is member 2 of cluster bank");
+
+    let mut config = fleet.config(2);
+    config.tls = None;
+    insta::assert_snapshot!(refused_start(&fleet, config).await, @"the member's configuration cannot be used: 3 members need certificates to know each other: make them with `regraft certs` and set tls");
+
+    let mut config = fleet.config(2);
+    config.peers.remove(&2);
+    insta::assert_snapshot!(refused_start(&fleet, config).await, @"the member's configuration cannot be used: member 2 is not among its own peers");
+
+    let mut config = fleet.config(2);
+    config.tls = None;
+    config.peers.retain(|id, _| *id == 2);
+    config.raft_listen = "0.0.0.0:0".parse().unwrap();
+    insta::assert_snapshot!(refused_start(&fleet, config).await, @"the member's configuration cannot be used: without certificates the Raft listener must be on loopback, not on 0.0.0.0:0");
+
+    let mut config = fleet.config(2);
+    config.peers.insert(
+        0,
+        PeerAddress {
+            address: "x:1".to_owned(),
+            name: "x".to_owned(),
+        },
+    );
+    insta::assert_snapshot!(refused_start(&fleet, config).await, @"node id 0 is not usable: node ids start at 1 and are never used twice");
+
+    let mut config = fleet.config(2);
+    config.timings.heartbeat_ms = 700;
+    let text = refused_start(&fleet, config).await;
+    assert!(
+        text.starts_with(
+            "the member's configuration cannot be used: its timings do not fit each other"
+        ),
+        "{text}"
+    );
+
+    let mut config = fleet.config(2);
+    config.raft_listen = fleet.addresses[&1];
+    insta::assert_snapshot!(refused_start(&fleet, config).await, @"cannot listen on ADDRESS for other members: Address already in use (os error 98)");
+
+    let mut config = fleet.config(2);
+    let tls = config.tls.as_mut().unwrap();
+    tls.key = fleet.dir.path().join("nowhere.pem");
+    insta::assert_snapshot!(refused_start(&fleet, config).await, @"cannot read DIR/nowhere.pem: No such file or directory (os error 2)");
+
+    let mut config = fleet.config(2);
+    let tls = config.tls.as_mut().unwrap();
+    tls.key = tls.ca.clone();
+    let text = refused_start(&fleet, config).await;
+    assert!(
+        text.starts_with("DIR/certs/ca.pem cannot be used: it holds no readable private key"),
+        "{text}"
+    );
+    drop(member);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_read_again_without_a_restart() {
+    let fleet = Fleet::new(3);
+    let members = fleet.start_all().await;
+    let leader = leader_of(&members).await;
+    let before = certificate(&fleet.tls(leader).cert);
+    let after = certificate(&fleet.tls(leader).cert);
+    assert_ne!(before, after);
+    members[&leader].reload_certificates().unwrap();
+    // A certificate of somebody else is not taken.
+    let other = fleet.tls(leader % 3 + 1);
+    let own = fleet.tls(leader);
+    std::fs::copy(&other.cert, &own.cert).unwrap();
+    std::fs::copy(&other.key, &own.key).unwrap();
+    let error = members[&leader].reload_certificates().unwrap_err();
+    assert!(error.to_string().contains("but this member is"), "{error}");
+    put(&members[&leader], "a=1").await;
+}
+
+fn certificate(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
