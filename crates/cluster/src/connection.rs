@@ -1,0 +1,281 @@
+//! One connection to one API server: its client, what it knows about kinds, and its bounds.
+//!
+//! Expected flow: [`Connection::open`] until the server proved who it is; then requests through [`Connection::call`].
+//! Guarantees: at most [`MAX_REQUESTS_IN_FLIGHT`] requests, each with a time-out, none after the breaker opened.
+//! Assumptions: watches hold connections of their own and are not counted as requests in flight.
+//! Errors: see [`Error`]; an answer of the server is never retried here.
+
+use crate::digest::Digests;
+use crate::discovery::Discovery;
+use crate::error::{Error, chain};
+use crate::inventory::Quarantine;
+use crate::traffic::{Breaker, Meter, Traffic, Verb};
+use kube::Client;
+use kube::client::{Body, ClientBuilder};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::Status;
+use regraft_model::id::ClusterName;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Most requests in flight to one cluster, watches aside: what an API server takes from one client without queueing.
+pub(crate) const MAX_REQUESTS_IN_FLIGHT: usize = 32;
+/// Time for one request, admission webhooks (10 s each by default, 30 s at most) included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for one look whether the server is there.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time to open a TCP and TLS connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection on which nothing was read for so long is dead: longer than the 290 s of a watch.
+const READ_TIMEOUT: Duration = Duration::from_secs(310);
+
+/// Which cluster, and how to get there.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The cluster's name, told with every event.
+    pub name: ClusterName,
+    /// Where its credentials are. They are read again at every connect.
+    pub kubeconfig: KubeconfigSource,
+}
+
+/// Where credentials are.
+#[derive(Clone, Debug)]
+pub enum KubeconfigSource {
+    /// A kubeconfig file.
+    Path {
+        /// Path of the file.
+        path: PathBuf,
+        /// The context, or the file's current one.
+        context: Option<String>,
+    },
+    /// The service account of this pod.
+    InCluster,
+}
+
+/// Who the server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// UID of the `kube-system` namespace.
+    pub(crate) uid: String,
+    /// Server version.
+    pub(crate) version: String,
+}
+
+/// One connection.
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    pub(crate) discovery: Discovery,
+    pub(crate) digests: Digests,
+    pub(crate) quarantine: Quarantine,
+    pub(crate) breaker: Arc<Breaker>,
+    pub(crate) traffic: Arc<Traffic>,
+    in_flight: Semaphore,
+}
+
+impl Connection {
+    /// Connects and asks the server who it is and what it serves.
+    pub(crate) async fn open(
+        config: &Config,
+        traffic: &Arc<Traffic>,
+    ) -> Result<(Connection, Identity), Error> {
+        let breaker = Arc::new(Breaker::default());
+        let meter = Meter {
+            traffic: Arc::clone(traffic),
+            breaker: Arc::clone(&breaker),
+        };
+        let client = client(&config.kubeconfig, &meter).await?;
+        let connection = Connection {
+            client,
+            discovery: Discovery::default(),
+            digests: Digests::default(),
+            quarantine: Quarantine::default(),
+            breaker,
+            traffic: Arc::clone(traffic),
+            in_flight: Semaphore::new(MAX_REQUESTS_IN_FLIGHT),
+        };
+        let version = connection.get("/version", "the server's version").await?;
+        let system = connection
+            .get("/api/v1/namespaces/kube-system", "namespace kube-system")
+            .await?;
+        connection.discovery.refresh(&connection).await?;
+        let text = |value: &Value, pointer: &str| {
+            value
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let identity = Identity {
+            uid: text(&system, "/metadata/uid"),
+            version: text(&version, "/gitVersion"),
+        };
+        Ok((connection, identity))
+    }
+
+    /// Sends one request and reads its answer as JSON.
+    pub(crate) async fn call(
+        &self,
+        verb: Verb,
+        subject: &str,
+        request: http::Request<Body>,
+    ) -> Result<Value, Error> {
+        self.call_within(REQUEST_TIMEOUT, verb, subject, request)
+            .await
+    }
+
+    /// Reads a path.
+    pub(crate) async fn get(&self, path: &str, subject: &str) -> Result<Value, Error> {
+        let request = crate::request::get(path, subject)?;
+        self.call(Verb::Get, subject, request).await
+    }
+
+    /// One small read, for the sake of an answer.
+    pub(crate) async fn probe(&self) -> Result<(), Error> {
+        let request = crate::request::get("/version", "the server's version")?;
+        self.call_within(PROBE_TIMEOUT, Verb::Get, "the server's version", request)
+            .await
+            .map(|_| ())
+    }
+
+    async fn call_within(
+        &self,
+        bound: Duration,
+        verb: Verb,
+        subject: &str,
+        mut request: http::Request<Body>,
+    ) -> Result<Value, Error> {
+        request.extensions_mut().insert(verb);
+        let exchange = async {
+            let _permit = self.in_flight.acquire().await;
+            tokio::time::timeout(bound, self.exchange(verb, subject, request)).await
+        };
+        let away = || Error::NotConnected {
+            reason: self.breaker.reason(),
+        };
+        match self.breaker.opened().run_until_cancelled(exchange).await {
+            None => Err(away()),
+            Some(Ok(answer)) => answer,
+            Some(Err(_elapsed)) => {
+                let error = Error::TimedOut {
+                    verb: verb.word(),
+                    subject: subject.to_owned(),
+                    after_s: bound.as_secs(),
+                };
+                self.breaker.failed(|| error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        verb: Verb,
+        subject: &str,
+        request: http::Request<Body>,
+    ) -> Result<Value, Error> {
+        let failed = |error| Error::request(verb.word(), subject.to_owned(), error);
+        let answer = self.client.send(request).await.map_err(failed)?;
+        let code = answer.status();
+        let bytes = answer.into_body().collect_bytes().await.map_err(failed)?;
+        if code.is_client_error() || code.is_server_error() {
+            return Err(Error::Refused {
+                verb: verb.word(),
+                subject: subject.to_owned(),
+                status: Box::new(status(code.as_u16(), &bytes)),
+            });
+        }
+        serde_json::from_slice(&bytes).map_err(|source| Error::Malformed {
+            verb: verb.word(),
+            subject: subject.to_owned(),
+            source,
+        })
+    }
+}
+
+/// Most characters of an answer that is no Status (a proxy's page) that are told.
+const MAX_FOREIGN_TEXT_CHARS: usize = 200;
+
+/// The server's Status; proxies and unknown paths answer plain text.
+fn status(code: u16, bytes: &[u8]) -> Status {
+    match serde_json::from_slice::<Status>(bytes) {
+        Ok(status) if status.code != 0 => status,
+        Ok(status) => status.with_code(code),
+        Err(_) => {
+            let text = String::from_utf8_lossy(bytes);
+            let text: String = text.trim().chars().take(MAX_FOREIGN_TEXT_CHARS).collect();
+            Status::failure(&text, "").with_code(code)
+        }
+    }
+}
+
+async fn client(source: &KubeconfigSource, meter: &Meter) -> Result<Client, Error> {
+    let mut config = match source {
+        KubeconfigSource::Path { path, context } => from_file(path, context.as_deref()).await?,
+        KubeconfigSource::InCluster => {
+            kube::Config::incluster().map_err(|error| Error::InCluster {
+                reason: chain(&error),
+            })?
+        }
+    };
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    config.reset_reader_on_write = true;
+    // Refusals are told as they are: the caller knows what can wait.
+    config.default_retry = false;
+    // On loopback compressing costs both sides more than it saves.
+    config.disable_compression |= matches!(
+        config.cluster_url.host(),
+        Some("127.0.0.1" | "localhost" | "[::1]")
+    );
+    config.headers.push((
+        http::header::USER_AGENT,
+        http::HeaderValue::from_static(concat!("regraft/", env!("CARGO_PKG_VERSION"))),
+    ));
+    let builder = ClientBuilder::try_from(config).map_err(|error| Error::Client {
+        reason: chain(&error),
+    })?;
+    Ok(builder.with_layer(meter).build())
+}
+
+async fn from_file(path: &Path, context: Option<&str>) -> Result<kube::Config, Error> {
+    let failed = |error: &kube::config::KubeconfigError| Error::Kubeconfig {
+        path: path.to_owned(),
+        reason: chain(error),
+    };
+    let kubeconfig = Kubeconfig::read_from(path).map_err(|error| failed(&error))?;
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
+    kube::Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .map_err(|error| failed(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_a_proxy_becomes_a_short_status() {
+        let status = status(502, "<html>bad gateway".repeat(100).as_bytes());
+        assert_eq!(status.code, 502);
+        assert_eq!(status.message.chars().count(), MAX_FOREIGN_TEXT_CHARS);
+    }
+
+    #[tokio::test]
+    async fn a_broken_kubeconfig_is_named_without_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubeconfig");
+        std::fs::write(&path, "users:\n- name: a\n  user: {token: hunter2\n").unwrap();
+        let error = from_file(&path, None).await.unwrap_err().to_string();
+        assert!(error.contains("not valid YAML"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+        let missing = folder.path().join("none");
+        let error = from_file(&missing, None).await.unwrap_err().to_string();
+        assert!(error.contains("No such file"), "{error}");
+    }
+}

@@ -1,0 +1,212 @@
+//! Lets go of objects: deletes what left Git, or takes our marks off it.
+//!
+//! Guarantees (I5): an object is read first and touched only while it carries our label and our installation, and
+//! exactly that object (its UID) is touched. What another application of ours took over, and what a person took our
+//! marks off or protected, is let go without a word; what another installation holds is a failure that says so.
+//! Assumptions: the caller checked the delete cap. Errors: failures by object; they stay in the inventory.
+
+use crate::apply::MAX_STAGE_IN_FLIGHT;
+use crate::classify::failure;
+use crate::connection::Connection;
+use crate::error::Error;
+use crate::traffic::Verb;
+use crate::{failed, request};
+use futures::{StreamExt, stream};
+use regraft_model::apply::{ApplyFailure, ApplyRequest, KindVersion, Retry};
+use regraft_model::object::{
+    APPLICATION_LABEL, DIGEST_ANNOTATION, FIELD_MANAGER, INSTALLATION_ANNOTATION, PRUNE_ANNOTATION,
+};
+use regraft_model::{Object, ObjectKey};
+use serde_json::json;
+use std::collections::BTreeSet;
+
+/// What became of the objects to let go.
+#[derive(Default)]
+pub(crate) struct Released {
+    pub(crate) pruned: BTreeSet<ObjectKey>,
+    pub(crate) failures: Vec<ApplyFailure>,
+}
+
+/// Whose object it must be.
+struct Owner<'a> {
+    application: &'a str,
+    installation: &'a str,
+}
+
+/// Prunes and orphans what a request names.
+pub(crate) async fn run(connection: &Connection, request: &ApplyRequest) -> Released {
+    let owner = Owner {
+        application: request.target.application.as_str(),
+        installation: &request.inventory.installation,
+    };
+    let mut released = Released::default();
+    // In order; objects of one kind that follow each other go side by side.
+    for run in request.prune.chunk_by(|(a, _), (b, _)| (&a.group, &a.kind) == (&b.group, &b.kind)) {
+        let results: Vec<_> = stream::iter(run)
+            .map(|(key, version)| prune(connection, &owner, key, version))
+            .buffered(MAX_STAGE_IN_FLIGHT)
+            .collect()
+            .await;
+        for ((key, _), result) in run.iter().zip(results) {
+            match result {
+                Ok(Prune::Deleted) => {
+                    connection.traffic.count_pruned();
+                    released.pruned.insert(key.clone());
+                }
+                Ok(Prune::Kept) => {}
+                Err(failure) => released.failures.push(failure),
+            }
+        }
+    }
+    let orphaned: Vec<_> = stream::iter(&request.orphan)
+        .map(|(key, version)| orphan(connection, &owner, key, version))
+        .buffered(MAX_STAGE_IN_FLIGHT)
+        .collect()
+        .await;
+    released
+        .failures
+        .extend(orphaned.into_iter().filter_map(Result::err));
+    released
+}
+
+enum Prune {
+    /// It is gone or on its way.
+    Deleted,
+    /// It is not ours to delete.
+    Kept,
+}
+
+async fn prune(
+    connection: &Connection,
+    owner: &Owner<'_>,
+    key: &ObjectKey,
+    version: &str,
+) -> Result<Prune, ApplyFailure> {
+    let told = |error: Error| failure(Some(key.clone()), &error);
+    let Some((path, object)) = find(connection, key, version).await.map_err(told)? else {
+        return Ok(Prune::Deleted);
+    };
+    if !is_held_by(owner, key, &object)? || object.annotation(PRUNE_ANNOTATION) == Some("disabled") {
+        return Ok(Prune::Kept);
+    }
+    if !object.text("/metadata/deletionTimestamp").is_empty() {
+        return Ok(Prune::Deleted);
+    }
+    let request = request::delete(&path, object.uid()).map_err(told)?;
+    match connection.call(Verb::Delete, &key.to_string(), request).await {
+        Err(error) if !error.is_not_found() => Err(told(error)),
+        _ => Ok(Prune::Deleted),
+    }
+}
+
+async fn orphan(
+    connection: &Connection,
+    owner: &Owner<'_>,
+    key: &ObjectKey,
+    version: &str,
+) -> Result<(), ApplyFailure> {
+    let told = |error: Error| failure(Some(key.clone()), &error);
+    let Some((path, object)) = find(connection, key, version).await.map_err(told)? else {
+        return Ok(());
+    };
+    if !is_held_by(owner, key, &object)? {
+        return Ok(());
+    }
+    // The UID makes the server refuse when the object was replaced since.
+    let patch = json!({"metadata": {
+        "uid": object.uid(),
+        "labels": {(APPLICATION_LABEL): null},
+        "annotations": {(INSTALLATION_ANNOTATION): null, (DIGEST_ANNOTATION): null},
+    }});
+    let request = request::merge(&path, FIELD_MANAGER, &patch).map_err(told)?;
+    match connection.call(Verb::Patch, &key.to_string(), request).await {
+        Err(error) if !error.is_not_found() => Err(told(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The object and its path, or nothing when it or its kind is gone.
+async fn find(
+    connection: &Connection,
+    key: &ObjectKey,
+    version: &str,
+) -> Result<Option<(String, Object)>, Error> {
+    let kind = KindVersion {
+        api_version: version.to_owned(),
+        kind: key.kind.clone(),
+    };
+    let resource = match connection.discovery.find(connection, &kind).await {
+        Err(Error::NoSuchKind { .. }) if is_absent(connection, &kind).await? => return Ok(None),
+        other => other?,
+    };
+    let path = request::object_path(&resource, key)?;
+    match connection.get(&path, &key.to_string()).await {
+        Err(error) if error.is_not_found() => Ok(None),
+        other => Ok(Some((path, Object(other?)))),
+    }
+}
+
+/// Whether the server surely lacks a kind. An aggregated API that is down leaves discovery too, but it answers 503.
+async fn is_absent(connection: &Connection, kind: &KindVersion) -> Result<bool, Error> {
+    let path = match kind.api_version.contains('/') {
+        true => format!("/apis/{}", kind.api_version),
+        false => format!("/api/{}", kind.api_version),
+    };
+    match connection.get(&path, &kind.api_version).await {
+        Err(error) if error.is_not_found() => Ok(true),
+        Err(error) => Err(error),
+        Ok(list) => Ok(!list["resources"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|resource| resource["kind"] == kind.kind.as_str())),
+    }
+}
+
+/// Whether the object carries this application's and this installation's marks.
+fn is_held_by(owner: &Owner<'_>, key: &ObjectKey, object: &Object) -> Result<bool, ApplyFailure> {
+    let application = object.label(APPLICATION_LABEL);
+    match object.annotation(INSTALLATION_ANNOTATION) {
+        Some(installation) if installation != owner.installation => Err(failed(
+            Some(key.clone()),
+            Retry::Stalled,
+            "NotOurs",
+            format!(
+                "it belongs to application {} of installation {installation}",
+                application.unwrap_or("(none)")
+            ),
+        )),
+        Some(_) => Ok(application == Some(owner.application)),
+        None => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(label: Option<&str>, installation: Option<&str>) -> Result<bool, String> {
+        let object = Object(json!({"metadata": {
+            "labels": {(APPLICATION_LABEL): label},
+            "annotations": {(INSTALLATION_ANNOTATION): installation},
+        }}));
+        let owner = Owner {
+            application: "shop",
+            installation: "one",
+        };
+        is_held_by(&owner, &ObjectKey::default(), &object).map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn only_our_own_marks_make_an_object_ours_to_delete() {
+        assert_eq!(held(Some("shop"), Some("one")), Ok(true));
+        assert_eq!(held(Some("till"), Some("one")), Ok(false));
+        assert_eq!(held(None, Some("one")), Ok(false));
+        assert_eq!(held(Some("shop"), None), Ok(false));
+        assert_eq!(held(None, None), Ok(false));
+        assert_eq!(
+            held(Some("shop"), Some("two")),
+            Err("it belongs to application shop of installation two".to_owned())
+        );
+    }
+}
