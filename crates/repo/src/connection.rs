@@ -16,7 +16,7 @@ use git2::{
 use secrecy::{ExposeSecret, SecretString};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What a server says beside the protocol (`remote: ...`) is kept up to here.
@@ -79,7 +79,7 @@ impl Connection {
     fn heads_now(
         &self,
         beat: &Beat,
-        folder: &PathBuf,
+        folder: &Path,
         branches: &[String],
         download: Download,
     ) -> Result<Heads, Failure> {
