@@ -20,7 +20,11 @@ impl Stopwatch {
 /// `75` -> `1m15s`.
 pub(crate) fn human(time: Duration) -> String {
     let seconds = time.as_secs();
-    if seconds < 60 { format!("{seconds}s") } else { format!("{}m{:02}s", seconds / 60, seconds % 60) }
+    if seconds < 60 {
+        format!("{seconds}s")
+    } else {
+        format!("{}m{:02}s", seconds / 60, seconds % 60)
+    }
 }
 
 /// Lets other threads and processes go on before a condition is looked at again.

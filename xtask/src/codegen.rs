@@ -24,27 +24,40 @@ pub(crate) fn write(workspace: &Workspace, prepared: &Prepared) -> Result<()> {
 }
 
 /// What is committed and what it should be, where they differ.
-pub(crate) fn differing(workspace: &Workspace, prepared: &Prepared) -> Result<BTreeMap<PathBuf, String>> {
+pub(crate) fn differing(
+    workspace: &Workspace,
+    prepared: &Prepared,
+) -> Result<BTreeMap<PathBuf, String>> {
     let output = workspace.target_dir().join("codegen");
     std::fs::create_dir_all(&output).with_context(|| format!("create {}", output.display()))?;
     for old in files(&output)? {
         std::fs::remove_file(&old).with_context(|| format!("remove {}", old.display()))?;
     }
-    let mut command = cargo::command(workspace, prepared, &["run", "--quiet", "--package", "xtask-codegen", "--"]);
+    let mut command = cargo::command(
+        workspace,
+        prepared,
+        &["run", "--quiet", "--package", "xtask-codegen", "--"],
+    );
     run::captured(command.arg("proto").arg(&output))?;
     let mut differing = BTreeMap::new();
     let mut homeless = Vec::new();
     for made in files(&output)? {
         let name = made.file_name().context("a file has a name")?;
-        let text = std::fs::read_to_string(&made).with_context(|| format!("read {}", made.display()))?;
-        let homes: Vec<PathBuf> =
-            FOLDERS.iter().map(|folder| workspace.root.join(folder).join(name)).filter(|path| path.exists()).collect();
+        let text =
+            std::fs::read_to_string(&made).with_context(|| format!("read {}", made.display()))?;
+        let homes: Vec<PathBuf> = FOLDERS
+            .iter()
+            .map(|folder| workspace.root.join(folder).join(name))
+            .filter(|path| path.exists())
+            .collect();
         if homes.is_empty() {
             homeless.push((name.to_owned(), text));
             continue;
         }
         for home in homes {
-            if std::fs::read_to_string(&home).with_context(|| format!("read {}", home.display()))? != text {
+            if std::fs::read_to_string(&home).with_context(|| format!("read {}", home.display()))?
+                != text
+            {
                 differing.insert(home, text.clone());
             }
         }
@@ -57,9 +70,13 @@ pub(crate) fn differing(workspace: &Workspace, prepared: &Prepared) -> Result<BT
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
-    let mut files: Vec<PathBuf> =
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "rs")).collect();
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
+    let mut files: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+        .collect();
     files.sort();
     Ok(files)
 }

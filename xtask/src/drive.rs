@@ -19,9 +19,22 @@ pub(crate) enum Profile {
 }
 
 /// Prepares, builds and runs a driver with these arguments.
-pub(crate) fn drive(workspace: &Workspace, driver: &str, profile: Profile, args: &[String]) -> Result<()> {
+pub(crate) fn drive(
+    workspace: &Workspace,
+    driver: &str,
+    profile: Profile,
+    args: &[String],
+) -> Result<()> {
     let prepared = bootstrap::prepare(workspace, Parts::All)?;
-    let mut build = vec!["build", "--locked", "-p", "regraft-node", "-p", "regraft-testbed", "--bins"];
+    let mut build = vec![
+        "build",
+        "--locked",
+        "-p",
+        "regraft-node",
+        "-p",
+        "regraft-testbed",
+        "--bins",
+    ];
     let folder = match profile {
         Profile::Dev => "debug",
         Profile::Release => {
@@ -33,15 +46,23 @@ pub(crate) fn drive(workspace: &Workspace, driver: &str, profile: Profile, args:
     let before = leftovers::running(workspace, &prepared);
     let binaries = workspace.target_dir().join(folder);
     let mut command = std::process::Command::new(binaries.join(driver));
-    command.args(args).current_dir(&workspace.root).env("REGRAFT_BINARY", binaries.join("regraft"));
+    command
+        .args(args)
+        .current_dir(&workspace.root)
+        .env("REGRAFT_BINARY", binaries.join("regraft"));
     command.envs(prepared.environment.iter().map(|(key, value)| (key, value)));
-    let status = command.status().with_context(|| format!("start {driver}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("start {driver}"))?;
     if !status.success() {
         bail!("{driver} ended with {status}");
     }
     let after = leftovers::running(workspace, &prepared);
     let kept = args.iter().any(|arg| arg == "--keep");
-    let left: Vec<String> = after.difference(&before).map(|(pid, command)| format!("{pid} {command}")).collect();
+    let left: Vec<String> = after
+        .difference(&before)
+        .map(|(pid, command)| format!("{pid} {command}"))
+        .collect();
     if !left.is_empty() && !kept {
         bail!("{driver} left processes behind:\n  {}", left.join("\n  "));
     }

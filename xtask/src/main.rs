@@ -35,7 +35,10 @@ use crate::drive::Profile;
 use crate::workspace::Workspace;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Build, test, demo and checks of regraft")]
+#[command(
+    name = "cargo xtask",
+    about = "Build, test, demo and checks of regraft"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -108,14 +111,24 @@ fn act(cli: &Cli) -> Result<()> {
         Command::Demo { keep, report } => {
             let mut args = Vec::new();
             args.extend(keep.then(|| "--keep".to_owned()));
-            args.extend(report.iter().map(|file| format!("--report={}", file.display())));
+            args.extend(
+                report
+                    .iter()
+                    .map(|file| format!("--report={}", file.display())),
+            );
             drive::drive(&workspace, "demo", Profile::Dev, &args)
         }
         Command::Test => test::test(&workspace),
-        Command::Verify => verify::verify(&workspace, &bootstrap::prepare(&workspace, Parts::Build)?),
+        Command::Verify => {
+            verify::verify(&workspace, &bootstrap::prepare(&workspace, Parts::Build)?)
+        }
         Command::Fix => fix(&workspace),
-        Command::Codegen => codegen::write(&workspace, &bootstrap::prepare(&workspace, Parts::Build)?),
-        Command::Bench { what: Bench::Reconcile { apps, profile } } => {
+        Command::Codegen => {
+            codegen::write(&workspace, &bootstrap::prepare(&workspace, Parts::Build)?)
+        }
+        Command::Bench {
+            what: Bench::Reconcile { apps, profile },
+        } => {
             let args = ["reconcile".to_owned(), format!("--apps={apps}")];
             drive::drive(&workspace, "bench", *profile, &args)
         }
@@ -128,7 +141,14 @@ fn act(cli: &Cli) -> Result<()> {
 fn fix(workspace: &Workspace) -> Result<()> {
     let prepared = bootstrap::prepare(workspace, Parts::Build)?;
     codegen::write(workspace, &prepared)?;
-    let clippy = ["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"];
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--fix",
+        "--allow-dirty",
+        "--allow-staged",
+    ];
     run::shown(&mut cargo::command(workspace, &prepared, &clippy))?;
     run::shown(&mut cargo::command(workspace, &prepared, &["fmt", "--all"]))
 }

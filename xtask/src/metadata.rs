@@ -65,28 +65,46 @@ struct Kind {
 
 impl Metadata {
     pub(crate) fn read(workspace: &Workspace, prepared: &Prepared) -> Result<Self> {
-        let args = ["metadata", "--format-version=1", "--locked", "--filter-platform", PLATFORM];
+        let args = [
+            "metadata",
+            "--format-version=1",
+            "--locked",
+            "--filter-platform",
+            PLATFORM,
+        ];
         let text = run::captured(&mut cargo::command(workspace, prepared, &args))?;
         serde_json::from_str(&text).context("read the output of cargo metadata")
     }
 
     /// Our own packages.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Package> {
-        self.packages.iter().filter(|package| self.workspace_members.contains(&package.id))
+        self.packages
+            .iter()
+            .filter(|package| self.workspace_members.contains(&package.id))
     }
 
     /// Everything that a package links at run time, each with the package that brings it in.
     pub(crate) fn linked_by(&self, package: &Package) -> BTreeMap<&str, &str> {
-        let nodes: BTreeMap<&str, &Node> = self.resolve.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
-        let names: BTreeMap<&str, &str> =
-            self.packages.iter().map(|package| (package.id.as_str(), package.name.as_str())).collect();
+        let nodes: BTreeMap<&str, &Node> = self
+            .resolve
+            .nodes
+            .iter()
+            .map(|node| (node.id.as_str(), node))
+            .collect();
+        let names: BTreeMap<&str, &str> = self
+            .packages
+            .iter()
+            .map(|package| (package.id.as_str(), package.name.as_str()))
+            .collect();
         let mut brought_by = BTreeMap::new();
         let mut waiting = vec![package.id.as_str()];
         while let Some(id) = waiting.pop() {
             let Some(node) = nodes.get(id) else { continue };
             for edge in &node.deps {
                 let normal = edge.dep_kinds.iter().any(|kind| kind.kind.is_none());
-                let (Some(name), Some(by)) = (names.get(edge.pkg.as_str()), names.get(id)) else { continue };
+                let (Some(name), Some(by)) = (names.get(edge.pkg.as_str()), names.get(id)) else {
+                    continue;
+                };
                 if normal && !brought_by.contains_key(name) {
                     brought_by.insert(*name, *by);
                     waiting.push(edge.pkg.as_str());

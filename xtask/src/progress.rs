@@ -35,7 +35,13 @@ impl Progress {
         if bar.is_none() {
             say::note(&format!("{title} (usually {} on two cores)", human(usual)));
         }
-        Self { title: title.to_owned(), usual, watch: Stopwatch::start(), next_line: LINE_INTERVAL, bar }
+        Self {
+            title: title.to_owned(),
+            usual,
+            watch: Stopwatch::start(),
+            next_line: LINE_INTERVAL,
+            bar,
+        }
     }
 
     /// Called often; `share` is the done part, 0 to 1, where the work can tell.
@@ -56,7 +62,11 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        say::note(&format!("{}: done in {}", self.title, human(self.watch.elapsed())));
+        say::note(&format!(
+            "{}: done in {}",
+            self.title,
+            human(self.watch.elapsed())
+        ));
     }
 }
 
@@ -85,6 +95,9 @@ mod tests {
         assert_eq!(remaining(at, usual, None), "about 8m20s left");
         assert_eq!(remaining(at, usual, Some(0.01)), "about 8m20s left");
         assert_eq!(remaining(at, usual, Some(0.5)), "50 %, about 1m40s left");
-        assert_eq!(remaining(Duration::from_secs(700), usual, None), "longer than usual");
+        assert_eq!(
+            remaining(Duration::from_secs(700), usual, None),
+            "longer than usual"
+        );
     }
 }

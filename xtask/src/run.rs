@@ -17,7 +17,9 @@ const SHOWN_LOG_LINES: usize = 40;
 
 /// Runs with the terminal's input and output; fails when the program does.
 pub(crate) fn shown(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("start {}", text(command)))?;
+    let status = command
+        .status()
+        .with_context(|| format!("start {}", text(command)))?;
     if !status.success() {
         bail!("{} ended with {status}", text(command));
     }
@@ -26,9 +28,17 @@ pub(crate) fn shown(command: &mut Command) -> Result<()> {
 
 /// Runs and gives its standard output; fails when the program does.
 pub(crate) fn captured(command: &mut Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("start {}", text(command)))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("start {}", text(command)))?;
     if !output.status.success() {
-        bail!("{} ended with {}: {}", text(command), output.status, String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{} ended with {}: {}",
+            text(command),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -44,7 +54,9 @@ pub(crate) fn watched(
         std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     }
     let file = File::create(log).with_context(|| format!("create {}", log.display()))?;
-    let errors = file.try_clone().with_context(|| format!("open {} twice", log.display()))?;
+    let errors = file
+        .try_clone()
+        .with_context(|| format!("open {} twice", log.display()))?;
     let mut child = command
         .stdin(Stdio::null())
         .stdout(file)
@@ -52,7 +64,10 @@ pub(crate) fn watched(
         .spawn()
         .with_context(|| format!("start {}", text(command)))?;
     let status = loop {
-        if let Some(status) = child.try_wait().with_context(|| format!("wait for {}", text(command)))? {
+        if let Some(status) = child
+            .try_wait()
+            .with_context(|| format!("wait for {}", text(command)))?
+        {
             break status;
         }
         progress.tick(done());
@@ -60,7 +75,11 @@ pub(crate) fn watched(
     };
     if !status.success() {
         let shown = tail(&std::fs::read_to_string(log).unwrap_or_default());
-        bail!("{} ended with {status}; the end of {}:\n{shown}", text(command), log.display());
+        bail!(
+            "{} ended with {status}; the end of {}:\n{shown}",
+            text(command),
+            log.display()
+        );
     }
     Ok(())
 }
@@ -72,6 +91,10 @@ fn tail(log: &str) -> String {
 
 fn text(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
-    words.extend(command.get_args().map(|word| word.to_string_lossy().into_owned()));
+    words.extend(
+        command
+            .get_args()
+            .map(|word| word.to_string_lossy().into_owned()),
+    );
     words.join(" ")
 }

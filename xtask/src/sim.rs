@@ -8,7 +8,19 @@ use crate::run;
 use crate::workspace::Workspace;
 
 pub(crate) fn run(workspace: &Workspace, prepared: &Prepared, args: &[String]) -> Result<()> {
-    let mut command =
-        cargo::command(workspace, prepared, &["run", "--quiet", "--locked", "--package", "regraft-sim", "--bin", "sim", "--"]);
+    let mut command = cargo::command(
+        workspace,
+        prepared,
+        &[
+            "run",
+            "--quiet",
+            "--locked",
+            "--package",
+            "regraft-sim",
+            "--bin",
+            "sim",
+            "--",
+        ],
+    );
     run::shown(command.args(args))
 }

@@ -21,7 +21,10 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     let before = leftovers::running(workspace, &prepared);
     let result = steps(workspace, &prepared, watch);
     let after = leftovers::running(workspace, &prepared);
-    let left: Vec<String> = after.difference(&before).map(|(pid, command)| format!("{pid} {command}")).collect();
+    let left: Vec<String> = after
+        .difference(&before)
+        .map(|(pid, command)| format!("{pid} {command}"))
+        .collect();
     result?;
     if !left.is_empty() {
         bail!("the tests left processes behind:\n  {}", left.join("\n  "));
@@ -35,9 +38,21 @@ fn steps(workspace: &Workspace, prepared: &Prepared, watch: Stopwatch) -> Result
     step("verify");
     verify::verify(workspace, prepared)?;
     step("build");
-    run::shown(&mut cargo::command(workspace, prepared, &["build", "--workspace", "--bins", "--locked"]))?;
+    run::shown(&mut cargo::command(
+        workspace,
+        prepared,
+        &["build", "--workspace", "--bins", "--locked"],
+    ))?;
     step("test");
-    run::shown(&mut cargo::command(workspace, prepared, &["test", "--workspace", "--locked", "--no-fail-fast"]))?;
+    run::shown(&mut cargo::command(
+        workspace,
+        prepared,
+        &["test", "--workspace", "--locked", "--no-fail-fast"],
+    ))?;
     step("simulate");
-    sim::run(workspace, prepared, &["--seeds".to_owned(), SEEDS.to_string()])
+    sim::run(
+        workspace,
+        prepared,
+        &["--seeds".to_owned(), SEEDS.to_string()],
+    )
 }

@@ -15,11 +15,16 @@ pub(crate) struct Workspace {
 impl Workspace {
     pub(crate) fn find() -> Result<Self> {
         // xtask lives one folder below the root it was compiled from.
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?.to_path_buf();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("xtask has no parent folder")?
+            .to_path_buf();
         let cache = match std::env::var_os("REGRAFT_CACHE") {
             Some(folder) => PathBuf::from(folder),
-            None => PathBuf::from(std::env::var_os("HOME").context("neither REGRAFT_CACHE nor HOME is set")?)
-                .join(".cache/regraft"),
+            None => PathBuf::from(
+                std::env::var_os("HOME").context("neither REGRAFT_CACHE nor HOME is set")?,
+            )
+            .join(".cache/regraft"),
         };
         std::fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
         Ok(Self { root, cache })
@@ -40,11 +45,18 @@ impl Workspace {
     /// The version of a package in Cargo.lock (the first, where there are several).
     pub(crate) fn locked_version(&self, package: &str) -> Result<String> {
         let path = self.root.join("Cargo.lock");
-        let lock = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let lock =
+            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         let name = format!("name = \"{package}\"");
         let mut lines = lock.lines();
-        lines.find(|line| *line == name).with_context(|| format!("Cargo.lock has no package {package}"))?;
-        let version = lines.next().and_then(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
-        version.map(str::to_owned).with_context(|| format!("Cargo.lock names no version of {package}"))
+        lines
+            .find(|line| *line == name)
+            .with_context(|| format!("Cargo.lock has no package {package}"))?;
+        let version = lines
+            .next()
+            .and_then(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
+        version
+            .map(str::to_owned)
+            .with_context(|| format!("Cargo.lock names no version of {package}"))
     }
 }

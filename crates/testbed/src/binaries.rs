@@ -30,7 +30,11 @@ impl Binary {
             Self::Regraft => ("regraft", "REGRAFT_BINARY"),
         };
         let path = std::env::var_os(variable).map_or_else(|| self.usual_path(), PathBuf::from);
-        if path.exists() { Ok(path) } else { Err(Error::MissingBinary { name, path }) }
+        if path.exists() {
+            Ok(path)
+        } else {
+            Err(Error::MissingBinary { name, path })
+        }
     }
 
     fn usual_path(self) -> PathBuf {

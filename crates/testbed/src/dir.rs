@@ -50,7 +50,10 @@ impl Drop for TestDir {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.keep();
-            eprintln!("logs and data of the failed test are in {}", self.1.display());
+            eprintln!(
+                "logs and data of the failed test are in {}",
+                self.1.display()
+            );
         }
     }
 }

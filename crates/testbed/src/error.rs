@@ -56,7 +56,9 @@ pub enum Error {
         last: String,
     },
     /// A binary that the bootstrap builds is not there.
-    #[error("{name} is not at {path}: run `cargo xtask test` (or `cargo xtask bootstrap`, then source its env.sh)")]
+    #[error(
+        "{name} is not at {path}: run `cargo xtask test` (or `cargo xtask bootstrap`, then source its env.sh)"
+    )]
     MissingBinary {
         /// The binary.
         name: &'static str,
@@ -123,8 +125,15 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File { action, path, source }
+        move |source| Self::File {
+            action,
+            path,
+            source,
+        }
     }
 }

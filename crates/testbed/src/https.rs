@@ -39,9 +39,14 @@ pub struct Response {
 
 impl ApiClient {
     pub(crate) fn new(port: u16, authority: &Authority, client: &Identity) -> Result<Self, Error> {
-        let failed = |source| Error::Tls { server: format!("127.0.0.1:{port}"), source };
+        let failed = |source| Error::Tls {
+            server: format!("127.0.0.1:{port}"),
+            source,
+        };
         let mut roots = RootCertStore::empty();
-        roots.add(authority.certificate_der.clone()).map_err(failed)?;
+        roots
+            .add(authority.certificate_der.clone())
+            .map_err(failed)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -49,7 +54,10 @@ impl ApiClient {
             .with_root_certificates(roots)
             .with_client_auth_cert(vec![client.certificate_der.clone()], client.key_der())
             .map_err(failed)?;
-        Ok(Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), config: Arc::new(config) })
+        Ok(Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            config: Arc::new(config),
+        })
     }
 
     /// Reads an object or list.
@@ -88,8 +96,17 @@ impl ApiClient {
     ///
     /// # Errors
     /// `Request` where the server cannot be reached, `Unreadable` for an answer that is not HTTP.
-    pub fn request(&self, method: &str, path: &str, body: Option<(&str, &Value)>) -> Result<Response, Error> {
-        let failed = |source| Error::Request { method: method.to_owned(), path: path.to_owned(), source };
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<(&str, &Value)>,
+    ) -> Result<Response, Error> {
+        let failed = |source| Error::Request {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            source,
+        };
         let answer = self.exchange(method, path, body).map_err(failed)?;
         parse(&answer).ok_or_else(|| Error::Unreadable {
             what: format!("the answer to {method} {path}"),
@@ -107,16 +124,24 @@ impl ApiClient {
                 body: response.body,
             });
         }
-        serde_json::from_str(&response.body)
-            .map_err(|error| Error::Unreadable { what: format!("{method} {path}"), detail: error.to_string() })
+        serde_json::from_str(&response.body).map_err(|error| Error::Unreadable {
+            what: format!("{method} {path}"),
+            detail: error.to_string(),
+        })
     }
 
-    fn exchange(&self, method: &str, path: &str, body: Option<(&str, &Value)>) -> io::Result<Vec<u8>> {
+    fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<(&str, &Value)>,
+    ) -> io::Result<Vec<u8>> {
         let socket = TcpStream::connect_timeout(&self.address, CONNECT_TIMEOUT)?;
         socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         socket.set_write_timeout(Some(ANSWER_TIMEOUT))?;
         let name = ServerName::IpAddress(self.address.ip().into());
-        let connection = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
+        let connection =
+            ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(connection, socket);
         let (kind, content) = match body {
             Some((kind, value)) => (kind, value.to_string()),
@@ -143,5 +168,8 @@ fn parse(answer: &[u8]) -> Option<Response> {
     let text = String::from_utf8_lossy(answer);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Response { status, body: body.to_owned() })
+    Some(Response {
+        status,
+        body: body.to_owned(),
+    })
 }

@@ -69,7 +69,11 @@ impl Installation {
     /// `MissingBinary` before the build; `Command` when certificates cannot be made.
     pub fn start(dir: &Path, options: &InstallationOptions) -> Result<Self, Error> {
         std::fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
-        let mut installation = Self { dir: dir.to_path_buf(), binary: Binary::Regraft.path()?, seats: Vec::new() };
+        let mut installation = Self {
+            dir: dir.to_path_buf(),
+            binary: Binary::Regraft.path()?,
+            seats: Vec::new(),
+        };
         if options.members > 1 {
             installation.make_certificates(options.members)?;
         }
@@ -80,18 +84,34 @@ impl Installation {
         let ports: Vec<[Port; 3]> = (0..options.members)
             .map(|_| Ok([Port::reserve()?, Port::reserve()?, Port::reserve()?]))
             .collect::<Result<_, Error>>()?;
-        let numbers: Vec<[u16; 3]> = ports.iter().map(|ports| ports.each_ref().map(Port::number)).collect();
+        let numbers: Vec<[u16; 3]> = ports
+            .iter()
+            .map(|ports| ports.each_ref().map(Port::number))
+            .collect();
         for (id, ports) in (1..).zip(ports) {
             let name = format!("member-{id}");
             let config = member_config(id, &numbers, options);
             let environment = vec![("RUST_BACKTRACE".to_owned(), "1".to_owned())];
-            let member = Member::start(dir, &MemberOptions { name, config, environment })?;
+            let member = Member::start(
+                dir,
+                &MemberOptions {
+                    name,
+                    config,
+                    environment,
+                },
+            )?;
             let admin = match options.members {
                 1 => format!("unix:{}", dir.join("data-1/admin.sock").display()),
                 _ => format!("127.0.0.1:{}", ports[1].number()),
             };
             let http = ports[2].number();
-            installation.seats.push(Seat { id, member, admin, http, _ports: ports });
+            installation.seats.push(Seat {
+                id,
+                member,
+                admin,
+                http,
+                _ports: ports,
+            });
         }
         Ok(installation)
     }
@@ -111,7 +131,7 @@ impl Installation {
             .iter_mut()
             .find(|seat| seat.id == id)
             .map(|seat| &mut seat.member)
-            .ok_or_else(|| Error::Unreadable { what: "the members".to_owned(), detail: format!("there is no {id}") })
+            .ok_or_else(|| no_member(id))
     }
 
     /// All members, for measuring.
@@ -122,14 +142,19 @@ impl Installation {
     /// Where a member answers probes and serves metrics, as `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn http(&self, id: u64) -> Option<String> {
-        self.seats.iter().find(|seat| seat.id == id).map(|seat| format!("http://127.0.0.1:{}", seat.http))
+        self.seats
+            .iter()
+            .find(|seat| seat.id == id)
+            .map(|seat| format!("http://127.0.0.1:{}", seat.http))
     }
 
     /// Variables with which a person's `regraft` reaches the first living member.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
         let living = self.seats.iter().find(|seat| seat.member.pid().is_some());
-        living.map(|seat| self.environment_of(seat)).unwrap_or_default()
+        living
+            .map(|seat| self.environment_of(seat))
+            .unwrap_or_default()
     }
 
     /// Runs the command line against the living members in turn, until one answers.
@@ -151,14 +176,27 @@ impl Installation {
         }))
     }
 
+    /// Runs the command line against one member.
+    ///
+    /// # Errors
+    /// `Command` with everything it wrote when it failed; `Unreadable` when there is no such member.
+    pub fn regraft_at(&self, id: u64, args: &[&str]) -> Result<String, Error> {
+        match self.seats.iter().find(|seat| seat.id == id) {
+            Some(seat) => self.ask(seat, args),
+            None => Err(no_member(id)),
+        }
+    }
+
     /// A document by `regraft ARGS... -o json`.
     ///
     /// # Errors
     /// As `regraft`; `Unreadable` where the answer is no JSON.
     pub fn json(&self, args: &[&str]) -> Result<Value, Error> {
         let answer = self.regraft(&[args, &["-o", "json"]].concat())?;
-        serde_json::from_str(&answer)
-            .map_err(|error| Error::Unreadable { what: format!("regraft {}", args.join(" ")), detail: error.to_string() })
+        serde_json::from_str(&answer).map_err(|error| Error::Unreadable {
+            what: format!("regraft {}", args.join(" ")),
+            detail: error.to_string(),
+        })
     }
 
     /// The leader's id, as a living member knows it.
@@ -167,10 +205,17 @@ impl Installation {
     /// As `json`; `Unreadable` when no leader is known.
     pub fn leader(&self) -> Result<u64, Error> {
         let members = self.json(&["get", "members"])?;
-        let leader = members.as_array().into_iter().flatten().find(|member| member["role"] == "leader");
+        let leader = members
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|member| member["role"] == "leader");
         leader
             .and_then(|member| member["id"].as_u64())
-            .ok_or_else(|| Error::Unreadable { what: "the leader".to_owned(), detail: members.to_string() })
+            .ok_or_else(|| Error::Unreadable {
+                what: "the leader".to_owned(),
+                detail: members.to_string(),
+            })
     }
 
     /// Waits until a leader is known and gives its id.
@@ -193,21 +238,26 @@ impl Installation {
         bound: Duration,
         mut probe: impl FnMut(&Self) -> Result<T, String>,
     ) -> Result<T, Error> {
-        let found = wait::until_every(ASK_INTERVAL, what, bound, || {
-            for seat in self.seats.iter_mut().filter(|seat| seat.member.pid().is_some()) {
+        wait::until_every(ASK_INTERVAL, what, bound, || {
+            for seat in self
+                .seats
+                .iter_mut()
+                .filter(|seat| seat.member.pid().is_some())
+            {
                 if let Err(ended) = seat.member.check() {
                     return Ok(Err(ended));
                 }
             }
             probe(self).map(Ok)
-        })?;
-        found
+        })?
     }
 
     fn make_certificates(&self, members: u64) -> Result<(), Error> {
         let dir = self.dir.join("certs").display().to_string();
         let certs = |args: &[&str]| {
-            let program = Program::new(&self.binary).args(["certs"]).args(args.iter().copied());
+            let program = Program::new(&self.binary)
+                .args(["certs"])
+                .args(args.iter().copied());
             process::run(&program.args(["--dir", &dir])).map(drop)
         };
         certs(&["init", "--cluster", CLUSTER])?;
@@ -222,8 +272,14 @@ impl Installation {
         if !seat.admin.starts_with("unix:") {
             let file = |name: &str| self.dir.join("certs").join(name).display().to_string();
             environment.push(("REGRAFT_CA".to_owned(), file("ca.pem")));
-            environment.push(("REGRAFT_CERT".to_owned(), file(&format!("client-{PERSON}.pem"))));
-            environment.push(("REGRAFT_KEY".to_owned(), file(&format!("client-{PERSON}-key.pem"))));
+            environment.push((
+                "REGRAFT_CERT".to_owned(),
+                file(&format!("client-{PERSON}.pem")),
+            ));
+            environment.push((
+                "REGRAFT_KEY".to_owned(),
+                file(&format!("client-{PERSON}-key.pem")),
+            ));
         }
         environment
     }
@@ -237,11 +293,21 @@ impl Installation {
     }
 }
 
+fn no_member(id: u64) -> Error {
+    Error::Unreadable {
+        what: "the members".to_owned(),
+        detail: format!("there is no {id}"),
+    }
+}
+
 /// A member's configuration; JSON is YAML, and quotes itself right.
 fn member_config(id: u64, ports: &[[u16; 3]], options: &InstallationOptions) -> String {
     let address = |port: u16| format!("127.0.0.1:{port}");
     let seats: Vec<(u64, [u16; 3])> = (1..).zip(ports.iter().copied()).collect();
-    let [raft, admin, http] = seats.iter().find(|(seat, _)| *seat == id).map_or([0; 3], |(_, ports)| *ports);
+    let [raft, admin, http] = seats
+        .iter()
+        .find(|(seat, _)| *seat == id)
+        .map_or([0; 3], |(_, ports)| *ports);
     let mut config = json!({
         "member": {"id": id},
         "cluster": CLUSTER,
@@ -261,7 +327,8 @@ fn member_config(id: u64, ports: &[[u16; 3]], options: &InstallationOptions) -> 
         "log": {"format": "human", "level": options.log_level},
     });
     if let Some(credentials) = &options.credentials {
-        config["repositories"][0]["credentials"] = json!({"username": credentials.user, "passwordFile": "password"});
+        config["repositories"][0]["credentials"] =
+            json!({"username": credentials.user, "passwordFile": "password"});
     }
     if seats.len() > 1 {
         config["listen"]["admin"] = json!(address(admin));

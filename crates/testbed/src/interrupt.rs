@@ -16,8 +16,10 @@ const INTERRUPTED: i32 = 130;
 /// # Errors
 /// When the signals cannot be listened to.
 pub fn end_cleanly_on_signals(folder: PathBuf) -> Result<(), Error> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])
-        .map_err(|source| Error::Start { program: "the signal handler".to_owned(), source })?;
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|source| Error::Start {
+        program: "the signal handler".to_owned(),
+        source,
+    })?;
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
             process::kill_all();

@@ -6,6 +6,7 @@
 //!          ├─ GitServer      bare repository behind http (git http-backend), holdable pushes
 //!          ├─ SshServer      the same repository behind sshd
 //!          ├─ Member         `regraft serve`, killed and restarted by pid
+//!          ├─ Installation   one or three members with their certificates, and a person's command line
 //!          └─ Fleet          all of them at once
 //! ```
 //!
@@ -37,7 +38,8 @@ pub use dir::TestDir;
 pub use error::Error;
 pub use fleet::{Fleet, FleetOptions};
 pub use git::{
-    Author, BareRepository, Credentials, GitServer, HoldPoint, HttpOptions, RequestCounts, SshServer, WorkClone,
+    Author, BareRepository, Credentials, GitServer, HoldPoint, HttpOptions, RequestCounts,
+    SshServer, WorkClone,
 };
 pub use https::{ApiClient, Response};
 pub use installation::{Installation, InstallationOptions};

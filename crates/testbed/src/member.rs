@@ -36,12 +36,20 @@ impl Member {
         let binary = Binary::Regraft.path()?;
         let config = dir.join(format!("{}.yaml", options.name));
         std::fs::write(&config, &options.config).map_err(Error::file("write", &config))?;
-        let mut program = Program::new(binary).args(["serve", "--config"]).args([&config]);
+        let mut program = Program::new(binary)
+            .args(["serve", "--config"])
+            .args([&config]);
         for (key, value) in &options.environment {
             program = program.env(key, value);
         }
         let log = dir.join(format!("{}.log", options.name));
-        let mut member = Self { name: options.name.clone(), config, log, program, process: None };
+        let mut member = Self {
+            name: options.name.clone(),
+            config,
+            log,
+            program,
+            process: None,
+        };
         member.restart()?;
         Ok(member)
     }
@@ -77,7 +85,11 @@ impl Member {
     pub fn check(&mut self) -> Result<(), Error> {
         match &mut self.process {
             Some(process) => process.check(),
-            None => Err(Error::Ended { name: self.name.clone(), status: "killed".to_owned(), log: String::new() }),
+            None => Err(Error::Ended {
+                name: self.name.clone(),
+                status: "killed".to_owned(),
+                log: String::new(),
+            }),
         }
     }
 
@@ -120,6 +132,9 @@ impl Member {
     /// The last lines of its log.
     #[must_use]
     pub fn log_tail(&self) -> String {
-        self.process.as_ref().map(Process::log_tail).unwrap_or_default()
+        self.process
+            .as_ref()
+            .map(Process::log_tail)
+            .unwrap_or_default()
     }
 }

@@ -37,12 +37,20 @@ impl Port {
         for _ in 0..range {
             let offset = NEXT.fetch_add(1, Ordering::Relaxed) % range;
             let number = FIRST + (start + offset) % range;
-            let Ok(lock) = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)) else { continue };
+            let Ok(lock) = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)) else {
+                continue;
+            };
             if TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
-                return Ok(Self { number, _lock: lock });
+                return Ok(Self {
+                    number,
+                    _lock: lock,
+                });
             }
         }
-        Err(Error::NoPort { from: FIRST, to: LAST })
+        Err(Error::NoPort {
+            from: FIRST,
+            to: LAST,
+        })
     }
 
     /// Its number.

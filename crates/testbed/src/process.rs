@@ -5,15 +5,15 @@
 //! run under `setpriv --pdeathsig KILL`. That signal comes when the *thread*
 //! that forked ends, so one thread that lives as long as the process forks all.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, kill_process, kill_process_group};
@@ -41,7 +41,12 @@ impl Program {
     /// A program without arguments.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), arguments: Vec::new(), environment: Vec::new(), folder: None }
+        Self {
+            path: path.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            folder: None,
+        }
     }
 
     /// Adds arguments.
@@ -68,7 +73,10 @@ impl Program {
     /// The command that runs it tied to this process, in a process group of its own.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.path).args(&self.arguments);
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(&self.path)
+            .args(&self.arguments);
         command.envs(self.environment.iter().map(|(key, value)| (key, value)));
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
@@ -116,13 +124,24 @@ impl Process {
     /// # Errors
     /// When the log cannot be opened or the program not be started.
     pub fn start(name: &str, program: &Program, log: &Path) -> Result<Self, Error> {
-        let file = File::options().create(true).append(true).open(log).map_err(Error::file("open", log))?;
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .map_err(Error::file("open", log))?;
         let errors = file.try_clone().map_err(Error::file("open", log))?;
         let mut command = program.command();
         command.stdin(Stdio::null()).stdout(file).stderr(errors);
-        let child = spawn(command).map_err(|source| Error::Start { program: name.to_owned(), source })?;
+        let child = spawn(command).map_err(|source| Error::Start {
+            program: name.to_owned(),
+            source,
+        })?;
         started().insert(child.id());
-        Ok(Self { name: name.to_owned(), child, log: log.to_path_buf() })
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log: log.to_path_buf(),
+        })
     }
 
     /// Its process id.
@@ -184,7 +203,9 @@ impl Process {
     pub fn stop(&mut self) -> Option<ExitStatus> {
         self.signal(Signal::Terminate);
         let name = self.name.clone();
-        let ended = wait::until(&format!("{name} ends"), STOP_BOUND, || self.ended().ok_or_else(String::new));
+        let ended = wait::until(&format!("{name} ends"), STOP_BOUND, || {
+            self.ended().ok_or_else(String::new)
+        });
         self.kill();
         ended.ok()
     }
@@ -251,12 +272,25 @@ pub(crate) fn spawn(command: Command) -> io::Result<Child> {
 /// Runs a command to its end and gives its standard output.
 pub(crate) fn run(program: &Program) -> Result<String, Error> {
     let words: Vec<_> = std::iter::once(program.path.display().to_string())
-        .chain(program.arguments.iter().map(|word| word.to_string_lossy().into_owned()))
+        .chain(
+            program
+                .arguments
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned()),
+        )
         .collect();
     let mut command = program.command();
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let failed = |source| Error::Start { program: words[0].clone(), source };
-    let output = spawn(command).and_then(Child::wait_with_output).map_err(failed)?;
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let failed = |source| Error::Start {
+        program: words[0].clone(),
+        source,
+    };
+    let output = spawn(command)
+        .and_then(Child::wait_with_output)
+        .map_err(failed)?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
         return Ok(stdout);
@@ -277,7 +311,15 @@ fn usage(pid: u32) -> Option<Usage> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let bytes = |key: &str| {
         let value = status.lines().find_map(|line| line.strip_prefix(key))?;
-        Some(value.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
+        Some(
+            value
+                .trim()
+                .strip_suffix(" kB")?
+                .trim()
+                .parse::<u64>()
+                .ok()?
+                * 1024,
+        )
     };
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The program's name may hold anything, so fields are counted from behind it.
@@ -286,22 +328,42 @@ fn usage(pid: u32) -> Option<Usage> {
     let system: u64 = fields.next()?.parse().ok()?;
     #[expect(clippy::cast_precision_loss, reason = "ticks of a test run")]
     let cpu_s = (user + system) as f64 / rustix::param::clock_ticks_per_second() as f64;
-    Some(Usage { resident_bytes: bytes("VmRSS:")?, peak_bytes: bytes("VmHWM:")?, cpu_s })
+    Some(Usage {
+        resident_bytes: bytes("VmRSS:")?,
+        peak_bytes: bytes("VmHWM:")?,
+        cpu_s,
+    })
 }
 
 /// All processes below this one, whatever their process group.
 fn descendants(root: u32) -> Vec<u32> {
     let mut parents = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        let parent = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
         parents.extend(parent.map(|parent| (pid, parent)));
     }
     let mut found = vec![root];
     let mut next = 0;
     while let Some(parent) = found.get(next).copied() {
-        found.extend(parents.iter().filter(|(pid, of)| *of == parent && !found.contains(pid)).map(|(pid, _)| *pid).collect::<Vec<_>>());
+        found.extend(
+            parents
+                .iter()
+                .filter(|(pid, of)| *of == parent && !found.contains(pid))
+                .map(|(pid, _)| *pid)
+                .collect::<Vec<_>>(),
+        );
         next += 1;
     }
     found.split_off(1)
@@ -328,7 +390,11 @@ mod tests {
         let root = process.pid();
         let children = wait::until("two children", Duration::from_secs(5), || {
             let found = descendants(root);
-            if found.len() >= 2 { Ok(found) } else { Err(format!("{found:?}")) }
+            if found.len() >= 2 {
+                Ok(found)
+            } else {
+                Err(format!("{found:?}"))
+            }
         })
         .unwrap();
         assert!(process.usage().unwrap().resident_bytes > 0);
@@ -337,7 +403,11 @@ mod tests {
             wait::until("the process is gone", Duration::from_secs(5), || {
                 // A killed orphan may stay a zombie until init collects it.
                 let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-                if stat.is_empty() || stat.contains(") Z ") { Ok(()) } else { Err(stat) }
+                if stat.is_empty() || stat.contains(") Z ") {
+                    Ok(())
+                } else {
+                    Err(stat)
+                }
             })
             .unwrap();
         }
@@ -348,8 +418,14 @@ mod tests {
         let dir = TestDir::new("process").unwrap();
         let program = Program::new("/bin/sh").args(["-c", "echo the disk is full; exit 3"]);
         let mut process = Process::start("sh", &program, &dir.path().join("log")).unwrap();
-        wait::until("sh ends", Duration::from_secs(5), || process.ended().ok_or_else(String::new)).unwrap();
+        wait::until("sh ends", Duration::from_secs(5), || {
+            process.ended().ok_or_else(String::new)
+        })
+        .unwrap();
         let error = process.check().unwrap_err().to_string();
-        assert!(error.contains("exit status: 3") && error.contains("the disk is full"), "{error}");
+        assert!(
+            error.contains("exit status: 3") && error.contains("the disk is full"),
+            "{error}"
+        );
     }
 }

@@ -12,7 +12,11 @@ const POLL_INTERVAL: Duration = Duration::from_millis(25);
 ///
 /// # Errors
 /// `TimedOut` with the last state.
-pub fn until<T>(what: &str, bound: Duration, probe: impl FnMut() -> Result<T, String>) -> Result<T, Error> {
+pub fn until<T>(
+    what: &str,
+    bound: Duration,
+    probe: impl FnMut() -> Result<T, String>,
+) -> Result<T, Error> {
     until_every(POLL_INTERVAL, what, bound, probe)
 }
 
@@ -31,7 +35,11 @@ pub fn until_every<T>(
         match probe() {
             Ok(value) => return Ok(value),
             Err(last) if watch.elapsed() >= bound => {
-                return Err(Error::TimedOut { what: what.to_owned(), bound_s: bound.as_secs(), last });
+                return Err(Error::TimedOut {
+                    what: what.to_owned(),
+                    bound_s: bound.as_secs(),
+                    last,
+                });
             }
             Err(_) => std::thread::park_timeout(interval),
         }
@@ -50,7 +58,10 @@ mod tests {
             Err(format!("look {looks}"))
         })
         .unwrap_err();
-        assert_eq!(error.to_string(), format!("the moon is full did not happen within 0 s; last state: look {looks}"));
+        assert_eq!(
+            error.to_string(),
+            format!("the moon is full did not happen within 0 s; last state: look {looks}")
+        );
         assert!(looks >= 2);
     }
 }

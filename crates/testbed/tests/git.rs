@@ -1,4 +1,5 @@
 //! The Git servers serve what git serves, and hold pushes at the moment they are told to.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::process::Command;
@@ -20,8 +21,14 @@ fn server(dir: &TestDir, options: HttpOptions) -> GitServer {
 
 fn git(dir: &Path, home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new("git");
-    command.current_dir(dir).args(args).env("HOME", home).env("GIT_CONFIG_GLOBAL", "/dev/null");
-    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_TERMINAL_PROMPT", "0");
+    command
+        .current_dir(dir)
+        .args(args)
+        .env("HOME", home)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null");
+    command
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_TERMINAL_PROMPT", "0");
     command
 }
 
@@ -40,8 +47,16 @@ fn with_new_commit(server: &GitServer, name: &str) -> WorkClone {
 #[test]
 fn a_push_over_http_needs_the_right_password() {
     let dir = TestDir::new("git").unwrap();
-    let credentials = Credentials { user: "bot".to_owned(), password: "s3cret".to_owned() };
-    let server = server(&dir, HttpOptions { credentials: Some(credentials.clone()) });
+    let credentials = Credentials {
+        user: "bot".to_owned(),
+        password: "s3cret".to_owned(),
+    };
+    let server = server(
+        &dir,
+        HttpOptions {
+            credentials: Some(credentials.clone()),
+        },
+    );
     assert!(!format!("{credentials:?}").contains("s3cret"));
     let clone = with_new_commit(&server, "Ann Example");
 
@@ -64,17 +79,30 @@ fn a_large_push_arrives_whole() {
     let mut noise = 1u64;
     let bytes: String = (0..600_000)
         .map(|_| {
-            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            noise = noise
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             format!("{:x}", noise >> 40)
         })
         .collect();
     clone.write("large.txt", &bytes).unwrap();
     let head = clone.commit("Add noise").unwrap();
-    assert!(succeeds(&mut git(clone.path(), dir.path(), &["push", &server.url(), "main"])));
+    assert!(succeeds(&mut git(
+        clone.path(),
+        dir.path(),
+        &["push", &server.url(), "main"]
+    )));
     assert_eq!(server.repository().head().unwrap(), head);
     let copy = dir.path().join("copy");
-    assert!(succeeds(&mut git(dir.path(), dir.path(), &["clone", "-q", &server.url(), &copy.display().to_string()])));
-    assert_eq!(std::fs::read_to_string(copy.join("large.txt")).unwrap(), bytes);
+    assert!(succeeds(&mut git(
+        dir.path(),
+        dir.path(),
+        &["clone", "-q", &server.url(), &copy.display().to_string()]
+    )));
+    assert_eq!(
+        std::fs::read_to_string(copy.join("large.txt")).unwrap(),
+        bytes
+    );
 }
 
 #[test]
@@ -83,7 +111,11 @@ fn a_push_is_held_before_or_after_git_takes_it() {
     let server = server(&dir, HttpOptions::default());
     let clone = with_new_commit(&server, "Ann Example");
     let url = server.url();
-    let start = || git(clone.path(), dir.path(), &["push", "-q", &url, "main"]).spawn().unwrap();
+    let start = || {
+        git(clone.path(), dir.path(), &["push", "-q", &url, "main"])
+            .spawn()
+            .unwrap()
+    };
     let before = server.repository().head().unwrap();
 
     server.hold_pushes(HoldPoint::BeforeAccept);
@@ -129,7 +161,10 @@ fn the_same_repository_is_served_over_ssh() {
         )
     };
     let push = |key: &Path| {
-        git(clone.path(), dir.path(), &["push", ssh.url(), "main"]).env("GIT_SSH_COMMAND", command(key)).output().unwrap()
+        git(clone.path(), dir.path(), &["push", ssh.url(), "main"])
+            .env("GIT_SSH_COMMAND", command(key))
+            .output()
+            .unwrap()
     };
     let output = push(&ssh.private_key());
     assert!(output.status.success(), "{output:?}");
@@ -150,7 +185,10 @@ fn people_push_force_and_revert() {
     let undone = bob.revert(&ann.head().unwrap()).unwrap();
     bob.push().unwrap();
     assert_eq!(server.repository().head().unwrap(), undone);
-    assert_eq!(server.repository().log("%an").unwrap(), ["Bob Example", "Ann Example", "Platform Team"]);
+    assert_eq!(
+        server.repository().log("%an").unwrap(),
+        ["Bob Example", "Ann Example", "Platform Team"]
+    );
     bob.reset_hard(&first).unwrap();
     bob.force_push().unwrap();
     assert_eq!(server.repository().head().unwrap(), first);
@@ -162,10 +200,24 @@ fn commits_are_found_by_their_trailer() {
     let server = server(&dir, HttpOptions::default());
     let clone = with_new_commit(&server, "Ann Example");
     clone.write("x", "y").unwrap();
-    let commit = clone.commit("Restore the shop\n\nBecause.\n\nRegraft-Incident: i-7\nRegraft-Plan: i-7-1\n").unwrap();
+    let commit = clone
+        .commit("Restore the shop\n\nBecause.\n\nRegraft-Incident: i-7\nRegraft-Plan: i-7-1\n")
+        .unwrap();
     clone.push().unwrap();
-    assert_eq!(server.repository().commits_with_trailer("Regraft-Incident", "i-7").unwrap(), [commit]);
-    assert!(server.repository().commits_with_trailer("Regraft-Incident", "i-8").unwrap().is_empty());
+    assert_eq!(
+        server
+            .repository()
+            .commits_with_trailer("Regraft-Incident", "i-7")
+            .unwrap(),
+        [commit]
+    );
+    assert!(
+        server
+            .repository()
+            .commits_with_trailer("Regraft-Incident", "i-8")
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -174,9 +226,17 @@ fn dropping_the_server_lets_go_of_held_pushes() {
     let server = server(&dir, HttpOptions::default());
     let clone = with_new_commit(&server, "Ann Example");
     server.hold_pushes(HoldPoint::BeforeAccept);
-    let mut pusher = git(clone.path(), dir.path(), &["push", "-q", &server.url(), "main"]).spawn().unwrap();
+    let mut pusher = git(
+        clone.path(),
+        dir.path(),
+        &["push", "-q", &server.url(), "main"],
+    )
+    .spawn()
+    .unwrap();
     server.wait_held(SOON).unwrap();
     drop(server);
-    let ended = wait::until("the push fails", SOON, || pusher.try_wait().ok().flatten().ok_or_else(String::new));
+    let ended = wait::until("the push fails", SOON, || {
+        pusher.try_wait().ok().flatten().ok_or_else(String::new)
+    });
     assert!(!ended.unwrap().success());
 }

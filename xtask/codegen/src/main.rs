@@ -31,10 +31,15 @@ fn main() -> Result<()> {
 
 fn find(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in std::fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
-        let path = entry.with_context(|| format!("list {}", folder.display()))?.path();
+        let path = entry
+            .with_context(|| format!("list {}", folder.display()))?
+            .path();
         if path.is_dir() && depth > 0 {
             find(&path, depth - 1, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "proto") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "proto")
+        {
             files.push(path);
         }
     }

@@ -23,7 +23,8 @@ pub(super) fn lock(cache: &Path, part: &str) -> Result<Lock> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             say::note(&format!("another run prepares {part}; waiting for it"));
-            file.lock().with_context(|| format!("lock {}", path.display()))?;
+            file.lock()
+                .with_context(|| format!("lock {}", path.display()))?;
         }
         Err(TryLockError::Error(error)) => {
             return Err(error).with_context(|| format!("lock {}", path.display()));
@@ -45,7 +46,8 @@ pub(super) fn link(path: &Path, target: &Path) -> Result<()> {
         return Ok(());
     }
     let temporary = path.with_extension(format!("tmp{}", std::process::id()));
-    std::os::unix::fs::symlink(target, &temporary).with_context(|| format!("link {}", temporary.display()))?;
+    std::os::unix::fs::symlink(target, &temporary)
+        .with_context(|| format!("link {}", temporary.display()))?;
     std::fs::rename(&temporary, path).with_context(|| format!("put {} in place", path.display()))
 }
 

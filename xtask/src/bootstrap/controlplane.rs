@@ -70,7 +70,8 @@ fn version_of(module: &Path, flags: &str) -> Result<String> {
     for file in ["go.mod", "go.sum", "main.go"] {
         let path = module.join(file);
         if path.exists() {
-            contents.push(std::fs::read(&path).with_context(|| format!("read {}", path.display()))?);
+            contents
+                .push(std::fs::read(&path).with_context(|| format!("read {}", path.display()))?);
         }
     }
     Ok(cache::fingerprint(contents.iter().map(Vec::as_slice)))
@@ -94,17 +95,40 @@ fn linker_flags(program: &Program) -> String {
     flags
 }
 
-fn compile(workspace: &Workspace, program: &Program, module: &Path, flags: &str, binary: &Path) -> Result<()> {
+fn compile(
+    workspace: &Workspace,
+    program: &Program,
+    module: &Path,
+    flags: &str,
+    binary: &Path,
+) -> Result<()> {
     let mut progress = Progress::start(program.title, program.usual_time);
     let log = workspace.cache.join(format!("logs/{}.log", program.name));
-    run::watched(go(module).args(["mod", "download"]), &log, &mut progress, || None)?;
-    let packages = run::captured(go(module).args(["list", "-deps", program.package]))?.lines().count();
+    run::watched(
+        go(module).args(["mod", "download"]),
+        &log,
+        &mut progress,
+        || None,
+    )?;
+    let packages = run::captured(go(module).args(["list", "-deps", program.package]))?
+        .lines()
+        .count();
     let temporary = workspace.cache.join(format!("{}/new", program.name));
-    let folder = binary.parent().context("a binary in the cache has a folder")?;
+    let folder = binary
+        .parent()
+        .context("a binary in the cache has a folder")?;
     cache::fresh(&temporary)?;
     let mut command = go(module);
     command
-        .args(["build", "-v", "-mod=readonly", "-trimpath", "-ldflags", flags, "-o"])
+        .args([
+            "build",
+            "-v",
+            "-mod=readonly",
+            "-trimpath",
+            "-ldflags",
+            flags,
+            "-o",
+        ])
         .arg(temporary.join(program.name))
         .arg(program.package);
     // `-v` names every package that had to be compiled.
@@ -114,13 +138,17 @@ fn compile(workspace: &Workspace, program: &Program, module: &Path, flags: &str,
         Some(compiled as f64 / packages.max(1) as f64)
     })?;
     cache::remove(folder)?;
-    std::fs::rename(&temporary, folder).with_context(|| format!("put {} in place", folder.display()))?;
+    std::fs::rename(&temporary, folder)
+        .with_context(|| format!("put {} in place", folder.display()))?;
     progress.finish();
     Ok(())
 }
 
 fn go(module: &Path) -> Command {
     let mut command = Command::new("go");
-    command.current_dir(module).env("CGO_ENABLED", "0").env_remove("GOFLAGS");
+    command
+        .current_dir(module)
+        .env("CGO_ENABLED", "0")
+        .env_remove("GOFLAGS");
     command
 }

@@ -57,7 +57,10 @@ pub(crate) fn prepare(workspace: &Workspace, parts: Parts) -> Result<Prepared> {
 fn point_to_current(workspace: &Workspace, environment: &[(String, PathBuf)]) -> Result<()> {
     let folder = workspace.cache.join("current");
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-    for (_, program) in environment.iter().filter(|(key, _)| key != "ROCKSDB_LIB_DIR" && key != "ROCKSDB_STATIC") {
+    for (_, program) in environment
+        .iter()
+        .filter(|(key, _)| key != "ROCKSDB_LIB_DIR" && key != "ROCKSDB_STATIC")
+    {
         let name = program.file_name().context("a program has a name")?;
         cache::link(&folder.join(name), program)?;
     }

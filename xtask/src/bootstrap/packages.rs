@@ -28,13 +28,18 @@ const NEEDED: &[&str] = &[
 /// there the build itself says what it misses.
 pub(super) fn install_missing() -> Result<()> {
     let Some(missing) = missing()? else {
-        say::note("no dpkg here: taking it that a C++ compiler, libclang and OpenSSL's headers are installed");
+        say::note(
+            "no dpkg here: taking it that a C++ compiler, libclang and OpenSSL's headers are installed",
+        );
         return Ok(());
     };
     if missing.is_empty() {
         return Ok(());
     }
-    say::note(&format!("installing Debian packages: {}", missing.join(" ")));
+    say::note(&format!(
+        "installing Debian packages: {}",
+        missing.join(" ")
+    ));
     apt(&["update", "-q"])?;
     let mut install = vec!["install", "-q", "-y", "--no-install-recommends"];
     install.extend(&missing);
@@ -48,7 +53,12 @@ fn missing() -> Result<Option<Vec<&'static str>>> {
     let mut missing = Vec::new();
     for package in NEEDED {
         // It fails for a package it has never heard of.
-        let status = run::captured(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]));
+        let status = run::captured(Command::new("dpkg-query").args([
+            "-W",
+            "-f",
+            "${db:Status-Status}",
+            package,
+        ]));
         if !status.is_ok_and(|status| status.trim() == "installed") {
             missing.push(*package);
         }
@@ -62,7 +72,10 @@ fn apt(args: &[&str]) -> Result<()> {
         Command::new("apt-get")
     } else {
         if run::captured(Command::new("sudo").args(["-n", "true"])).is_err() {
-            bail!("not root and no sudo without a password; run as root: apt-get {}", args.join(" "));
+            bail!(
+                "not root and no sudo without a password; run as root: apt-get {}",
+                args.join(" ")
+            );
         }
         let mut command = Command::new("sudo");
         command.args(["-n", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
@@ -76,7 +89,11 @@ fn apt(args: &[&str]) -> Result<()> {
         .output()
         .context("start apt-get")?;
     if !output.status.success() {
-        bail!("apt-get {} failed: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "apt-get {} failed: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(())
 }

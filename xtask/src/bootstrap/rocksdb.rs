@@ -52,7 +52,10 @@ pub(super) fn build(workspace: &Workspace) -> Result<Vec<(String, PathBuf)>> {
             compile(workspace, &folder)?;
         }
     }
-    Ok(vec![("ROCKSDB_LIB_DIR".to_owned(), folder), ("ROCKSDB_STATIC".to_owned(), PathBuf::from("1"))])
+    Ok(vec![
+        ("ROCKSDB_LIB_DIR".to_owned(), folder),
+        ("ROCKSDB_STATIC".to_owned(), PathBuf::from("1")),
+    ])
 }
 
 fn is_whole(archive: &Path) -> bool {
@@ -86,13 +89,18 @@ fn compile(workspace: &Workspace, folder: &Path) -> Result<()> {
     let output = output_folder(&target).context("librocksdb-sys left no output folder")?;
     let built = output.join(ARCHIVE);
     if !is_whole(&built) {
-        bail!("{} is missing or too small after its build", built.display());
+        bail!(
+            "{} is missing or too small after its build",
+            built.display()
+        );
     }
     let temporary = workspace.cache.join("rocksdb/new");
     cache::fresh(&temporary)?;
-    std::fs::copy(&built, temporary.join(ARCHIVE)).with_context(|| format!("copy {}", built.display()))?;
+    std::fs::copy(&built, temporary.join(ARCHIVE))
+        .with_context(|| format!("copy {}", built.display()))?;
     cache::remove(folder)?;
-    std::fs::rename(&temporary, folder).with_context(|| format!("put {} in place", folder.display()))?;
+    std::fs::rename(&temporary, folder)
+        .with_context(|| format!("put {} in place", folder.display()))?;
     cache::remove(&project)?;
     progress.finish();
     Ok(())
@@ -100,7 +108,8 @@ fn compile(workspace: &Workspace, folder: &Path) -> Result<()> {
 
 /// A package with our versions (by our lock file) and our features of rocksdb.
 fn write_project(workspace: &Workspace, project: &Path) -> Result<()> {
-    let root = std::fs::read_to_string(workspace.root.join("Cargo.toml")).context("read Cargo.toml")?;
+    let root =
+        std::fs::read_to_string(workspace.root.join("Cargo.toml")).context("read Cargo.toml")?;
     let dependency = root
         .lines()
         .find(|line| line.starts_with("rocksdb = {"))
@@ -108,12 +117,20 @@ fn write_project(workspace: &Workspace, project: &Path) -> Result<()> {
     let manifest = format!(
         "[package]\nname = \"rocksdb-probe\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n{dependency}\n"
     );
-    std::fs::create_dir_all(project.join("src")).with_context(|| format!("create {}/src", project.display()))?;
+    std::fs::create_dir_all(project.join("src"))
+        .with_context(|| format!("create {}/src", project.display()))?;
     std::fs::write(project.join("Cargo.toml"), manifest).context("write the probe's manifest")?;
     std::fs::write(project.join("src/main.rs"), PROBE).context("write the probe")?;
-    std::fs::copy(workspace.root.join("Cargo.lock"), project.join("Cargo.lock")).context("copy Cargo.lock")?;
-    std::fs::copy(workspace.root.join("rust-toolchain.toml"), project.join("rust-toolchain.toml"))
-        .context("copy rust-toolchain.toml")?;
+    std::fs::copy(
+        workspace.root.join("Cargo.lock"),
+        project.join("Cargo.lock"),
+    )
+    .context("copy Cargo.lock")?;
+    std::fs::copy(
+        workspace.root.join("rust-toolchain.toml"),
+        project.join("rust-toolchain.toml"),
+    )
+    .context("copy rust-toolchain.toml")?;
     Ok(())
 }
 
@@ -122,18 +139,30 @@ fn output_folder(target: &Path) -> Option<PathBuf> {
     let packages = std::fs::read_dir(target.join("release/build")).ok()?;
     packages
         .flatten()
-        .filter(|package| package.file_name().to_string_lossy().starts_with("librocksdb-sys-"))
+        .filter(|package| {
+            package
+                .file_name()
+                .to_string_lossy()
+                .starts_with("librocksdb-sys-")
+        })
         .map(|package| package.path().join("out"))
         .find(|output| output.join("bindings.rs").exists())
 }
 
 fn count_objects(folder: &Path) -> usize {
-    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
     entries
         .flatten()
         .map(|entry| match entry.file_type() {
             Ok(kind) if kind.is_dir() => count_objects(&entry.path()),
-            _ => usize::from(entry.path().extension().is_some_and(|extension| extension == "o")),
+            _ => usize::from(
+                entry
+                    .path()
+                    .extension()
+                    .is_some_and(|extension| extension == "o"),
+            ),
         })
         .sum()
 }

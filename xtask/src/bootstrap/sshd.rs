@@ -18,7 +18,11 @@ const INSTALLED: &str = "/usr/sbin/sshd";
 
 /// Gives `REGRAFT_SSHD`, the program of the machine or of the cache.
 pub(super) fn find(workspace: &Workspace) -> Result<Vec<(String, PathBuf)>> {
-    let program = if Path::new(INSTALLED).exists() { PathBuf::from(INSTALLED) } else { unpack(workspace)? };
+    let program = if Path::new(INSTALLED).exists() {
+        PathBuf::from(INSTALLED)
+    } else {
+        unpack(workspace)?
+    };
     make_user()?;
     Ok(vec![("REGRAFT_SSHD".to_owned(), program)])
 }
@@ -30,7 +34,15 @@ fn make_user() -> Result<()> {
     if !root || run::captured(Command::new("id").arg("sshd")).is_ok() {
         return Ok(());
     }
-    let options = ["--system", "--no-create-home", "--home-dir", "/run/sshd", "--shell", "/usr/sbin/nologin", "sshd"];
+    let options = [
+        "--system",
+        "--no-create-home",
+        "--home-dir",
+        "/run/sshd",
+        "--shell",
+        "/usr/sbin/nologin",
+        "sshd",
+    ];
     run::captured(Command::new("useradd").args(options)).map(drop)
 }
 
@@ -47,19 +59,29 @@ fn unpack(workspace: &Workspace) -> Result<PathBuf> {
     say::note("unpacking sshd from Debian's package (no service is installed)");
     let temporary = workspace.cache.join("sshd.new");
     cache::fresh(&temporary)?;
-    run::captured(Command::new("apt-get").current_dir(&temporary).args(["download", "-q", "openssh-server"]))?;
+    run::captured(Command::new("apt-get").current_dir(&temporary).args([
+        "download",
+        "-q",
+        "openssh-server",
+    ]))?;
     let package = std::fs::read_dir(&temporary)
         .context("list the downloaded package")?
         .flatten()
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
         .context("apt-get download openssh-server left no package")?;
-    run::captured(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&temporary))?;
+    run::captured(
+        Command::new("dpkg-deb")
+            .arg("-x")
+            .arg(&package)
+            .arg(&temporary),
+    )?;
     let missing = run::captured(Command::new("ldd").arg(temporary.join("usr/sbin/sshd")))?;
     if missing.contains("not found") {
         bail!("sshd misses libraries:\n{missing}");
     }
     cache::remove(&folder)?;
-    std::fs::rename(&temporary, &folder).with_context(|| format!("put {} in place", folder.display()))?;
+    std::fs::rename(&temporary, &folder)
+        .with_context(|| format!("put {} in place", folder.display()))?;
     Ok(program)
 }

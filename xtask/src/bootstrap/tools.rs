@@ -16,18 +16,31 @@ pub(crate) fn check() -> Result<()> {
         missing.push("cargo: install Rust (the version is in rust-toolchain.toml)".to_owned());
     }
     match run::captured(Command::new("go").args(["env", "GOVERSION"])) {
-        Err(_) => missing.push("go: install Go 1.26 or newer; it builds the control plane of tests and demo".to_owned()),
+        Err(_) => missing.push(
+            "go: install Go 1.26 or newer; it builds the control plane of tests and demo"
+                .to_owned(),
+        ),
         Ok(version) => {
             if go_version(&version).is_none_or(|found| found < LEAST_GO) {
-                missing.push(format!("go: found {}, Kubernetes 1.36 needs 1.26 or newer", version.trim()));
+                missing.push(format!(
+                    "go: found {}, Kubernetes 1.36 needs 1.26 or newer",
+                    version.trim()
+                ));
             }
         }
     }
-    if missing.is_empty() { Ok(()) } else { bail!("tools are missing:\n  {}", missing.join("\n  ")) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        bail!("tools are missing:\n  {}", missing.join("\n  "))
+    }
 }
 
 fn go_version(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text.trim().strip_prefix("go")?.split(|c: char| !c.is_ascii_digit());
+    let mut numbers = text
+        .trim()
+        .strip_prefix("go")?
+        .split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 

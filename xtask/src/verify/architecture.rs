@@ -8,7 +8,8 @@ use crate::workspace::Workspace;
 
 pub(super) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
     let path = workspace.root.join("ARCHITECTURE.md");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let folder = workspace.root.join("crates");
     let there: BTreeSet<String> = std::fs::read_dir(&folder)
         .with_context(|| format!("list {}", folder.display()))?
@@ -31,8 +32,12 @@ fn code_map(text: &str) -> BTreeSet<String> {
 }
 
 fn compare(named: &BTreeSet<String>, there: &BTreeSet<String>) -> Vec<String> {
-    let unnamed = there.difference(named).map(|name| format!("the code map does not name crates/{name}"));
-    let unreal = named.difference(there).map(|name| format!("the code map names crates/{name}, which is not there"));
+    let unnamed = there
+        .difference(named)
+        .map(|name| format!("the code map does not name crates/{name}"));
+    let unreal = named
+        .difference(there)
+        .map(|name| format!("the code map names crates/{name}, which is not there"));
     unnamed.chain(unreal).collect()
 }
 
@@ -46,7 +51,10 @@ mod tests {
         let there = ["model", "node"].map(str::to_owned).into();
         assert_eq!(
             compare(&code_map(text), &there),
-            ["the code map does not name crates/node", "the code map names crates/ghost, which is not there"]
+            [
+                "the code map does not name crates/node",
+                "the code map names crates/ghost, which is not there"
+            ]
         );
     }
 }

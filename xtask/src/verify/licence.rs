@@ -3,9 +3,15 @@
 /// Whether some allowed choice satisfies the expression. What cannot be read is not allowed.
 pub(super) fn is_allowed(expression: &str, allowed: &dyn Fn(&str) -> bool) -> bool {
     // Old manifests write `MIT/Apache-2.0` for `OR`.
-    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let spaced = expression
+        .replace('/', " OR ")
+        .replace('(', " ( ")
+        .replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
-    let mut parser = Parser { words: &words, allowed };
+    let mut parser = Parser {
+        words: &words,
+        allowed,
+    };
     let verdict = parser.any();
     verdict == Some(true) && parser.words.is_empty()
 }
@@ -66,7 +72,8 @@ mod tests {
 
     #[test]
     fn a_choice_needs_one_and_a_conjunction_all() {
-        let check = |expression: &str| is_allowed(expression, &|name| ["MIT", "Zlib"].contains(&name));
+        let check =
+            |expression: &str| is_allowed(expression, &|name| ["MIT", "Zlib"].contains(&name));
         assert!(check("MIT"));
         assert!(check("GPL-3.0 OR MIT"));
         assert!(check("GPL-3.0/MIT"));

@@ -24,7 +24,11 @@ pub(crate) fn verify(workspace: &Workspace, prepared: &Prepared) -> Result<()> {
     let mut check = |name: &str, check: &mut dyn FnMut() -> Result<Vec<String>>| -> Result<()> {
         let watch = Stopwatch::start();
         let problems = check()?;
-        let verdict = if problems.is_empty() { "ok    " } else { "FAILED" };
+        let verdict = if problems.is_empty() {
+            "ok    "
+        } else {
+            "FAILED"
+        };
         say::line(&format!("{verdict} {name} ({})", human(watch.elapsed())));
         for problem in &problems {
             say::line(&format!("         {problem}"));
@@ -34,23 +38,66 @@ pub(crate) fn verify(workspace: &Workspace, prepared: &Prepared) -> Result<()> {
         }
         Ok(())
     };
-    check("the pure crates are pure", &mut || purity::problems(&metadata))?;
-    check("every package inherits the workspace's lints", &mut || lints::problems(&metadata))?;
-    check("ARCHITECTURE.md names the crates there are", &mut || architecture::problems(workspace))?;
-    check("generated code is current", &mut || generated(workspace, prepared))?;
-    check("licences, bans and sources", &mut || deny::problems(workspace, prepared, &metadata))?;
-    check("formatting", &mut || command(workspace, prepared, &["fmt", "--all", "--check"], "cargo xtask fix"))?;
-    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
-    check("clippy", &mut || command(workspace, prepared, &clippy, "see above"))?;
-    if failed.is_empty() { Ok(()) } else { bail!("verify failed: {}", failed.join("; ")) }
+    check("the pure crates are pure", &mut || {
+        purity::problems(&metadata)
+    })?;
+    check("every package inherits the workspace's lints", &mut || {
+        lints::problems(&metadata)
+    })?;
+    check("ARCHITECTURE.md names the crates there are", &mut || {
+        architecture::problems(workspace)
+    })?;
+    check("generated code is current", &mut || {
+        generated(workspace, prepared)
+    })?;
+    check("licences, bans and sources", &mut || {
+        deny::problems(workspace, prepared, &metadata)
+    })?;
+    check("formatting", &mut || {
+        command(
+            workspace,
+            prepared,
+            &["fmt", "--all", "--check"],
+            "cargo xtask fix",
+        )
+    })?;
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    check("clippy", &mut || {
+        command(workspace, prepared, &clippy, "see above")
+    })?;
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        bail!("verify failed: {}", failed.join("; "))
+    }
 }
 
 fn generated(workspace: &Workspace, prepared: &Prepared) -> Result<Vec<String>> {
     let differing = codegen::differing(workspace, prepared)?;
-    Ok(differing.keys().map(|path| format!("{} is not: cargo xtask codegen", path.display())).collect())
+    Ok(differing
+        .keys()
+        .map(|path| format!("{} is not: cargo xtask codegen", path.display()))
+        .collect())
 }
 
-fn command(workspace: &Workspace, prepared: &Prepared, args: &[&str], hint: &str) -> Result<Vec<String>> {
+fn command(
+    workspace: &Workspace,
+    prepared: &Prepared,
+    args: &[&str],
+    hint: &str,
+) -> Result<Vec<String>> {
     let result = run::shown(&mut cargo::command(workspace, prepared, args));
-    Ok(result.err().map(|error| format!("{error:#}: {hint}")).into_iter().collect())
+    Ok(result
+        .err()
+        .map(|error| format!("{error:#}: {hint}"))
+        .into_iter()
+        .collect())
 }

@@ -6,16 +6,36 @@ use anyhow::{Context as _, Result};
 
 use crate::metadata::{Metadata, Package};
 
-const PURE: [&str; 7] = ["model", "render", "diff", "detect", "remedy", "state", "engine"];
+const PURE: [&str; 7] = [
+    "model", "render", "diff", "detect", "remedy", "state", "engine",
+];
 /// Packages that act; none may be linked by a pure crate.
 const ACTING: [&str; 12] = [
-    "tokio", "mio", "hyper", "kube", "kube-client", "git2", "libgit2-sys", "tonic", "openraft", "rocksdb",
-    "librocksdb-sys", "getrandom",
+    "tokio",
+    "mio",
+    "hyper",
+    "kube",
+    "kube-client",
+    "git2",
+    "libgit2-sys",
+    "tonic",
+    "openraft",
+    "rocksdb",
+    "librocksdb-sys",
+    "getrandom",
 ];
 /// Words of the standard library that reach outside, or whose answer differs from run to run.
 const OUTSIDE: [&str; 10] = [
-    "std::fs", "std::env", "std::net", "std::process", "std::thread", "SystemTime", "Instant::now", "HashMap",
-    "HashSet", "println!",
+    "std::fs",
+    "std::env",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "SystemTime",
+    "Instant::now",
+    "HashMap",
+    "HashSet",
+    "println!",
 ];
 /// Deepest folder below `src/`.
 const DEPTH_MAX: usize = 8;
@@ -37,16 +57,24 @@ pub(super) fn problems(metadata: &Metadata) -> Result<Vec<String>> {
 
 fn links(metadata: &Metadata, package: &Package) -> Vec<String> {
     let linked = metadata.linked_by(package);
-    let acting = ACTING.iter().filter_map(|acting| Some((acting, linked.get(acting)?)));
-    acting.map(|(acting, by)| format!("{} links {acting} (through {by})", package.name)).collect()
+    let acting = ACTING
+        .iter()
+        .filter_map(|acting| Some((acting, linked.get(acting)?)));
+    acting
+        .map(|(acting, by)| format!("{} links {acting} (through {by})", package.name))
+        .collect()
 }
 
 fn words(folder: &Path, depth: usize, problems: &mut Vec<String>) -> Result<()> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths {
-        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = path
+            .file_stem()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         if path.is_dir() {
             if depth > 0 && name != "tests" {
                 words(&path, depth - 1, problems)?;
@@ -54,22 +82,37 @@ fn words(folder: &Path, depth: usize, problems: &mut Vec<String>) -> Result<()> 
             continue;
         }
         // Tests may read files and keep what they like.
-        if path.extension().is_none_or(|extension| extension != "rs") || name == "tests" || name.ends_with("_tests") {
+        if path.extension().is_none_or(|extension| extension != "rs")
+            || name == "tests"
+            || name.ends_with("_tests")
+        {
             continue;
         }
-        let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        problems.extend(found(&text).into_iter().map(|(line, word)| format!("{}:{line} uses {word}", path.display())));
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        problems.extend(
+            found(&text)
+                .into_iter()
+                .map(|(line, word)| format!("{}:{line} uses {word}", path.display())),
+        );
     }
     Ok(())
 }
 
 /// Lines of the code before its tests that use such a word, comments apart.
 fn found(text: &str) -> Vec<(usize, &'static str)> {
-    let code = text.lines().take_while(|line| line.trim() != "#[cfg(test)]");
+    let code = text
+        .lines()
+        .take_while(|line| line.trim() != "#[cfg(test)]");
     let mut found = Vec::new();
     for (number, line) in code.enumerate() {
         let line = line.split("//").next().unwrap_or_default();
-        found.extend(OUTSIDE.iter().filter(|word| line.contains(**word)).map(|word| (number + 1, *word)));
+        found.extend(
+            OUTSIDE
+                .iter()
+                .filter(|word| line.contains(**word))
+                .map(|word| (number + 1, *word)),
+        );
     }
     found
 }

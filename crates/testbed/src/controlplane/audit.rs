@@ -76,7 +76,11 @@ const SECONDS_A_DAY: f64 = 86_400.0;
 fn second_of_day(timestamp: &str) -> Option<f64> {
     let time = timestamp.split_once('T')?.1.strip_suffix('Z')?;
     let mut parts = time.split(':').map(str::parse::<f64>);
-    let (hours, minutes, seconds) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    let (hours, minutes, seconds) = (
+        parts.next()?.ok()?,
+        parts.next()?.ok()?,
+        parts.next()?.ok()?,
+    );
     Some(hours * 3600.0 + minutes * 60.0 + seconds)
 }
 
@@ -89,20 +93,27 @@ pub(super) fn mark(log: &Path) -> AuditMark {
 pub(super) fn requests(log: &Path, from: AuditMark, who: &str) -> Result<ApiRequests, Error> {
     let mut file = match std::fs::File::open(log) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(ApiRequests::default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(ApiRequests::default());
+        }
         Err(error) => return Err(Error::file("open", log)(error)),
     };
-    file.seek(SeekFrom::Start(from.0)).map_err(Error::file("read", log))?;
+    file.seek(SeekFrom::Start(from.0))
+        .map_err(Error::file("read", log))?;
     let mut requests = ApiRequests::default();
     let mut first_s = None;
     for line in BufReader::new(file).lines() {
         let line = line.map_err(Error::file("read", log))?;
         // The last line may still be in the writing.
-        let Ok(entry) = serde_json::from_str::<Entry>(&line) else { continue };
+        let Ok(entry) = serde_json::from_str::<Entry>(&line) else {
+            continue;
+        };
         if entry.user.username == who || entry.user_agent.starts_with(who) {
             let before = requests.writes;
             requests.add(&entry);
-            if requests.writes > before && let Some(at_s) = second_of_day(&entry.stage_timestamp) {
+            if requests.writes > before
+                && let Some(at_s) = second_of_day(&entry.stage_timestamp)
+            {
                 let first_s = *first_s.get_or_insert(at_s);
                 requests.writes_span_s = (at_s - first_s).rem_euclid(SECONDS_A_DAY);
             }
@@ -114,10 +125,20 @@ pub(super) fn requests(log: &Path, from: AuditMark, who: &str) -> Result<ApiRequ
 impl ApiRequests {
     fn add(&mut self, entry: &Entry) {
         let dry_run = entry.request_uri.contains("dryRun=All");
-        let verb = if dry_run { format!("{} (dry run)", entry.verb) } else { entry.verb.clone() };
+        let verb = if dry_run {
+            format!("{} (dry run)", entry.verb)
+        } else {
+            entry.verb.clone()
+        };
         *self.by_verb.entry(verb).or_default() += 1;
-        let changes = matches!(entry.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
-        let accepted = entry.response_status.as_ref().is_some_and(|status| (200..300).contains(&status.code));
+        let changes = matches!(
+            entry.verb.as_str(),
+            "create" | "update" | "patch" | "delete" | "deletecollection"
+        );
+        let accepted = entry
+            .response_status
+            .as_ref()
+            .is_some_and(|status| (200..300).contains(&status.code));
         if !changes || dry_run || !accepted {
             return;
         }
@@ -127,9 +148,22 @@ impl ApiRequests {
             return;
         }
         self.writes += 1;
-        if let Some(ObjectRef { resource, subresource, namespace, name }) = object {
-            let part = if subresource.is_empty() { String::new() } else { format!("/{subresource}") };
-            self.written.push(format!("{} {resource}{part} {namespace}/{name}", entry.verb));
+        if let Some(ObjectRef {
+            resource,
+            subresource,
+            namespace,
+            name,
+        }) = object
+        {
+            let part = if subresource.is_empty() {
+                String::new()
+            } else {
+                format!("/{subresource}")
+            };
+            self.written.push(format!(
+                "{} {resource}{part} {namespace}/{name}",
+                entry.verb
+            ));
         }
     }
 }
@@ -149,13 +183,24 @@ mod tests {
             )
         };
         let uri = "/apis/apps/v1/namespaces/shop/deployments/web?fieldManager=regraft";
-        let text = [line(uri, 200), line(&format!("{uri}&dryRun=All"), 200), line(uri, 409)].join("\n");
+        let text = [
+            line(uri, 200),
+            line(&format!("{uri}&dryRun=All"), 200),
+            line(uri, 409),
+        ]
+        .join("\n");
         std::fs::write(&log, text).unwrap();
         let requests = requests(&log, AuditMark::default(), "regraft").unwrap();
         assert_eq!(requests.writes, 1);
         assert_eq!(requests.written, ["patch deployments shop/web"]);
-        assert_eq!(requests.by_verb, BTreeMap::from([("patch".into(), 2), ("patch (dry run)".into(), 1)]));
+        assert_eq!(
+            requests.by_verb,
+            BTreeMap::from([("patch".into(), 2), ("patch (dry run)".into(), 1)])
+        );
         assert_eq!(second_of_day("2026-11-21T01:01:01.5Z"), Some(3661.5));
-        assert_eq!(super::requests(&log, mark(&log), "regraft").unwrap(), ApiRequests::default());
+        assert_eq!(
+            super::requests(&log, mark(&log), "regraft").unwrap(),
+            ApiRequests::default()
+        );
     }
 }

@@ -100,13 +100,14 @@ pub(super) fn scheduler(binary: &Path, dir: &Path, ports: Numbers) -> Program {
 }
 
 pub(super) fn kwok(binary: &Path, dir: &Path, ports: Numbers) -> Program {
-    Program::new(binary).args([
-        format!("--kubeconfig={}", dir.join("kwok.kubeconfig").display()),
-        "--manage-all-nodes=true".to_owned(),
-        format!("--config={}", dir.join("stages.yaml").display()),
-        format!("--server-address=127.0.0.1:{}", ports.kwok),
-        "--node-lease-duration-seconds=40".to_owned(),
-    ])
-    // It keeps its own files in its home.
-    .env("HOME", dir)
+    Program::new(binary)
+        .args([
+            format!("--kubeconfig={}", dir.join("kwok.kubeconfig").display()),
+            "--manage-all-nodes=true".to_owned(),
+            format!("--config={}", dir.join("stages.yaml").display()),
+            format!("--server-address=127.0.0.1:{}", ports.kwok),
+            "--node-lease-duration-seconds=40".to_owned(),
+        ])
+        // It keeps its own files in its home.
+        .env("HOME", dir)
 }

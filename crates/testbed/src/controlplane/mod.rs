@@ -41,7 +41,10 @@ impl StartOptions {
     /// A cluster with three nodes.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), nodes: 3 }
+        Self {
+            name: name.to_owned(),
+            nodes: 3,
+        }
     }
 }
 
@@ -74,7 +77,10 @@ pub fn start_fleet(dir: &Path, names: &[&str]) -> Result<Vec<ControlPlane>, Erro
             .iter()
             .map(|name| scope.spawn(|| ControlPlane::start(dir, &StartOptions::named(name))))
             .collect();
-        let started: Vec<_> = starting.into_iter().map(|thread| thread.join().expect("starting does not panic")).collect();
+        let started: Vec<_> = starting
+            .into_iter()
+            .map(|thread| thread.join().expect("starting does not panic"))
+            .collect();
         started.into_iter().collect()
     })
 }
@@ -102,12 +108,29 @@ impl ControlPlane {
         let servers = [
             ("etcd", flags::etcd(&binary, &dir, numbers)),
             ("apiserver", flags::apiserver(&binary, &dir, numbers)),
-            ("controller-manager", flags::controller_manager(&binary, &dir, numbers)),
+            (
+                "controller-manager",
+                flags::controller_manager(&binary, &dir, numbers),
+            ),
             ("scheduler", flags::scheduler(&binary, &dir, numbers)),
             ("kwok", flags::kwok(&kwok, &dir, numbers)),
         ];
-        let servers = servers.into_iter().map(|(name, program)| Server { name, program, process: None }).collect();
-        let mut plane = Self { name: options.name.clone(), dir, binary, api, servers, _ports: ports };
+        let servers = servers
+            .into_iter()
+            .map(|(name, program)| Server {
+                name,
+                program,
+                process: None,
+            })
+            .collect();
+        let mut plane = Self {
+            name: options.name.clone(),
+            dir,
+            binary,
+            api,
+            servers,
+            _ports: ports,
+        };
         plane.restart()?;
         plane.create_nodes(options.nodes)?;
         Ok(plane)
@@ -143,7 +166,10 @@ impl ControlPlane {
     /// `Command` with its output when it fails.
     pub fn kubectl<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Result<String, Error> {
         let program = Program::new(&self.binary)
-            .args(["kubectl".to_owned(), format!("--kubeconfig={}", self.kubeconfig().display())])
+            .args([
+                "kubectl".to_owned(),
+                format!("--kubeconfig={}", self.kubeconfig().display()),
+            ])
             .args(args)
             .env("KUBECACHEDIR", self.dir.join("kubectl-cache"));
         process::run(&program)
@@ -208,11 +234,19 @@ impl ControlPlane {
     /// Process ids of its servers.
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {
-        self.servers.iter().filter_map(|server| server.process.as_ref()).map(Process::pid).collect()
+        self.servers
+            .iter()
+            .filter_map(|server| server.process.as_ref())
+            .map(Process::pid)
+            .collect()
     }
 
     fn start_servers(&mut self, names: &[&str]) -> Result<(), Error> {
-        for server in self.servers.iter_mut().filter(|server| names.contains(&server.name)) {
+        for server in self
+            .servers
+            .iter_mut()
+            .filter(|server| names.contains(&server.name))
+        {
             if server.process.is_none() {
                 let log = self.dir.join(format!("{}.log", server.name));
                 server.process = Some(Process::start(server.name, &server.program, &log)?);
@@ -222,33 +256,59 @@ impl ControlPlane {
     }
 
     fn wait_ready(&mut self) -> Result<(), Error> {
-        let Self { api, servers, name, .. } = self;
+        let Self {
+            api, servers, name, ..
+        } = self;
         let mut ended = None;
-        wait::until(&format!("the API server of {name} is ready"), READY_BOUND, || {
-            for process in servers.iter_mut().filter_map(|server| server.process.as_mut()) {
-                if let Err(error) = process.check() {
-                    ended = Some(error);
-                    return Ok(());
+        wait::until(
+            &format!("the API server of {name} is ready"),
+            READY_BOUND,
+            || {
+                for process in servers
+                    .iter_mut()
+                    .filter_map(|server| server.process.as_mut())
+                {
+                    if let Err(error) = process.check() {
+                        ended = Some(error);
+                        return Ok(());
+                    }
                 }
-            }
-            match api.request("GET", "/readyz", None) {
-                Ok(answer) if answer.status == 200 => Ok(()),
-                Ok(answer) => Err(answer.body),
-                Err(error) => Err(format!("{error:?}")),
-            }
-        })?;
+                match api.request("GET", "/readyz", None) {
+                    Ok(answer) if answer.status == 200 => Ok(()),
+                    Ok(answer) => Err(answer.body),
+                    Err(error) => Err(format!("{error:?}")),
+                }
+            },
+        )?;
         ended.map_or(Ok(()), Err)
     }
 
     fn create_nodes(&self, count: usize) -> Result<(), Error> {
         for number in 1..=count {
-            self.api.create("/api/v1/nodes", &node(&format!("node-{number}")))?;
+            self.api
+                .create("/api/v1/nodes", &node(&format!("node-{number}")))?;
         }
-        wait::until(&format!("the nodes of {} are ready", self.name), READY_BOUND, || {
-            let nodes = self.api.get("/api/v1/nodes").map_err(|error| error.to_string())?;
-            let ready = nodes["items"].as_array().into_iter().flatten().filter(|node| is_ready(node)).count();
-            if ready == count { Ok(()) } else { Err(format!("{ready} of {count} nodes are ready")) }
-        })
+        wait::until(
+            &format!("the nodes of {} are ready", self.name),
+            READY_BOUND,
+            || {
+                let nodes = self
+                    .api
+                    .get("/api/v1/nodes")
+                    .map_err(|error| error.to_string())?;
+                let ready = nodes["items"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter(|node| is_ready(node))
+                    .count();
+                if ready == count {
+                    Ok(())
+                } else {
+                    Err(format!("{ready} of {count} nodes are ready"))
+                }
+            },
+        )
     }
 
     fn signal(&self, name: &str, signal: Signal) {
@@ -277,7 +337,9 @@ fn node(name: &str) -> Value {
 fn is_ready(node: &Value) -> bool {
     let conditions = node["status"]["conditions"].as_array();
     // A node that the scheduler still avoids is of no use yet.
-    let tainted = node["spec"]["taints"].as_array().is_some_and(|taints| !taints.is_empty());
+    let tainted = node["spec"]["taints"]
+        .as_array()
+        .is_some_and(|taints| !taints.is_empty());
     !tainted
         && conditions
             .into_iter()
@@ -291,8 +353,15 @@ fn write_files(dir: &Path, name: &str, ports: Numbers) -> Result<ApiClient, Erro
         std::fs::write(&path, text).map_err(Error::file("write", &path))
     };
     let authority = Authority::new(&format!("{name} authority"))?;
-    let server =
-        authority.server("kube-apiserver", &["127.0.0.1", "10.96.0.1", "localhost", "kubernetes.default.svc"])?;
+    let server = authority.server(
+        "kube-apiserver",
+        &[
+            "127.0.0.1",
+            "10.96.0.1",
+            "localhost",
+            "kubernetes.default.svc",
+        ],
+    )?;
     let (token_key, token_public) = pki::token_key()?;
     write("ca.crt", &authority.certificate_pem)?;
     write("ca.key", &authority.key_pem)?;
@@ -312,9 +381,16 @@ fn write_files(dir: &Path, name: &str, ports: Numbers) -> Result<ApiClient, Erro
     ];
     for (file, user, group) in users {
         let identity = authority.client(user, group)?;
-        write(&format!("{file}.kubeconfig"), &kubeconfig(name, ports.api, &authority, &identity))?;
+        write(
+            &format!("{file}.kubeconfig"),
+            &kubeconfig(name, ports.api, &authority, &identity),
+        )?;
     }
-    ApiClient::new(ports.api, &authority, &authority.client("testbed", masters)?)
+    ApiClient::new(
+        ports.api,
+        &authority,
+        &authority.client("testbed", masters)?,
+    )
 }
 
 /// A kubeconfig that holds its certificates itself, so that it can be copied.
@@ -341,10 +417,17 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        let bits = group
+            .iter()
+            .fold(0u32, |bits, byte| bits << 8 | u32::from(*byte))
+            << (8 * (3 - group.len()));
         for place in 0..4 {
             let index = usize::try_from(bits >> (18 - 6 * place) & 63).unwrap_or_default();
-            text.push(if place <= group.len() { char::from(ALPHABET[index]) } else { '=' });
+            text.push(if place <= group.len() {
+                char::from(ALPHABET[index])
+            } else {
+                '='
+            });
         }
     }
     text
@@ -357,6 +440,9 @@ mod tests {
     #[test]
     fn base64_pads_as_the_standard_says() {
         let of = |text: &str| base64(text.as_bytes());
-        assert_eq!([of(""), of("f"), of("fo"), of("foo"), of("foob")], ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]);
+        assert_eq!(
+            [of(""), of("f"), of("fo"), of("foo"), of("foob")],
+            ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]
+        );
     }
 }

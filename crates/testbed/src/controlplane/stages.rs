@@ -27,8 +27,7 @@ const ALIVE: (&str, &[&str]) = (r#".metadata.deletionTimestamp // "none""#, &["n
 const PHASE: &str = ".status.phase";
 const RESTARTS: &str = ".status.containerStatuses[0].restartCount // 0";
 const WAITING: &str = r#".status.containerStatuses[0].state.waiting.reason // "none""#;
-const READY: &str =
-    r#"[.status.conditions[]? | select(.type == "Ready" and .status == "True")] | length | . > 0 | tostring"#;
+const READY: &str = r#"[.status.conditions[]? | select(.type == "Ready" and .status == "True")] | length | . > 0 | tostring"#;
 
 const NODE_CONDITIONS: &str = r#"
 {{ $now := Now }}
@@ -74,10 +73,17 @@ pub(super) fn configuration() -> String {
         node_initialize(),
         node_heartbeat(),
         pod_ready("pod-ready", &[(FAULT, &["none"])]),
-        pod_ready("pod-ready-before-crash", &[(FAULT, &["crashlater"]), (RESTARTS, &["0"])]),
+        pod_ready(
+            "pod-ready-before-crash",
+            &[(FAULT, &["crashlater"]), (RESTARTS, &["0"])],
+        ),
         pod_complete(),
         pod_delete(),
-        pod_crash("pod-crash", &[(PHASE, &["Pending", "Running"]), (FAULT, &["crash"])], json!({"durationMilliseconds": 600})),
+        pod_crash(
+            "pod-crash",
+            &[(PHASE, &["Pending", "Running"]), (FAULT, &["crash"])],
+            json!({"durationMilliseconds": 600}),
+        ),
         pod_crash(
             "pod-crash-later",
             &[(PHASE, &["Running"]), (FAULT, &["crashlater"])],
@@ -91,22 +97,42 @@ pub(super) fn configuration() -> String {
         pod_bad_config(),
         pod_slow(),
     ];
-    stages.iter().map(|stage| format!("{stage}\n")).collect::<Vec<_>>().join("---\n")
+    stages
+        .iter()
+        .map(|stage| format!("{stage}\n"))
+        .collect::<Vec<_>>()
+        .join("---\n")
 }
 
 fn node_initialize() -> Value {
     let next = json!({"statusTemplate": format!("{NODE_CONDITIONS}{NODE_ADDRESSES}")});
-    stage("node-initialize", "Node", &[(READY, &["false"])], json!({}), next)
+    stage(
+        "node-initialize",
+        "Node",
+        &[(READY, &["false"])],
+        json!({}),
+        next,
+    )
 }
 
 /// KWOK renews the node's lease by itself; its status is refreshed rarely.
 fn node_heartbeat() -> Value {
     let delay = json!({"durationMilliseconds": 600_000});
-    stage("node-heartbeat", "Node", &[(READY, &["true"])], delay, json!({"statusTemplate": NODE_CONDITIONS}))
+    stage(
+        "node-heartbeat",
+        "Node",
+        &[(READY, &["true"])],
+        delay,
+        json!({"statusTemplate": NODE_CONDITIONS}),
+    )
 }
 
 fn pod_ready(name: &str, more: &[(&str, &[&str])]) -> Value {
-    let mut when = vec![ALIVE, (PHASE, ["Pending", "Running"].as_slice()), (READY, &["false"])];
+    let mut when = vec![
+        ALIVE,
+        (PHASE, ["Pending", "Running"].as_slice()),
+        (READY, &["false"]),
+    ];
     when.extend(more);
     let containers = containers(&["ready: true", "started: true", KEPT_RESTARTS, RUNNING]);
     let gates = "{{ range .spec.readinessGates }}\n- type: {{ .conditionType | Quote }}\n  status: \"True\"\n  lastTransitionTime: {{ $now | Quote }}\n{{ end }}\n";
@@ -114,7 +140,13 @@ fn pod_ready(name: &str, more: &[(&str, &[&str])]) -> Value {
         "{}{gates}{containers}{INIT_CONTAINERS}{POD_ADDRESSES}phase: Running\n{START}",
         conditions("True", "")
     );
-    stage(name, "Pod", &when, json!({"durationMilliseconds": 400}), json!({"statusTemplate": template}))
+    stage(
+        name,
+        "Pod",
+        &when,
+        json!({"durationMilliseconds": 400}),
+        json!({"statusTemplate": template}),
+    )
 }
 
 fn pod_complete() -> Value {
@@ -126,14 +158,31 @@ fn pod_complete() -> Value {
     ];
     let ended = "state:\n    terminated: {exitCode: 0, reason: Completed, startedAt: {{ $now | Quote }}, finishedAt: {{ $now | Quote }}}";
     let containers = containers(&["ready: false", "started: false", KEPT_RESTARTS, ended]);
-    let template = format!("{}{containers}phase: Succeeded\n", conditions("False", "PodCompleted"));
-    stage("pod-complete", "Pod", &when, json!({"durationMilliseconds": 500}), json!({"statusTemplate": template}))
+    let template = format!(
+        "{}{containers}phase: Succeeded\n",
+        conditions("False", "PodCompleted")
+    );
+    stage(
+        "pod-complete",
+        "Pod",
+        &when,
+        json!({"durationMilliseconds": 500}),
+        json!({"statusTemplate": template}),
+    )
 }
 
 fn pod_delete() -> Value {
-    let when =
-        [(r"(.metadata.deletionTimestamp != null) and ((.metadata.finalizers // []) | length == 0) | tostring", ["true"].as_slice())];
-    stage("pod-delete", "Pod", &when, json!({"durationMilliseconds": 100}), json!({"delete": true}))
+    let when = [(
+        r"(.metadata.deletionTimestamp != null) and ((.metadata.finalizers // []) | length == 0) | tostring",
+        ["true"].as_slice(),
+    )];
+    stage(
+        "pod-delete",
+        "Pod",
+        &when,
+        json!({"durationMilliseconds": 100}),
+        json!({"delete": true}),
+    )
 }
 
 fn pod_crash(name: &str, more: &[(&str, &[&str])], delay: Value) -> Value {
@@ -152,25 +201,55 @@ fn pod_crash(name: &str, more: &[(&str, &[&str])], delay: Value) -> Value {
         containers(&["ready: false", "started: false", restarts, &waiting, last])
     );
     let event = event("BackOff", "Back-off restarting failed container");
-    stage(name, "Pod", &when, delay, json!({"event": event, "statusTemplate": template}))
+    stage(
+        name,
+        "Pod",
+        &when,
+        delay,
+        json!({"event": event, "statusTemplate": template}),
+    )
 }
 
 fn pod_no_pull() -> Value {
-    let waiting = waiting("ErrImagePull", "failed to pull and unpack image {{ $container.image }}: not found");
+    let waiting = waiting(
+        "ErrImagePull",
+        "failed to pull and unpack image {{ $container.image }}: not found",
+    );
     let event = event("Failed", "Failed to pull image: not found");
-    pod_stuck("pod-no-pull", &[(FAULT, &["nopull"]), (WAITING, &["none"])], &waiting, &event)
+    pod_stuck(
+        "pod-no-pull",
+        &[(FAULT, &["nopull"]), (WAITING, &["none"])],
+        &waiting,
+        &event,
+    )
 }
 
 fn pod_pull_back_off() -> Value {
-    let waiting = waiting("ImagePullBackOff", "Back-off pulling image {{ $container.image }}: not found");
+    let waiting = waiting(
+        "ImagePullBackOff",
+        "Back-off pulling image {{ $container.image }}: not found",
+    );
     let event = event("BackOff", "Back-off pulling image");
-    pod_stuck("pod-pull-back-off", &[(WAITING, &["ErrImagePull"])], &waiting, &event)
+    pod_stuck(
+        "pod-pull-back-off",
+        &[(WAITING, &["ErrImagePull"])],
+        &waiting,
+        &event,
+    )
 }
 
 fn pod_bad_config() -> Value {
-    let waiting = waiting("CreateContainerConfigError", "configmap {{ $container.name }}-settings not found");
+    let waiting = waiting(
+        "CreateContainerConfigError",
+        "configmap {{ $container.name }}-settings not found",
+    );
     let event = event("Failed", "Error: configmap not found");
-    pod_stuck("pod-bad-config", &[(FAULT, &["badconfig"]), (WAITING, &["none"])], &waiting, &event)
+    pod_stuck(
+        "pod-bad-config",
+        &[(FAULT, &["badconfig"]), (WAITING, &["none"])],
+        &waiting,
+        &event,
+    )
 }
 
 fn pod_stuck(name: &str, more: &[(&str, &[&str])], waiting: &str, event: &Value) -> Value {
@@ -182,7 +261,13 @@ fn pod_stuck(name: &str, more: &[(&str, &[&str])], waiting: &str, event: &Value)
         containers(&["ready: false", "started: false", KEPT_RESTARTS, waiting])
     );
     let next = json!({"event": event, "statusTemplate": template});
-    stage(name, "Pod", &when, json!({"durationMilliseconds": 600}), next)
+    stage(
+        name,
+        "Pod",
+        &when,
+        json!({"durationMilliseconds": 600}),
+        next,
+    )
 }
 
 fn pod_slow() -> Value {
@@ -190,14 +275,23 @@ fn pod_slow() -> Value {
         ALIVE,
         (PHASE, ["Pending", "Running"].as_slice()),
         (FAULT, &["slow"]),
-        (".status.containerStatuses[0] | (. == null or .ready) | tostring", &["true"]),
+        (
+            ".status.containerStatuses[0] | (. == null or .ready) | tostring",
+            &["true"],
+        ),
     ];
     let template = format!(
         "{}{}phase: Running\n{START}",
         conditions("False", "ContainersNotReady"),
         containers(&["ready: false", "started: true", KEPT_RESTARTS, RUNNING])
     );
-    stage("pod-slow", "Pod", &when, json!({"durationMilliseconds": 400}), json!({"statusTemplate": template}))
+    stage(
+        "pod-slow",
+        "Pod",
+        &when,
+        json!({"durationMilliseconds": 400}),
+        json!({"statusTemplate": template}),
+    )
 }
 
 const START: &str = "startTime: {{ or .status.startTime $now | Quote }}\n";
@@ -234,8 +328,10 @@ fn event(reason: &str, message: &str) -> Value {
 }
 
 fn stage(name: &str, kind: &str, when: &[(&str, &[&str])], delay: Value, next: Value) -> Value {
-    let expressions: Vec<Value> =
-        when.iter().map(|(key, values)| json!({"key": key, "operator": "In", "values": values})).collect();
+    let expressions: Vec<Value> = when
+        .iter()
+        .map(|(key, values)| json!({"key": key, "operator": "In", "values": values}))
+        .collect();
     json!({
         "apiVersion": "kwok.x-k8s.io/v1alpha1",
         "kind": "Stage",

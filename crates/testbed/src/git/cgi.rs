@@ -40,7 +40,10 @@ pub(super) fn serve(root: &Path, request: &Request, user: Option<&str>) -> io::R
         program = program.env("REMOTE_USER", user);
     }
     let mut command = program.command();
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let mut child = process::spawn(command)?;
     let (Some(mut input), Some(mut output)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(io::Error::other("no pipes to git http-backend"));
@@ -69,5 +72,9 @@ fn split(bytes: &[u8]) -> Option<Answer> {
             None => {}
         }
     }
-    Some(Answer { status, headers, body: bytes[end + 4..].to_vec() })
+    Some(Answer {
+        status,
+        headers,
+        body: bytes[end + 4..].to_vec(),
+    })
 }

@@ -35,7 +35,10 @@ pub struct Credentials {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+        formatter
+            .debug_struct("Credentials")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -111,14 +114,27 @@ impl GitServer {
             let port = listener.local_addr()?.port();
             Ok((listener, port))
         });
-        let (listener, port) = bound.map_err(|source| Error::Start { program: "the Git server".to_owned(), source })?;
-        let shared =
-            Arc::new(Shared { root: root.clone(), options, state: Mutex::default(), changed: Condvar::new() });
+        let (listener, port) = bound.map_err(|source| Error::Start {
+            program: "the Git server".to_owned(),
+            source,
+        })?;
+        let shared = Arc::new(Shared {
+            root: root.clone(),
+            options,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
         let acceptor = {
             let shared = Arc::clone(&shared);
             std::thread::spawn(move || accept(&listener, &shared))
         };
-        Ok(Self { repository, root, port, shared, acceptor: Some(acceptor) })
+        Ok(Self {
+            repository,
+            root,
+            port,
+            shared,
+            acceptor: Some(acceptor),
+        })
     }
 
     /// Fills the repository with one commit that holds the files of a folder.
@@ -146,7 +162,8 @@ impl GitServer {
     /// # Errors
     /// When git fails.
     pub fn work_clone(&self, author: &Author) -> Result<WorkClone, Error> {
-        self.repository.clone_to(&self.root.join(format!("clone of {}", author.name)), author)
+        self.repository
+            .clone_to(&self.root.join(format!("clone of {}", author.name)), author)
     }
 
     /// Requests so far.
@@ -167,7 +184,11 @@ impl GitServer {
     pub fn wait_held(&self, bound: Duration) -> Result<(), Error> {
         wait::until("a push is held by the Git server", bound, || {
             let state = self.shared.state();
-            if state.held > 0 { Ok(()) } else { Err(format!("{:?}", state.counts)) }
+            if state.held > 0 {
+                Ok(())
+            } else {
+                Err(format!("{:?}", state.counts))
+            }
         })
     }
 
@@ -232,7 +253,9 @@ impl Shared {
         connection.set_read_timeout(Some(IDLE_TIMEOUT))?;
         connection.set_write_timeout(Some(IDLE_TIMEOUT))?;
         let mut output = connection;
-        let Some(request) = Request::read(&mut BufReader::new(connection), &mut output)? else { return Ok(()) };
+        let Some(request) = Request::read(&mut BufReader::new(connection), &mut output)? else {
+            return Ok(());
+        };
         let failure = self.state().fail_next.take();
         if let Some(status) = failure {
             return answer(&mut output, &format!("{status} Failed on purpose"), "", b"");
@@ -265,7 +288,10 @@ impl Shared {
         }
         state.held += 1;
         while state.hold == Some(here) {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         state.held -= 1;
         let dropping = state.dropping;
@@ -276,9 +302,15 @@ impl Shared {
     }
 
     fn user(&self, request: &Request) -> Result<&str, ()> {
-        let Some(Credentials { user, password }) = &self.options.credentials else { return Ok("anonymous") };
+        let Some(Credentials { user, password }) = &self.options.credentials else {
+            return Ok("anonymous");
+        };
         let expected = format!("Basic {}", base64(format!("{user}:{password}").as_bytes()));
-        if request.header("authorization") == Some(expected.as_str()) { Ok(user) } else { Err(()) }
+        if request.header("authorization") == Some(expected.as_str()) {
+            Ok(user)
+        } else {
+            Err(())
+        }
     }
 
     fn count(&self, request: &Request) {

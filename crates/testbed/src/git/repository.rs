@@ -21,8 +21,15 @@ impl Author {
     /// Somebody with an address made from the name.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        let local: String = name.to_lowercase().split_whitespace().collect::<Vec<_>>().join(".");
-        Self { name: name.to_owned(), email: format!("{local}@example.com") }
+        let local: String = name
+            .to_lowercase()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(".");
+        Self {
+            name: name.to_owned(),
+            email: format!("{local}@example.com"),
+        }
     }
 }
 
@@ -49,7 +56,10 @@ impl BareRepository {
     pub fn create(path: &Path) -> Result<Self, Error> {
         let home = path.parent().unwrap_or(path).to_path_buf();
         std::fs::create_dir_all(path).map_err(Error::file("create", path))?;
-        let repository = Self { path: path.to_path_buf(), home };
+        let repository = Self {
+            path: path.to_path_buf(),
+            home,
+        };
         repository.git(["init", "--quiet", "--bare", "--initial-branch", BRANCH, "."])?;
         repository.git(["config", "http.receivepack", "true"])?;
         // People force pushes on purpose in these tests.
@@ -87,7 +97,11 @@ impl BareRepository {
     /// When git fails.
     pub fn clone_to(&self, path: &Path, author: &Author) -> Result<WorkClone, Error> {
         std::fs::create_dir_all(path).map_err(Error::file("create", path))?;
-        let clone = WorkClone { path: path.to_path_buf(), home: self.home.clone(), author: author.clone() };
+        let clone = WorkClone {
+            path: path.to_path_buf(),
+            home: self.home.clone(),
+            author: author.clone(),
+        };
         clone.git(["init", "--quiet", "--initial-branch", BRANCH, "."])?;
         clone.git(["remote", "add", "origin", &self.path.display().to_string()])?;
         if self.head().is_ok() {
@@ -109,7 +123,12 @@ impl BareRepository {
     /// # Errors
     /// When there is no such branch.
     pub fn tip(&self, branch: &str) -> Result<String, Error> {
-        self.line(["rev-parse", "--verify", "--quiet", &format!("refs/heads/{branch}^{{commit}}")])
+        self.line([
+            "rev-parse",
+            "--verify",
+            "--quiet",
+            &format!("refs/heads/{branch}^{{commit}}"),
+        ])
     }
 
     /// Names of all branches.
@@ -117,7 +136,11 @@ impl BareRepository {
     /// # Errors
     /// When git fails.
     pub fn branches(&self) -> Result<Vec<String>, Error> {
-        Ok(self.git(["for-each-ref", "--format=%(refname:short)", "refs/heads"])?.lines().map(str::to_owned).collect())
+        Ok(self
+            .git(["for-each-ref", "--format=%(refname:short)", "refs/heads"])?
+            .lines()
+            .map(str::to_owned)
+            .collect())
     }
 
     /// One line per commit of the tracked branch, newest first, in a `git log` format.
@@ -135,9 +158,14 @@ impl BareRepository {
     /// When git fails.
     pub fn commits_with_trailer(&self, key: &str, value: &str) -> Result<Vec<String>, Error> {
         let format = format!("%H %(trailers:key={key},valueonly,separator=%x2C)");
-        let has = |line: &String| line.split_once(' ').is_some_and(|(_, values)| values.split(',').any(|v| v == value));
+        let has = |line: &String| {
+            line.split_once(' ')
+                .is_some_and(|(_, values)| values.split(',').any(|v| v == value))
+        };
         let lines = self.log(&format)?.into_iter().filter(has);
-        Ok(lines.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect())
+        Ok(lines
+            .filter_map(|line| line.split(' ').next().map(str::to_owned))
+            .collect())
     }
 
     /// What `git show` prints of a revision.
@@ -183,7 +211,10 @@ impl WorkClone {
     /// The same clone as somebody else.
     #[must_use]
     pub fn with_author(&self, author: &Author) -> Self {
-        Self { author: author.clone(), ..self.clone() }
+        Self {
+            author: author.clone(),
+            ..self.clone()
+        }
     }
 
     /// Content of a file.
@@ -213,7 +244,10 @@ impl WorkClone {
     pub fn replace(&self, file: &str, from: &str, to: &str) -> Result<(), Error> {
         let content = self.read(file)?;
         if !content.contains(from) {
-            return Err(Error::Unreadable { what: file.to_owned(), detail: format!("it does not hold {from:?}") });
+            return Err(Error::Unreadable {
+                what: file.to_owned(),
+                detail: format!("it does not hold {from:?}"),
+            });
         }
         self.write(file, &content.replace(from, to))
     }
@@ -250,7 +284,8 @@ impl WorkClone {
     /// # Errors
     /// When git fails.
     pub fn force_push(&self) -> Result<(), Error> {
-        self.git(["push", "--quiet", "--force", "origin", BRANCH]).map(drop)
+        self.git(["push", "--quiet", "--force", "origin", BRANCH])
+            .map(drop)
     }
 
     /// Takes over the remote's tracked branch.
@@ -258,7 +293,8 @@ impl WorkClone {
     /// # Errors
     /// When both sides have new commits that conflict.
     pub fn pull(&self) -> Result<(), Error> {
-        self.git(["pull", "--quiet", "--rebase", "origin", BRANCH]).map(drop)
+        self.git(["pull", "--quiet", "--rebase", "origin", BRANCH])
+            .map(drop)
     }
 
     /// Commits and pushes in one, after taking over what the remote has.

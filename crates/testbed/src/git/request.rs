@@ -20,10 +20,15 @@ pub(super) struct Request {
 
 impl Request {
     /// Reads one from a connection; `None` when the client closed it before.
-    pub(super) fn read(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<Option<Self>> {
+    pub(super) fn read(
+        input: &mut impl BufRead,
+        output: &mut impl Write,
+    ) -> io::Result<Option<Self>> {
         let first = line(input)?;
         let mut words = first.split(' ');
-        let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
+        let (Some(method), Some(target)) = (words.next(), words.next()) else {
+            return Ok(None);
+        };
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut headers = Vec::new();
         loop {
@@ -45,7 +50,10 @@ impl Request {
             headers,
             body: Vec::new(),
         };
-        if request.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
+        if request
+            .header("expect")
+            .is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
+        {
             output.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             output.flush()?;
         }
@@ -54,13 +62,19 @@ impl Request {
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
 fn body(input: &mut impl BufRead, request: &Request) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
-    if request.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
+    if request
+        .header("transfer-encoding")
+        .is_some_and(|value| value.eq_ignore_ascii_case("chunked"))
+    {
         loop {
             let head = line(input)?;
             let size = head.split(';').next().unwrap_or_default().trim();
@@ -72,7 +86,10 @@ fn body(input: &mut impl BufRead, request: &Request) -> io::Result<Vec<u8>> {
             }
         }
     }
-    let length = request.header("content-length").map_or(Ok(0), str::parse).map_err(io::Error::other)?;
+    let length = request
+        .header("content-length")
+        .map_or(Ok(0), str::parse)
+        .map_err(io::Error::other)?;
     exactly(input, length, &mut body)?;
     Ok(body)
 }
@@ -83,7 +100,11 @@ fn exactly(input: &mut impl BufRead, size: u64, body: &mut Vec<u8>) -> io::Resul
         return Err(io::Error::other("the request is too large"));
     }
     input.take(size).read_to_end(body)?;
-    if (body.len() - before) as u64 == size { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    if (body.len() - before) as u64 == size {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
 }
 
 fn line(input: &mut impl BufRead) -> io::Result<String> {
@@ -93,8 +114,17 @@ fn line(input: &mut impl BufRead) -> io::Result<String> {
 }
 
 /// Writes an answer; the connection is closed after it.
-pub(super) fn answer(output: &mut impl Write, status: &str, headers: &str, body: &[u8]) -> io::Result<()> {
-    write!(output, "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+pub(super) fn answer(
+    output: &mut impl Write,
+    status: &str,
+    headers: &str,
+    body: &[u8],
+) -> io::Result<()> {
+    write!(
+        output,
+        "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    )?;
     output.write_all(body)?;
     output.flush()
 }
@@ -104,7 +134,9 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Request {
-        Request::read(&mut text.as_bytes(), &mut Vec::new()).unwrap().unwrap()
+        Request::read(&mut text.as_bytes(), &mut Vec::new())
+            .unwrap()
+            .unwrap()
     }
 
     #[test]

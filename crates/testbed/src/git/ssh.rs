@@ -37,23 +37,51 @@ impl SshServer {
         let number = port.number();
         for key in ["host_key", "user_key"] {
             let file = dir.join(key).display().to_string();
-            process::run(&Program::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", key, "-f", &file]))?;
+            process::run(
+                &Program::new("ssh-keygen")
+                    .args(["-q", "-t", "ed25519", "-N", "", "-C", key, "-f", &file]),
+            )?;
         }
         let host_key = read(&dir.join("host_key.pub"))?;
-        write(&dir.join("known_hosts"), &format!("[127.0.0.1]:{number} {host_key}"))?;
-        write(&dir.join("authorized_keys"), &read(&dir.join("user_key.pub"))?)?;
+        write(
+            &dir.join("known_hosts"),
+            &format!("[127.0.0.1]:{number} {host_key}"),
+        )?;
+        write(
+            &dir.join("authorized_keys"),
+            &read(&dir.join("user_key.pub"))?,
+        )?;
         let config = dir.join("sshd_config");
         write(&config, &configuration(&dir, number, repository.home()))?;
-        let user = process::run(&Program::new("id").args(["-un"]))?.trim().to_owned();
+        let user = process::run(&Program::new("id").args(["-un"]))?
+            .trim()
+            .to_owned();
         if user == "root" {
             let folder = Path::new(PRIVILEGE_SEPARATION);
             std::fs::create_dir_all(folder).map_err(Error::file("create", folder))?;
         }
-        let arguments = ["-D".to_owned(), "-e".to_owned(), "-f".to_owned(), config.display().to_string()];
-        let mut process = Process::start("sshd", &Program::new(program).args(arguments), &dir.join("sshd.log"))?;
+        let arguments = [
+            "-D".to_owned(),
+            "-e".to_owned(),
+            "-f".to_owned(),
+            config.display().to_string(),
+        ];
+        let mut process = Process::start(
+            "sshd",
+            &Program::new(program).args(arguments),
+            &dir.join("sshd.log"),
+        )?;
         wait_listening(&mut process, number)?;
-        let url = format!("ssh://{user}@127.0.0.1:{number}{}", repository.path().display());
-        Ok(Self { url, dir, _process: process, _port: port })
+        let url = format!(
+            "ssh://{user}@127.0.0.1:{number}{}",
+            repository.path().display()
+        );
+        Ok(Self {
+            url,
+            dir,
+            _process: process,
+            _port: port,
+        })
     }
 
     /// The repository's address.

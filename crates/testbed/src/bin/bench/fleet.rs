@@ -20,13 +20,16 @@ pub(crate) fn image(version: u32) -> String {
 
 /// The configuration without any application: what the member starts with.
 pub(crate) fn write_cluster(clone: &WorkClone) -> Result<()> {
-    let text = format!("apiVersion: regraft.dev/v1alpha1\nkind: Cluster\nmetadata:\n  name: {CLUSTER}\n");
+    let text =
+        format!("apiVersion: regraft.dev/v1alpha1\nkind: Cluster\nmetadata:\n  name: {CLUSTER}\n");
     Ok(clone.write(".regraft/clusters.yaml", &text)?)
 }
 
 /// The applications' configuration and manifests.
 pub(crate) fn write_applications(clone: &WorkClone, count: u32, version: u32) -> Result<()> {
-    let applications: Vec<String> = (1..=count).map(|number| application(&name(number))).collect();
+    let applications: Vec<String> = (1..=count)
+        .map(|number| application(&name(number)))
+        .collect();
     clone.write(".regraft/applications.yaml", &applications.join("---\n"))?;
     (1..=count).try_for_each(|number| write_manifests(clone, number, version))
 }
@@ -34,7 +37,10 @@ pub(crate) fn write_applications(clone: &WorkClone, count: u32, version: u32) ->
 /// The manifests of one application with the image of this version.
 pub(crate) fn write_manifests(clone: &WorkClone, number: u32, version: u32) -> Result<()> {
     let name = name(number);
-    Ok(clone.write(&format!("apps/{name}/app.yaml"), &manifests(&name, &image(version)))?)
+    Ok(clone.write(
+        &format!("apps/{name}/app.yaml"),
+        &manifests(&name, &image(version)),
+    )?)
 }
 
 fn application(name: &str) -> String {

@@ -1,5 +1,8 @@
 //! `cargo xtask bench`: figures with real parts.
-#![expect(clippy::print_stdout, reason = "figures are printed on standard output")]
+#![expect(
+    clippy::print_stdout,
+    reason = "figures are printed on standard output"
+)]
 
 mod fleet;
 mod reconcile;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use regraft_testbed::{
-    ApiRequests, Author, ControlPlane, GitServer, HttpOptions, Installation, InstallationOptions, StartOptions,
-    Stopwatch, Usage, WorkClone, wait,
+    ApiRequests, Author, ControlPlane, GitServer, HttpOptions, Installation, InstallationOptions,
+    StartOptions, Stopwatch, Usage, WorkClone, wait,
 };
 use serde_json::{Value, json};
 
@@ -44,22 +44,42 @@ struct Meter {
 /// Runs all steps and prints a line each.
 pub(crate) fn reconcile(dir: &Path, apps: u32) -> Result<()> {
     let mut bench = Bench::start(dir)?;
-    println!("{apps} applications of a Deployment, ServiceAccount, Service and Ingress each; one member, poll interval {POLL_INTERVAL_S} s\n");
-    println!("{:<28} {:>8} {:>11} {:>11} {:>9} {:>9}  requests", "step", "seconds", "first-last", "member CPU", "API CPU", "peak MiB");
+    println!(
+        "{apps} applications of a Deployment, ServiceAccount, Service and Ingress each; one member, poll interval {POLL_INTERVAL_S} s\n"
+    );
+    println!(
+        "{:<28} {:>8} {:>11} {:>11} {:>9} {:>9}  requests",
+        "step", "seconds", "first-last", "member CPU", "API CPU", "peak MiB"
+    );
 
     fleet::write_applications(&bench.person, apps, 1)?;
-    bench.step("first apply", |bench| bench.push("Add the applications"), |bench| bench.wait_objects(apps))?;
+    bench.step(
+        "first apply",
+        |bench| bench.push("Add the applications"),
+        |bench| bench.wait_objects(apps),
+    )?;
     fleet::write_applications(&bench.person, apps, 2)?;
-    bench.step("every image changed", |bench| bench.push("Upgrade all"), |bench| bench.wait_images(apps, apps, 2))?;
+    bench.step(
+        "every image changed",
+        |bench| bench.push("Upgrade all"),
+        |bench| bench.wait_images(apps, apps, 2),
+    )?;
     fleet::write_manifests(&bench.person, 1, 3)?;
-    bench.step("one image changed", |bench| bench.push("Upgrade one"), |bench| bench.wait_images(apps, 1, 3))?;
-    bench.step("one edit by hand put back", Bench::edit_by_hand, |bench| bench.wait_images(apps, 1, 3))?;
+    bench.step(
+        "one image changed",
+        |bench| bench.push("Upgrade one"),
+        |bench| bench.wait_images(apps, 1, 3),
+    )?;
+    bench.step("one edit by hand put back", Bench::edit_by_hand, |bench| {
+        bench.wait_images(apps, 1, 3)
+    })?;
     bench.idle()
 }
 
 impl Bench {
     fn start(dir: &Path) -> Result<Self> {
-        let cluster = ControlPlane::start(dir, &StartOptions::named(CLUSTER)).context("start the control plane")?;
+        let cluster = ControlPlane::start(dir, &StartOptions::named(CLUSTER))
+            .context("start the control plane")?;
         cluster.api().create(
             "/api/v1/namespaces",
             &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
@@ -77,12 +97,27 @@ impl Bench {
             clusters: [(CLUSTER.to_owned(), cluster.regraft_kubeconfig())].into(),
             log_level: "warn".to_owned(),
         };
-        let mut regraft = Installation::start(&dir.join("regraft"), &options).context("start the member")?;
+        let mut regraft =
+            Installation::start(&dir.join("regraft"), &options).context("start the member")?;
         regraft.wait_for("the member knows the branch", READY_BOUND, |regraft| {
-            let status = regraft.json(&["status"]).map_err(|error| error.to_string())?;
-            if status["heads"].as_array().is_some_and(|heads| !heads.is_empty()) { Ok(()) } else { Err(status.to_string()) }
+            let status = regraft
+                .json(&["status"])
+                .map_err(|error| error.to_string())?;
+            if status["heads"]
+                .as_array()
+                .is_some_and(|heads| !heads.is_empty())
+            {
+                Ok(())
+            } else {
+                Err(status.to_string())
+            }
         })?;
-        Ok(Self { cluster, git, person, regraft })
+        Ok(Self {
+            cluster,
+            git,
+            person,
+            regraft,
+        })
     }
 
     fn step(
@@ -101,7 +136,10 @@ impl Bench {
 
     fn push(&mut self, message: &str) -> Result<()> {
         self.person.publish(message)?;
-        ensure!(self.git.repository().head()? == self.person.head()?, "the push did not arrive");
+        ensure!(
+            self.git.repository().head()? == self.person.head()?,
+            "the push did not arrive"
+        );
         Ok(())
     }
 
@@ -110,7 +148,14 @@ impl Bench {
         let name = fleet::name(1);
         let image = format!("app={}", fleet::image(9));
         let deployment = format!("deployment/{name}");
-        self.cluster.kubectl(["--namespace", NAMESPACE, "set", "image", &deployment, &image])?;
+        self.cluster.kubectl([
+            "--namespace",
+            NAMESPACE,
+            "set",
+            "image",
+            &deployment,
+            &image,
+        ])?;
         Ok(())
     }
 
@@ -126,8 +171,14 @@ impl Bench {
         for list in lists {
             wait::until(&format!("{apps} objects are at {list}"), STEP_BOUND, || {
                 let found = api.get(&list).map_err(|error| format!("{error:?}"))?;
-                let ours = names(&found).filter(|name| name.starts_with("app-")).count();
-                if ours == wanted { Ok(()) } else { Err(format!("{ours} of {wanted}")) }
+                let ours = names(&found)
+                    .filter(|name| name.starts_with("app-"))
+                    .count();
+                if ours == wanted {
+                    Ok(())
+                } else {
+                    Err(format!("{ours} of {wanted}"))
+                }
             })?;
         }
         Ok(())
@@ -140,30 +191,47 @@ impl Bench {
         let name = fleet::name(1);
         let deployments = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments");
         let one = format!("{deployments}/{name}");
-        let has = |item: &Value| item["spec"]["template"]["spec"]["containers"][0]["image"] == *image;
-        Ok(wait::until(&format!("{count} Deployments have the image {image}"), STEP_BOUND, || {
-            // Looking at one object must not cost the API server what listing all does.
-            let path = if count == apps { &deployments } else { &one };
-            let found = api.get(path).map_err(|error| format!("{error:?}"))?;
-            let ready = match found["items"].as_array() {
-                Some(items) => items.iter().filter(|item| has(item)).count() == items.len(),
-                None => has(&found),
-            };
-            if ready { Ok(()) } else { Err("not yet".to_owned()) }
-        })?)
+        let has =
+            |item: &Value| item["spec"]["template"]["spec"]["containers"][0]["image"] == *image;
+        Ok(wait::until(
+            &format!("{count} Deployments have the image {image}"),
+            STEP_BOUND,
+            || {
+                // Looking at one object must not cost the API server what listing all does.
+                let path = if count == apps { &deployments } else { &one };
+                let found = api.get(path).map_err(|error| format!("{error:?}"))?;
+                let ready = match found["items"].as_array() {
+                    Some(items) => items.iter().filter(|item| has(item)).count() == items.len(),
+                    None => has(&found),
+                };
+                if ready {
+                    Ok(())
+                } else {
+                    Err("not yet".to_owned())
+                }
+            },
+        )?)
     }
 
     /// Waits until regraft itself says that all is synced: its last requests belong to the step.
     fn settle(&mut self) -> Result<()> {
-        Ok(self.regraft.wait_for("all applications are synced", STEP_BOUND, |regraft| {
-            let listed = regraft.json(&["get", "applications"]).map_err(|error| error.to_string())?;
-            let waiting: Vec<_> =
-                listed.as_array().into_iter().flatten().filter(|target| target["sync"] != "Synced").collect();
-            match waiting.first() {
-                None => Ok(()),
-                Some(first) => Err(format!("{} are not, the first: {first}", waiting.len())),
-            }
-        })?)
+        Ok(self
+            .regraft
+            .wait_for("all applications are synced", STEP_BOUND, |regraft| {
+                let listed = regraft
+                    .json(&["get", "applications"])
+                    .map_err(|error| error.to_string())?;
+                let waiting: Vec<_> = listed
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter(|target| target["sync"] != "Synced")
+                    .collect();
+                match waiting.first() {
+                    None => Ok(()),
+                    Some(first) => Err(format!("{} are not, the first: {first}", waiting.len())),
+                }
+            })?)
     }
 
     fn idle(&mut self) -> Result<()> {
@@ -175,27 +243,53 @@ impl Bench {
             if let Err(ended) = member.check() {
                 return Ok(Err(ended));
             }
-            if watch.elapsed() >= IDLE { Ok(Ok(())) } else { Err(String::new()) }
+            if watch.elapsed() >= IDLE {
+                Ok(Ok(()))
+            } else {
+                Err(String::new())
+            }
         })??;
         let seconds = meter.watch.seconds();
         let (requests, member, _) = self.since(&meter)?;
         self.print("idle", seconds, &meter)?;
         let percent = member.cpu_s / seconds * 100.0;
-        println!("\nidle: {} writes, {percent:.2} % of a core", requests.writes);
-        ensure!(requests.writes == 0, "regraft wrote while nothing was to do: {:?}", requests.written);
-        ensure!(percent < IDLE_PERCENT_MAX, "regraft used {percent:.2} % of a core while nothing was to do");
+        println!(
+            "\nidle: {} writes, {percent:.2} % of a core",
+            requests.writes
+        );
+        ensure!(
+            requests.writes == 0,
+            "regraft wrote while nothing was to do: {:?}",
+            requests.written
+        );
+        ensure!(
+            percent < IDLE_PERCENT_MAX,
+            "regraft used {percent:.2} % of a core while nothing was to do"
+        );
         Ok(())
     }
 
     fn meter(&mut self) -> Result<Meter> {
         let (member, api) = self.usage()?;
-        Ok(Meter { watch: Stopwatch::start(), mark: self.cluster.audit_mark(), member, api })
+        Ok(Meter {
+            watch: Stopwatch::start(),
+            mark: self.cluster.audit_mark(),
+            member,
+            api,
+        })
     }
 
     fn usage(&mut self) -> Result<(Usage, Usage)> {
-        let member = self.regraft.member(1)?.usage().context("the member ended")?;
+        let member = self
+            .regraft
+            .member(1)?
+            .usage()
+            .context("the member ended")?;
         let servers = self.cluster.usage();
-        let api = servers.iter().find(|(name, _)| *name == "apiserver").context("the API server ended")?;
+        let api = servers
+            .iter()
+            .find(|(name, _)| *name == "apiserver")
+            .context("the API server ended")?;
         Ok((member, api.1))
     }
 
@@ -209,7 +303,11 @@ impl Bench {
 
     fn print(&mut self, title: &str, seconds: f64, meter: &Meter) -> Result<()> {
         let (requests, member, api) = self.since(meter)?;
-        let verbs: Vec<String> = requests.by_verb.iter().map(|(verb, count)| format!("{verb} {count}")).collect();
+        let verbs: Vec<String> = requests
+            .by_verb
+            .iter()
+            .map(|(verb, count)| format!("{verb} {count}"))
+            .collect();
         #[expect(clippy::cast_precision_loss, reason = "a few MiB")]
         let peak_mib = member.peak_bytes as f64 / MIB;
         println!(
@@ -224,5 +322,9 @@ impl Bench {
 }
 
 fn names(list: &Value) -> impl Iterator<Item = &str> {
-    list["items"].as_array().into_iter().flatten().filter_map(|item| item["metadata"]["name"].as_str())
+    list["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|item| item["metadata"]["name"].as_str())
 }

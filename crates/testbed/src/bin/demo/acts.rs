@@ -20,24 +20,45 @@ const REPAIR_BOUND: Duration = Duration::from_secs(90);
 const TARGETS: usize = 12;
 
 /// All applications become Synced and Healthy in all clusters, and stay so for their verification time.
-pub(crate) fn everything_gets_healthy(world: &mut World, story: &Story, facts: &mut Facts) -> Result<()> {
+pub(crate) fn everything_gets_healthy(
+    world: &mut World,
+    story: &Story,
+    facts: &mut Facts,
+) -> Result<()> {
     story.act("Four applications in three clusters");
-    let synced = |target: &serde_json::Value| target["sync"] == "Synced" && target["health"] == "Healthy";
-    world.regraft.wait_for("all applications are Synced and Healthy", SYNC_BOUND, |regraft| all(regraft, synced))?;
+    let synced =
+        |target: &serde_json::Value| target["sync"] == "Synced" && target["health"] == "Healthy";
+    world.regraft.wait_for(
+        "all applications are Synced and Healthy",
+        SYNC_BOUND,
+        |regraft| all(regraft, synced),
+    )?;
     facts.start.all_synced_s = story.seconds();
     story.tell("all are Synced and Healthy");
     story.quote(&world.regraft.regraft(&["get", "applications"])?);
     let verified = |target: &serde_json::Value| synced(target) && target["verified"].is_string();
-    world.regraft.wait_for("all applications are verified", SYNC_BOUND, |regraft| all(regraft, verified))?;
+    world
+        .regraft
+        .wait_for("all applications are verified", SYNC_BOUND, |regraft| {
+            all(regraft, verified)
+        })?;
     facts.start.all_verified_s = story.seconds();
     story.tell("healthy for verifyFor: these revisions are now what a repair goes back to");
     Ok(())
 }
 
 /// A broken image is detected, locked, reverted, applied and verified.
-pub(crate) fn a_bad_commit_is_healed(world: &mut World, story: &Story, facts: &mut Facts) -> Result<()> {
+pub(crate) fn a_bad_commit_is_healed(
+    world: &mut World,
+    story: &Story,
+    facts: &mut Facts,
+) -> Result<()> {
     story.act("A bad commit: payments gets an image that crashes");
-    let breakage = Breakage { application: "payments", tag: "crash-1.10.0", message: "Upgrade payments to 1.10.0" };
+    let breakage = Breakage {
+        application: "payments",
+        tag: "crash-1.10.0",
+        message: "Upgrade payments to 1.10.0",
+    };
     let mut watch = commit_breakage(world, story, &breakage)?;
     watch.until_locked(world, story, REPAIR_BOUND)?;
     watch.until_reverted(world, story, REPAIR_BOUND)?;
@@ -47,9 +68,17 @@ pub(crate) fn a_bad_commit_is_healed(world: &mut World, story: &Story, facts: &m
 }
 
 /// The leader is killed after Git accepted the revert and before anybody was told: exactly one revert arrives.
-pub(crate) fn a_repair_survives_the_leader(world: &mut World, story: &Story, facts: &mut Facts) -> Result<()> {
+pub(crate) fn a_repair_survives_the_leader(
+    world: &mut World,
+    story: &Story,
+    facts: &mut Facts,
+) -> Result<()> {
     story.act("A second bad commit, and the leader dies in the middle of the repair");
-    let breakage = Breakage { application: "catalog", tag: "nopull-2.8.0", message: "Upgrade catalog to 2.8.0" };
+    let breakage = Breakage {
+        application: "catalog",
+        tag: "nopull-2.8.0",
+        message: "Upgrade catalog to 2.8.0",
+    };
     let mut watch = commit_breakage(world, story, &breakage)?;
     world.git.hold_pushes(HoldPoint::AfterAccept);
     watch.until_locked(world, story, REPAIR_BOUND)?;
@@ -60,30 +89,56 @@ pub(crate) fn a_repair_survives_the_leader(world: &mut World, story: &Story, fac
     world.regraft.member(leader)?.kill();
     story.tell(&format!("SIGKILL to member {leader}, the leader"));
     world.git.release();
-    let successor = world.regraft.wait_for("another member leads", SUCCESSION_BOUND, |regraft| {
-        let found = regraft.leader().map_err(|error| error.to_string())?;
-        if found == leader { Err(format!("member {found} is still named")) } else { Ok(found) }
-    })?;
+    let successor =
+        world
+            .regraft
+            .wait_for("another member leads", SUCCESSION_BOUND, |regraft| {
+                let found = regraft.leader().map_err(|error| error.to_string())?;
+                if found == leader {
+                    Err(format!("member {found} is still named"))
+                } else {
+                    Ok(found)
+                }
+            })?;
     let without_leader_s = story.seconds() - killed_s;
     story.tell(&format!("member {successor} leads"));
-    watch.leader_killed(LeaderKilled { member: leader, killed_s, successor, without_leader_s });
+    watch.leader_killed(LeaderKilled {
+        member: leader,
+        killed_s,
+        successor,
+        without_leader_s,
+    });
     watch.until_reverted(world, story, REPAIR_BOUND)?;
     watch.until_verified(world, story, REPAIR_BOUND)?;
     facts.repairs.push(watch.conclude(world, story)?);
     world.regraft.member(leader)?.restart()?;
-    world.regraft.wait_for("the killed member is back", SUCCESSION_BOUND, |regraft| {
-        let members = regraft.json(&["get", "members"]).map_err(|error| error.to_string())?;
-        let status = regraft.json(&["status"]).map_err(|error| error.to_string())?;
-        let back = status["member"] == leader || answers(&members, leader);
-        if back { Ok(()) } else { Err(members.to_string()) }
-    })?;
+    world
+        .regraft
+        .wait_for("the killed member is back", SUCCESSION_BOUND, |regraft| {
+            let members = regraft
+                .json(&["get", "members"])
+                .map_err(|error| error.to_string())?;
+            let status = regraft
+                .json(&["status"])
+                .map_err(|error| error.to_string())?;
+            let back = status["member"] == leader || answers(&members, leader);
+            if back {
+                Ok(())
+            } else {
+                Err(members.to_string())
+            }
+        })?;
     story.tell(&format!("member {leader} is back on its data"));
     Ok(())
 }
 
 /// Whether the leader has heard of the member just now.
 fn answers(members: &serde_json::Value, id: u64) -> bool {
-    let member = members.as_array().into_iter().flatten().find(|member| member["id"] == id);
+    let member = members
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|member| member["id"] == id);
     member.is_some_and(|member| !member["applied"].is_null())
 }
 
@@ -93,8 +148,21 @@ fn all(regraft: &Installation, holds: impl Fn(&serde_json::Value) -> bool) -> Re
     if good == TARGETS {
         return Ok(());
     }
-    let waiting = targets.iter().filter(|target| !holds(target)).map(|target| {
-        format!("{}/{}: {} {} {}", target["cluster"], target["name"], target["sync"], target["health"], target["message"])
-    });
-    Err(format!("{good} of {TARGETS}; {}", waiting.collect::<Vec<_>>().join("; ")))
+    let waiting = targets
+        .iter()
+        .filter(|target| !holds(target))
+        .map(|target| {
+            format!(
+                "{}/{}: {} {} {}",
+                target["cluster"],
+                target["name"],
+                target["sync"],
+                target["health"],
+                target["message"]
+            )
+        });
+    Err(format!(
+        "{good} of {TARGETS}; {}",
+        waiting.collect::<Vec<_>>().join("; ")
+    ))
 }

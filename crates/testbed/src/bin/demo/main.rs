@@ -56,7 +56,8 @@ fn run(options: &Options) -> Result<()> {
     facts.held = result.is_ok();
     if let Some(file) = &options.report {
         let text = serde_json::to_string_pretty(&facts).context("write the facts as JSON")?;
-        std::fs::write(file, format!("{text}\n")).with_context(|| format!("write {}", file.display()))?;
+        std::fs::write(file, format!("{text}\n"))
+            .with_context(|| format!("write {}", file.display()))?;
     }
     if result.is_err() {
         dir.keep();
@@ -76,7 +77,9 @@ fn tell(dir: &TestDir, story: &Story, facts: &mut Facts, options: &Options) -> R
         story.invite(&world);
         // Whatever comes, Enter or the end of the input, is the wish to end.
         let mut line = String::new();
-        let read = std::io::stdin().read_line(&mut line).context("wait for Enter")?;
+        let read = std::io::stdin()
+            .read_line(&mut line)
+            .context("wait for Enter")?;
         if read == 0 {
             loop {
                 // Without a terminal a signal ends it.

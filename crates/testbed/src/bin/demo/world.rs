@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use regraft_testbed::{
-    AuditMark, Author, ControlPlane, GitServer, HttpOptions, Installation, InstallationOptions, WorkClone, start_fleet,
+    AuditMark, Author, ControlPlane, GitServer, HttpOptions, Installation, InstallationOptions,
+    WorkClone, start_fleet,
 };
 use serde_json::Value;
 
@@ -41,26 +42,44 @@ impl World {
             CLUSTERS.join(", ")
         ));
         let git = GitServer::http(dir, HttpOptions::default()).context("start the Git server")?;
-        git.seed(&examples()?).context("fill the repository from gitops-examples")?;
+        git.seed(&examples()?)
+            .context("fill the repository from gitops-examples")?;
         let person = git.work_clone(&Author::named("Dana Developer"))?;
-        story.tell(&format!("Git serves {} with the shop of gitops-examples/", git.url()));
+        story.tell(&format!(
+            "Git serves {} with the shop of gitops-examples/",
+            git.url()
+        ));
         let options = InstallationOptions {
             members: MEMBERS,
             repository: git.url(),
             credentials: None,
             poll_interval_s: POLL_INTERVAL_S,
-            clusters: clusters.iter().map(|it| (it.name().to_owned(), it.regraft_kubeconfig())).collect(),
+            clusters: clusters
+                .iter()
+                .map(|it| (it.name().to_owned(), it.regraft_kubeconfig()))
+                .collect(),
             log_level: "info".to_owned(),
         };
-        let mut regraft = Installation::start(&dir.join("regraft"), &options).context("start the members")?;
+        let mut regraft =
+            Installation::start(&dir.join("regraft"), &options).context("start the members")?;
         let leader = regraft.wait_leader(LEADER_BOUND)?;
         facts.start.leader_elected_s = story.seconds();
-        story.tell(&format!("three members speak mTLS on loopback; member {leader} leads"));
-        Ok(Self { regraft, git, person, clusters })
+        story.tell(&format!(
+            "three members speak mTLS on loopback; member {leader} leads"
+        ));
+        Ok(Self {
+            regraft,
+            git,
+            person,
+            clusters,
+        })
     }
 
     /// The application's documents, one per cluster.
-    pub(crate) fn targets(regraft: &Installation, application: Option<&str>) -> Result<Vec<Value>, String> {
+    pub(crate) fn targets(
+        regraft: &Installation,
+        application: Option<&str>,
+    ) -> Result<Vec<Value>, String> {
         let mut args = vec!["get", "applications"];
         args.extend(application);
         let listed = regraft.json(&args).map_err(|error| error.to_string())?;
@@ -84,7 +103,9 @@ impl World {
         self.clusters.iter().find_map(|cluster| {
             let pods = cluster.api().get(&path).ok()?;
             let reason = pods["items"].as_array()?.iter().find_map(|pod| {
-                pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].as_str().map(str::to_owned)
+                pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"]
+                    .as_str()
+                    .map(str::to_owned)
             })?;
             Some((cluster.name().to_owned(), reason))
         })
@@ -94,14 +115,23 @@ impl World {
     pub(crate) fn measure(&self, facts: &mut Facts) -> Result<()> {
         for cluster in &self.clusters {
             let requests = cluster.regraft_requests(AuditMark::default())?;
-            let api = Api { writes: requests.writes, requests_by_verb: requests.by_verb };
+            let api = Api {
+                writes: requests.writes,
+                requests_by_verb: requests.by_verb,
+            };
             facts.api.insert(cluster.name().to_owned(), api);
         }
         for member in self.regraft.members() {
-            let Some(usage) = member.usage() else { bail!("{} does not run at the end", member.name()) };
+            let Some(usage) = member.usage() else {
+                bail!("{} does not run at the end", member.name())
+            };
             #[expect(clippy::cast_precision_loss, reason = "a few MiB")]
             let resident_mib = usage.resident_bytes as f64 / MIB;
-            facts.members.push(MemberUse { name: member.name().to_owned(), resident_mib, cpu_s: usage.cpu_s });
+            facts.members.push(MemberUse {
+                name: member.name().to_owned(),
+                resident_mib,
+                cpu_s: usage.cpu_s,
+            });
         }
         facts.log = self.git.repository().log("%h %an: %s")?;
         Ok(())
@@ -109,12 +139,16 @@ impl World {
 
     /// Kubeconfigs of a person, by cluster.
     pub(crate) fn kubeconfigs(&self) -> BTreeMap<&str, PathBuf> {
-        self.clusters.iter().map(|cluster| (cluster.name(), cluster.kubeconfig())).collect()
+        self.clusters
+            .iter()
+            .map(|cluster| (cluster.name(), cluster.kubeconfig()))
+            .collect()
     }
 }
 
 /// The folder beside this crate's: the demo runs from a checkout.
 fn examples() -> Result<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../gitops-examples");
-    path.canonicalize().with_context(|| format!("find {}", path.display()))
+    path.canonicalize()
+        .with_context(|| format!("find {}", path.display()))
 }
