@@ -13,6 +13,10 @@ pub mod effect;
 pub mod event;
 mod heal;
 mod lead;
+#[cfg(feature = "planted")]
+pub mod planted;
+#[cfg(not(feature = "planted"))]
+mod planted;
 mod proposal;
 mod report;
 mod source;
@@ -84,6 +88,8 @@ pub struct Engine {
     /// Questions under way, with the moment after which they may be asked again.
     asked: BTreeMap<String, Timestamp>,
     dirty: Dirty,
+    #[cfg(feature = "planted")]
+    planted: BTreeSet<planted::Bug>,
 }
 
 /// What has to be decided again.
@@ -117,6 +123,8 @@ impl Engine {
             proposals: Proposals::default(),
             asked: BTreeMap::new(),
             dirty: Dirty::default(),
+            #[cfg(feature = "planted")]
+            planted: BTreeSet::new(),
         }
     }
 

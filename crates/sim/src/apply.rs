@@ -4,7 +4,7 @@ use crate::kube::server_side_apply;
 use crate::world::{Occurrence, World};
 use regraft_engine::Event;
 use regraft_model::apply::{
-    ApplyFailure, ApplyOutcome, ApplyRequest, Retry, StagedObject, Written,
+    ApplyFailure, ApplyOutcome, ApplyRequest, Inventory, Retry, StagedObject, Written,
 };
 use regraft_model::object::{
     APPLICATION_LABEL, DIGEST_ANNOTATION, INSTALLATION_ANNOTATION, Object, ObjectKey,
@@ -140,11 +140,12 @@ impl World {
                         .or_insert_with(|| version.clone());
                 }
                 if wide.entries != request.inventory_before.entries {
-                    self.clusters[run.cluster]
-                        .inventories
-                        .insert(request.target.application.0.clone(), wide);
+                    let name = request.target.application.0.clone();
+                    if !self.write_inventory(run, &name, wide) {
+                        return false;
+                    }
                 }
-                after_stage(request, 0)
+                after_stage(&run.request, 0)
             }
             Step::DryRun { stage } => {
                 if self.mishap(3) {
@@ -190,14 +191,45 @@ impl World {
             }
             Step::Narrow => {
                 let name = request.target.application.0.clone();
-                let inventories = &mut self.clusters[run.cluster].inventories;
-                match request.inventory.entries.is_empty() {
-                    true => drop(inventories.remove(&name)),
-                    false => drop(inventories.insert(name, request.inventory.clone())),
+                let exact = request.inventory.clone();
+                let stored = self.clusters[run.cluster].inventories.get(&name);
+                let same = match stored {
+                    Some(stored) => stored.entries == exact.entries,
+                    None => exact.entries.is_empty(),
+                };
+                if !same {
+                    self.write_inventory(run, &name, exact);
                 }
                 return false;
             }
         };
+        true
+    }
+
+    /// Stores an inventory, unless somebody else stored one since it was told: then what is known of the cluster is
+    /// stale, and the edge starts over.
+    fn write_inventory(&mut self, run: &mut ApplyRun, name: &str, inventory: Inventory) -> bool {
+        let (member, number) = (run.member, run.cluster);
+        let stored = self.clusters[number].inventory_versions.get(name).copied();
+        let link = self.links.entry((member, number)).or_default();
+        if link.inventory_versions.get(name).copied() != stored {
+            run.outcome.failures.push(ApplyFailure {
+                key: None,
+                retry: Retry::Transient,
+                reason: "InventoryMoved".to_owned(),
+                message: "another member wrote it since".to_owned(),
+            });
+            self.start_over(member, number);
+            return false;
+        }
+        let version = stored.unwrap_or(0) + 1;
+        link.inventory_versions.insert(name.to_owned(), version);
+        let cluster = &mut self.clusters[number];
+        cluster.inventory_versions.insert(name.to_owned(), version);
+        match inventory.entries.is_empty() {
+            true => drop(cluster.inventories.remove(name)),
+            false => drop(cluster.inventories.insert(name.to_owned(), inventory)),
+        }
         true
     }
 

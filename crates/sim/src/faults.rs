@@ -65,7 +65,7 @@ pub(crate) enum Fault {
 }
 
 /// The first seconds belong to the first sync.
-const START_MS: i64 = 12_000;
+const START_MS: i64 = 24_000;
 /// Longest quiet phase before liveness is judged.
 pub(crate) const CALM_MS: i64 = 400_000;
 /// After this the world is asked for the first time whether it has come to rest.
@@ -85,7 +85,11 @@ impl World {
         while at < end {
             let number = self.rng.below(100);
             self.draw_one(at, number);
-            at += self.rng.range(1_500, 12_000);
+            at += match self.scenario.theme {
+                // A repair takes its time: what disturbs it comes by spite.
+                Theme::Repairs => self.rng.range(8_000, 45_000),
+                _ => self.rng.range(1_500, 16_000),
+            };
         }
         self.at(EPOCH_MS + end, Occurrence::Calm);
     }
@@ -95,7 +99,7 @@ impl World {
         // How much of each kind a theme has: (repairs, people, pruning, clusters, members), the rest is Git.
         let shares = match self.scenario.theme {
             Theme::Mixed => [25, 20, 15, 20, 15],
-            Theme::Repairs => [60, 10, 5, 10, 10],
+            Theme::Repairs => [70, 10, 4, 8, 4],
             Theme::People => [30, 50, 5, 5, 5],
             Theme::Clusters => [25, 5, 5, 55, 5],
             Theme::Pruning => [5, 10, 65, 10, 5],

@@ -39,6 +39,8 @@ pub(crate) struct Link {
     latest: i64,
     /// Since when the connection is up without a break.
     pub(crate) up_since: i64,
+    /// Versions of the inventories as they were told, or written since: another one means that somebody else wrote.
+    pub(crate) inventory_versions: BTreeMap<String, u64>,
 }
 
 impl World {
@@ -136,6 +138,8 @@ impl World {
         link.up_since = now;
         link.told_lost = false;
         link.listed.clear();
+        link.inventory_versions
+            .clone_from(&self.clusters[cluster].inventory_versions);
         let (uid, inventories) = (
             self.clusters[cluster].uid.clone(),
             self.clusters[cluster].inventories.clone(),
@@ -170,6 +174,21 @@ impl World {
             let delay = self.rng.range(100, PROBE_MS);
             self.after(
                 delay,
+                Occurrence::Probe {
+                    member,
+                    cluster,
+                    generation,
+                },
+            );
+        }
+    }
+
+    /// The edge gives a connection up and starts over.
+    pub(crate) fn start_over(&mut self, member: usize, cluster: usize) {
+        if let Some(link) = self.links.get(&(member, cluster)) {
+            let generation = link.generation;
+            self.after(
+                1,
                 Occurrence::Probe {
                     member,
                     cluster,

@@ -89,12 +89,17 @@ impl World {
         known.heard_at = self.now;
         known.confirmed_at = None;
         known.proof_asked = None;
-        known.engine = Some(Engine::new(Settings {
+        let mut engine = Engine::new(Settings {
             member: known.id,
             installation: format!("installation-{}", known.id),
             repositories: vec![(REPOSITORY.into(), BRANCH.into())],
             poll: Seconds(2),
-        }));
+        });
+        if let Some(bug) = self.plant.and_then(PlantedBug::in_engine) {
+            engine.plant(bug);
+        }
+        known.engine = Some(engine);
+
         if known.applied > 0 {
             let index = known.applied;
             let pairs = known

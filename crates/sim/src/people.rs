@@ -4,7 +4,8 @@ use crate::content::{Application, Content, Flavour, Image, Workload};
 use crate::git::Author;
 use crate::world::{Occurrence, World};
 use prost::Message;
-use regraft_model::finding::SyncState;
+use regraft_model::finding::{AppliedInputs, SyncState};
+use regraft_model::health::Health;
 use regraft_model::id::{ApplicationName, IncidentId};
 use regraft_model::incident::Phase;
 use regraft_model::object::{APPLICATION_LABEL, ObjectKey};
@@ -43,6 +44,19 @@ pub(crate) enum Deed {
     ConfirmDeletions,
     ForgetChangedClusters,
     MakeAllGood,
+}
+
+impl Deed {
+    /// Whether it belongs to the quiet phase.
+    fn puts_in_order(&self) -> bool {
+        matches!(
+            self,
+            Deed::MakeAllGood
+                | Deed::ResumeAll
+                | Deed::ForgetChangedClusters
+                | Deed::ConfirmDeletions
+        )
+    }
 }
 
 impl World {
@@ -95,6 +109,9 @@ impl World {
     }
 
     pub(crate) fn carry_out(&mut self, deed: Deed) {
+        if self.is_calm && !deed.puts_in_order() {
+            return;
+        }
         match deed {
             Deed::ReleaseGood { application } | Deed::FixImage { application } => {
                 self.set_image(&application, Flavour::Good);
@@ -594,14 +611,26 @@ impl World {
                 let status = self.raft.view.statuses.values().find(|status| {
                     status.key.application.0 == planned.name && status.key.cluster.0 == *cluster
                 });
-                let settled = status.is_some_and(|status| status.sync.state == SyncState::Synced);
+                let settled = status.is_some_and(|status| {
+                    let tree = |inputs: &Option<AppliedInputs>| {
+                        inputs.as_ref().map(|inputs| inputs.tree.clone())
+                    };
+                    status.sync.state == SyncState::Synced
+                        && status.health == Health::Healthy
+                        && status.findings.is_empty()
+                        && tree(&status.applied) == tree(&status.verified)
+                });
                 if !settled {
                     let told = status.map_or_else(
                         || "no report".to_owned(),
                         |status| {
                             format!(
-                                "{} {}: {}",
-                                status.sync.state, status.sync.reason, status.sync.message
+                                "{} {} {}: {} {}",
+                                status.sync.state,
+                                status.sync.reason,
+                                status.health,
+                                status.sync.message,
+                                status.health_message
                             )
                         },
                     );

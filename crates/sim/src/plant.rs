@@ -1,5 +1,6 @@
 //! Known bugs that can be put back, to prove that the checkers see them.
 
+use regraft_engine::planted::Bug;
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,7 +9,7 @@ use std::str::FromStr;
 pub enum PlantedBug {
     /// The runner commits without asking whether its lock still holds.
     StaleFence,
-    /// The runner does not look for the plan's trailer before it commits.
+    /// The repo reads no trailers: neither before it commits nor in a history.
     NoTrailerCheck,
     /// The repo leaves the tip check to the server's fast-forward rule.
     TipResetUnnoticed,
@@ -36,6 +37,20 @@ impl PlantedBug {
         PlantedBug::VetoForgotten,
         PlantedBug::StormIgnored,
     ];
+
+    /// The bug of the engine's stages that stands for it; none when it is in the runner or the repo.
+    pub(crate) fn in_engine(self) -> Option<Bug> {
+        match self {
+            PlantedBug::StaleFence | PlantedBug::NoTrailerCheck | PlantedBug::TipResetUnnoticed => {
+                None
+            }
+            PlantedBug::PruneAfterProblems => Some(Bug::PruneAfterProblems),
+            PlantedBug::ActOnUnknown => Some(Bug::ActOnUnknown),
+            PlantedBug::DoubleRevertAfterCrash => Some(Bug::DoubleRevertAfterCrash),
+            PlantedBug::VetoForgotten => Some(Bug::VetoForgotten),
+            PlantedBug::StormIgnored => Some(Bug::StormIgnored),
+        }
+    }
 
     /// The word for the command line.
     pub fn word(self) -> &'static str {

@@ -102,10 +102,17 @@ impl World {
                 let has = self
                     .obtain(member, &from)
                     .and_then(|()| self.obtain(member, &to));
-                let outcome = match has {
+                let mut outcome = match has {
                     Ok(()) => self.remote.store.history(&from, &to, &path),
                     Err(reason) => Err(HistoryError::Unreadable(reason)),
                 };
+                if let (Ok(history), true) =
+                    (&mut outcome, self.is_planted(PlantedBug::NoTrailerCheck))
+                {
+                    for commit in &mut history.commits {
+                        commit.trailers.clear();
+                    }
+                }
                 Event::HistoryRead {
                     incident,
                     from,

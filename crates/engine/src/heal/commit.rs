@@ -5,6 +5,7 @@
 use super::{COMMIT_AGAIN_MS, REVIEW, intent};
 use crate::effect::{CountKind, Effect, Level};
 use crate::lead::say;
+use crate::planted::Bug;
 use crate::{CONFIRMED_MS, Engine};
 use regraft_model::InvariantId;
 use regraft_model::config::Application;
@@ -13,6 +14,7 @@ use regraft_model::id::{BranchName, Fence, IncidentId, Scope};
 use regraft_model::incident::{Incident, OutcomeKind, Phase};
 use regraft_model::plan::Plan;
 use regraft_model::time::Timestamp;
+use regraft_remedy::PLAN_TRAILER;
 use regraft_state::command::{Command, Transition};
 use regraft_state::record::Lock;
 
@@ -101,6 +103,7 @@ impl Engine {
             return;
         }
         work.committing = Some(now);
+        let (key, message) = self.key_and_message(plan);
         effects.push(Effect::Commit {
             incident: incident.id.clone(),
             lock,
@@ -110,8 +113,8 @@ impl Engine {
                 push_to,
                 parent: plan.parent.clone(),
                 edits: plan.edits.clone(),
-                message: plan.message.clone(),
-                key: plan.id.0.clone(),
+                message,
+                key,
                 search_from: plan.restores.clone(),
             }),
         });
@@ -133,7 +136,7 @@ impl Engine {
         let Some(incident) = self.view.incidents.get(id).cloned() else {
             return;
         };
-        let Some(plan) = incident.plan.clone().filter(|plan| plan.id.as_str() == key) else {
+        let Some(plan) = incident.plan.clone().filter(|plan| self.key_and_message(plan).0 == key) else {
             return;
         };
         match (incident.phase, outcome) {
@@ -189,6 +192,18 @@ impl Engine {
             _ => {}
         }
         self.dirty.everything = true;
+    }
+
+    /// What the branch is searched for before committing, and the message that carries it as a trailer.
+    fn key_and_message(&self, plan: &Plan) -> (String, String) {
+        let (key, message) = (plan.id.0.clone(), plan.message.clone());
+        if !self.is_planted(Bug::DoubleRevertAfterCrash) {
+            return (key, message);
+        }
+        let another = format!("{key}.{}", self.settings.member);
+        let trailer = |key: &str| format!("{PLAN_TRAILER}: {key}\n");
+        let message = message.replace(&trailer(&key), &trailer(&another));
+        (another, message)
     }
 
     /// Renews the lock in good time.

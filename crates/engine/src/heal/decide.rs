@@ -4,8 +4,9 @@ use super::DECIDE_AGAIN_MS;
 use super::commit::proposal_branch;
 use crate::Engine;
 use crate::effect::Effect;
+use crate::planted::Bug;
 use regraft_model::config::Application;
-use regraft_model::finding::SyncState;
+use regraft_model::finding::{SyncState, TargetStatus};
 use regraft_model::git::History;
 use regraft_model::health::Health;
 use regraft_model::id::TargetKey;
@@ -15,6 +16,8 @@ use regraft_model::time::Timestamp;
 use regraft_remedy::{Case, Decision, decide, storm};
 use regraft_render::Scopes;
 use regraft_state::command::Transition;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 impl Engine {
     pub(super) fn step_open(
@@ -211,7 +214,9 @@ impl Engine {
         let incidents: Vec<&Incident> = self.view.incidents.values().collect();
         let vetoes = self.view.vetoes.keys().cloned().collect();
         let closed = self.view.closed.keys().cloned().collect();
-        let storm = storm(&self.view.statuses, &application.policy, now);
+        let storm = storm(&self.view.statuses, &application.policy, now)
+            .filter(|_| !self.is_planted(Bug::StormIgnored));
+        let statuses = self.statuses();
         let fleet = self.effective.get(&application.repository);
         let fleet = fleet
             .map(|effective| effective.fleet.clone())
@@ -223,7 +228,7 @@ impl Engine {
             fleet: &fleet,
             history,
             scopes: &Scopes::default(),
-            statuses: &self.view.statuses,
+            statuses: &statuses,
             incidents: &incidents,
             vetoes: &vetoes,
             closed: &closed,
@@ -231,6 +236,20 @@ impl Engine {
             frozen: frozen.as_deref(),
             storm: storm.as_ref(),
         })
+    }
+
+    /// Where every target stands.
+    fn statuses(&self) -> Cow<'_, BTreeMap<TargetKey, TargetStatus>> {
+        if !self.is_planted(Bug::ActOnUnknown) {
+            return Cow::Borrowed(&self.view.statuses);
+        }
+        let mut statuses = self.view.statuses.clone();
+        for status in statuses.values_mut() {
+            if matches!(status.sync.state, SyncState::Unknown | SyncState::Unreachable) {
+                status.sync.state = SyncState::Synced;
+            }
+        }
+        Cow::Owned(statuses)
     }
 
     /// The history from the last inputs that were good in every target of the incident up to the head.

@@ -88,7 +88,7 @@ impl Engine {
             repository: application.repository.clone(),
             branch: head.branch.clone(),
             class: first.symptom.class,
-            seen_at: head.revision.clone(),
+            seen_at: applied.revision,
             suspect_tree: applied.tree,
             cluster: status.key.cluster.clone(),
             findings: status.findings.clone(),

@@ -2,6 +2,7 @@
 
 use crate::Engine;
 use crate::effect::{CountKind, Effect};
+use crate::planted::Bug;
 use regraft_model::InvariantId;
 use regraft_model::config::Application;
 use regraft_model::finding::SyncState;
@@ -95,6 +96,9 @@ impl Engine {
 
     /// Finds repairs of ours that somebody put back (I9).
     pub(super) fn look_for_vetoes(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.is_planted(Bug::VetoForgotten) {
+            return;
+        }
         let mut found = Vec::new();
         for incident in self.view.incidents.values() {
             let (Some(plan), Some(committed)) = (&incident.plan, &incident.committed) else {

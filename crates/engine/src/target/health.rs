@@ -4,6 +4,7 @@ use super::Work;
 use crate::Engine;
 use crate::source::Rendered;
 use crate::world::World;
+use regraft_detect::Confirmation;
 use regraft_diff::health::{Profile, judge};
 use regraft_model::finding::{Change, Finding, SyncState, TargetStatus};
 use regraft_model::health::Health;
@@ -39,6 +40,11 @@ impl Engine {
         work.health = Some((health, since));
         status.health_since = since;
         status.workloads = u32::try_from(rendered.inputs.len()).unwrap_or(u32::MAX);
+        // Between a new head and its apply nothing that fails can be blamed on either.
+        let settled = status
+            .applied
+            .as_ref()
+            .is_some_and(|it| it.tree == rendered.tree);
         for (key, digest) in &rendered.inputs {
             let Some(workload) = world.live.get(key) else {
                 continue;
@@ -46,7 +52,7 @@ impl Engine {
             let view = world.view_of(workload);
             let confirm_for = application.policy.confirm_for;
             for held in work.dwell.observe_view(&view, now, confirm_for) {
-                if held.confirmation == regraft_detect::Confirmation::Confirmed {
+                if settled && held.confirmation == Confirmation::Confirmed {
                     let change = change_of(status, key, digest);
                     let (symptom, since) = (held.symptom, held.since);
                     status.findings.push(Finding {

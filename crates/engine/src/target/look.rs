@@ -3,11 +3,13 @@
 use super::{Look, Work, sync};
 use crate::Engine;
 use crate::effect::Effect;
+use crate::planted::Bug;
+use crate::source::{Rendered, Tracked};
 use crate::world::Sight;
 use regraft_diff::{Comparison, Complete, Desired, World as Compared, compare};
 use regraft_model::config::Application;
 use regraft_model::finding::{PendingDeletion, SyncState};
-use regraft_model::id::TargetKey;
+use regraft_model::id::{RepositoryName, TargetKey};
 use regraft_model::time::Timestamp;
 use regraft_state::command::Command;
 
@@ -43,11 +45,7 @@ impl Engine {
                 application,
                 installation: &rendered.installation,
                 objects: &rendered.objects,
-                complete: if rendered.has_errors() {
-                    Complete::WithProblems
-                } else {
-                    Complete::Yes
-                },
+                complete: self.completeness(rendered),
             },
             &Compared {
                 live: &world.live,
@@ -85,6 +83,21 @@ impl Engine {
             self.answer_sync_request(target, work);
         }
         look
+    }
+
+    /// Whether what Git says of an application is all of it. A configuration with errors may hide where an object went,
+    /// just as a manifest with errors may hide the object.
+    fn completeness(&self, rendered: &Rendered) -> Complete {
+        let repository = &rendered.application.repository;
+        let broken = rendered.has_errors() || self.is_configuration_broken(repository);
+        match broken && !self.is_planted(Bug::PruneAfterProblems) {
+            true => Complete::WithProblems,
+            false => Complete::Yes,
+        }
+    }
+
+    pub(super) fn is_configuration_broken(&self, repository: &RepositoryName) -> bool {
+        !self.tracked.get(repository).is_some_and(Tracked::is_valid)
     }
 
     /// Why a target must be left alone now.

@@ -6,6 +6,7 @@ use crate::Engine;
 use crate::effect::Effect;
 use crate::world::Sight;
 use regraft_diff::{World as Compared, retire};
+use regraft_model::config::DeletionPolicy;
 use regraft_model::id::TargetKey;
 use regraft_model::time::Timestamp;
 use regraft_state::command::Command;
@@ -47,6 +48,12 @@ impl Engine {
             .map(|head| head.revision.clone())
             .unwrap_or_default();
         let deletion = retiring.application.deletion;
+        if deletion == DeletionPolicy::Delete
+            && self.is_configuration_broken(&retiring.application.repository)
+        {
+            // It may only seem to have left: nothing is pruned until the configuration can be read (I5).
+            return;
+        }
         let token = self.confirmed_token(target);
         let comparison = retire(target, &revision, deletion, &compared, &inventory, token);
         let look = judge_comparison(&comparison);

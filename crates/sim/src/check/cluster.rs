@@ -1,6 +1,7 @@
 //! What may be written to a cluster: I1 (only what Git says), I5 (prune).
 
 use crate::content::Content;
+use crate::git::REPOSITORY;
 use crate::world::World;
 use regraft_model::InvariantId;
 use regraft_model::apply::ApplyRequest;
@@ -92,14 +93,47 @@ impl World {
         }
     }
 
-    /// A file that stops pruning of an application at a revision.
+    /// A file that stops pruning of an application at a revision. What one that left Git had in its files does not
+    /// matter any more.
     fn unreadable_at(&self, application: &str, revision: &Revision) -> Option<String> {
         let commit = self.remote.store.get(revision)?;
-        let (config, own) = (".regraft/".to_owned(), format!("apps/{application}/"));
+        let configured = commit
+            .files
+            .contains_key(&format!(".regraft/{application}.yaml"));
+        let folder = format!("apps/{application}/");
+        self.unreadable_below(&folder, revision)
+            .filter(|_| configured)
+    }
+
+    /// I5: an engine that knows of a broken configuration asks for no deletions.
+    pub(crate) fn check_prune_asked(&mut self, member: usize, request: &ApplyRequest) {
+        if request.prune.is_empty() {
+            return;
+        }
+        let engine = self.members[member].engine.as_ref();
+        let head = engine
+            .and_then(|engine| engine.view().heads.get(&REPOSITORY.into()))
+            .map(|head| head.revision.clone());
+        let broken = head.and_then(|head| {
+            let path = self.unreadable_below(".regraft/", &head)?;
+            Some(format!("{path} cannot be read at {}", head.short()))
+        });
+        if let Some(broken) = broken {
+            let message = format!(
+                "{} deletions for {} are asked for while {broken}",
+                request.prune.len(),
+                request.target
+            );
+            self.fail(Some(InvariantId::I5), message);
+        }
+    }
+
+    fn unreadable_below(&self, folder: &str, revision: &Revision) -> Option<String> {
+        let commit = self.remote.store.get(revision)?;
         commit
             .files
-            .iter()
-            .filter(|(path, _)| path.starts_with(&config) || path.starts_with(&own))
+            .range(folder.to_owned()..)
+            .take_while(|(path, _)| path.starts_with(folder))
             .find(|(_, blob)| {
                 matches!(
                     self.remote.store.content(blob),

@@ -223,6 +223,7 @@ impl World {
                     self.fail(Some(InvariantId::I10), message);
                 }
             }
+            Effect::Apply(request) => self.check_prune_asked(member, request),
             _ => {}
         }
     }
@@ -290,13 +291,13 @@ impl World {
         incident.targets.iter().any(|(name, findings)| {
             let cluster = self.cluster_number(name);
             findings.iter().any(|finding| {
-                cluster
-                    .and_then(|cluster| {
-                        self.clusters[cluster]
-                            .failed_at
-                            .get(&finding.symptom.workload)
-                    })
-                    .is_some_and(|at| self.now - at < while_ms)
+                let Some(cluster) = cluster.map(|cluster| &self.clusters[cluster]) else {
+                    return false;
+                };
+                let workload = &finding.symptom.workload;
+                let last = cluster.failed_at.get(workload);
+                cluster.failing_since.contains_key(workload)
+                    || last.is_some_and(|at| self.now - at < while_ms)
             })
         })
     }

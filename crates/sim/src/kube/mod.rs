@@ -10,7 +10,7 @@ use pod::PodLife;
 use regraft_model::apply::{Inventory, KindVersion};
 use regraft_model::object::{Object, ObjectKey};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use workload::Rollout;
 
 /// Kinds the fake API server has, as (version, kind).
@@ -55,6 +55,8 @@ pub(crate) struct Cluster {
     /// What regraft applied last: the fields it owns.
     pub(crate) owned: BTreeMap<ObjectKey, Value>,
     pub(crate) inventories: BTreeMap<String, Inventory>,
+    /// How often each inventory was written.
+    pub(crate) inventory_versions: BTreeMap<String, u64>,
     pub(crate) troubles: Vec<Trouble>,
     /// Since when a workload has a failing pod, without a break: ground truth.
     pub(crate) failing_since: BTreeMap<ObjectKey, i64>,
@@ -65,6 +67,12 @@ pub(crate) struct Cluster {
     /// When the controllers run next.
     pub(crate) wake: Option<i64>,
     lives: BTreeMap<ObjectKey, PodLife>,
+    /// Objects by the UID of their controlling owner.
+    children: BTreeMap<String, BTreeSet<ObjectKey>>,
+    /// Deployments with something to look at.
+    dirty: BTreeSet<ObjectKey>,
+    /// UIDs of owners that are gone, for the garbage collector.
+    gone: Vec<String>,
     rollouts: BTreeMap<ObjectKey, Rollout>,
     version: u64,
     made: u64,
@@ -80,12 +88,16 @@ impl Cluster {
             objects: BTreeMap::new(),
             owned: BTreeMap::new(),
             inventories: BTreeMap::new(),
+            inventory_versions: BTreeMap::new(),
             troubles: Vec::new(),
             failing_since: BTreeMap::new(),
             failed_at: BTreeMap::new(),
             changes: Vec::new(),
             wake: None,
             lives: BTreeMap::new(),
+            children: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            gone: Vec::new(),
             rollouts: BTreeMap::new(),
             version: 0,
             made: 0,
@@ -132,35 +144,57 @@ impl Cluster {
             return;
         }
         self.version += 1;
+        self.touch(&object);
+        if let Some((_, _, owner)) = object.controller() {
+            self.children
+                .entry(owner.to_owned())
+                .or_default()
+                .insert(key.clone());
+        }
         object.0["metadata"]["resourceVersion"] = json!(self.version.to_string());
         self.changes.push(Change::Seen(object.clone()));
         self.objects.insert(key, object);
     }
 
     pub(crate) fn remove(&mut self, key: &ObjectKey) {
-        if let Some(object) = self.objects.remove(key) {
-            self.version += 1;
-            self.lives.remove(key);
-            self.rollouts.remove(key);
-            self.owned.remove(key);
-            self.failing_since.remove(key);
-            self.changes
-                .push(Change::Gone(kind_version(&object), key.clone()));
+        let Some(object) = self.objects.remove(key) else {
+            return;
+        };
+        self.version += 1;
+        self.touch(&object);
+        if let Some((_, _, owner)) = object.controller()
+            && let Some(siblings) = self.children.get_mut(owner)
+        {
+            siblings.remove(key);
         }
+        self.gone.push(object.uid().to_owned());
+        self.lives.remove(key);
+        self.rollouts.remove(key);
+        self.owned.remove(key);
+        self.failing_since.remove(key);
+        self.changes
+            .push(Change::Gone(kind_version(&object), key.clone()));
+    }
+
+    /// Notes which Deployment has to be looked at: workloads carry its name as a label.
+    fn touch(&mut self, object: &Object) {
+        let name = match object.kind() {
+            "Deployment" => object.name(),
+            "ReplicaSet" | "Pod" => object.label("app").unwrap_or_default(),
+            _ => return,
+        };
+        self.dirty.insert(ObjectKey {
+            group: "apps".to_owned(),
+            kind: "Deployment".to_owned(),
+            namespace: object.namespace().to_owned(),
+            name: name.to_owned(),
+        });
     }
 
     /// Objects with a controlling owner of this UID.
     pub(crate) fn owned_by(&self, kind: &str, uid: &str) -> Vec<ObjectKey> {
-        self.objects
-            .values()
-            .filter(|object| object.kind() == kind)
-            .filter(|object| {
-                object
-                    .controller()
-                    .is_some_and(|(_, _, owner)| owner == uid)
-            })
-            .map(Object::key)
-            .collect()
+        let children = self.children.get(uid).into_iter().flatten();
+        children.filter(|key| key.kind == kind).cloned().collect()
     }
 
     /// Whether an environment fault makes this workload crash now.

@@ -84,6 +84,11 @@ impl PodLife {
         self.stage == Stage::Ready || (self.stage == Stage::Doomed && !self.probed)
     }
 
+    /// Whether only trouble from outside moves it on.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.stage == Stage::Ready
+    }
+
     /// Whether a person would say that it fails.
     pub(crate) fn is_failing(&self) -> bool {
         matches!(

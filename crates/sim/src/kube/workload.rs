@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 const SURGE: i64 = 1;
+/// ReplicaSets without pods that are kept per Deployment.
+const MAX_EMPTY_SETS: usize = 2;
 
 /// What the Deployment controller remembers of a rollout.
 #[derive(Clone, Debug)]
@@ -32,14 +34,19 @@ impl Cluster {
     /// Runs every controller once; says when to run again though nothing is written meanwhile.
     pub(crate) fn step(&mut self, now: i64, rng: &mut Rng) -> Option<i64> {
         self.step_pods(now, rng);
-        let deployments = self.keys("Deployment");
-        for key in &deployments {
+        self.collect_garbage();
+        let late = self.rollouts.iter().filter(|(_, rollout)| {
+            !rollout.is_complete && now >= rollout.progress_at + DEADLINE_S * 1000
+        });
+        let late: Vec<_> = late.map(|(key, _)| key.clone()).collect();
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.extend(late);
+        for key in &dirty {
             self.step_deployment(key, now);
-        }
-        for key in self.keys("ReplicaSet") {
-            self.step_replica_set(&key, now, rng);
-        }
-        for key in &deployments {
+            let uid = self.objects.get(key).map(|object| object.uid().to_owned());
+            for set in self.owned_by("ReplicaSet", &uid.unwrap_or_default()) {
+                self.step_replica_set(&set, now, rng);
+            }
             self.judge_truth(key, now);
         }
         let ends = self
@@ -60,20 +67,19 @@ impl Cluster {
             .min()
     }
 
-    fn keys(&self, kind: &str) -> Vec<ObjectKey> {
-        self.objects
-            .keys()
-            .filter(|key| key.kind == kind)
-            .cloned()
-            .collect()
-    }
-
     fn step_pods(&mut self, now: i64, rng: &mut Rng) {
         let pods: Vec<_> = self.lives.keys().cloned().collect();
         for key in pods {
-            let Some(mut object) = self.objects.get(&key).cloned() else {
+            let Some(object) = self.objects.get(&key) else {
                 continue;
             };
+            let due = self.lives.get(&key).is_some_and(|life| {
+                now >= life.until || (life.is_steady() && self.is_troubled(app_of(object), now))
+            });
+            if !due {
+                continue;
+            }
+            let mut object = object.clone();
             let behaviour = self.behaviour(&object, now);
             let Some(life) = self.lives.get_mut(&key) else {
                 continue;
@@ -84,9 +90,18 @@ impl Cluster {
         }
     }
 
+    /// What lost its owner goes.
+    fn collect_garbage(&mut self) {
+        while let Some(uid) = self.gone.pop() {
+            let children = self.children.remove(&uid).unwrap_or_default();
+            for key in children {
+                self.remove(&key);
+            }
+        }
+    }
+
     fn behaviour(&self, pod: &Object, now: i64) -> Behaviour {
-        let workload = pod.label("app").unwrap_or_default();
-        if self.is_troubled(workload, now) {
+        if self.is_troubled(app_of(pod), now) {
             return Behaviour::Crash;
         }
         let set_age = pod
@@ -142,6 +157,7 @@ impl Cluster {
                 self.scale(set, counts.wanted - gone_sick - gone_ready, now);
             }
         }
+        self.drop_old_sets(&older);
         self.write_status(deployment, &hash, revision, (&newest, &older), wanted, now);
     }
 
@@ -202,6 +218,23 @@ impl Cluster {
             now,
         );
         (key, others + 1)
+    }
+
+    /// Keeps few ReplicaSets without pods.
+    fn drop_old_sets(&mut self, older: &[ObjectKey]) {
+        let empty: Vec<_> = older
+            .iter()
+            .filter(|set| {
+                let counts = self.counts(set);
+                counts.wanted == 0 && counts.exist == 0
+            })
+            .cloned()
+            .collect();
+        if empty.len() > MAX_EMPTY_SETS {
+            for set in empty.iter().take(empty.len() - MAX_EMPTY_SETS) {
+                self.remove(set);
+            }
+        }
     }
 
     fn scale(&mut self, key: &ObjectKey, replicas: i64, now: i64) {
@@ -292,18 +325,7 @@ impl Cluster {
         let Some(set) = self.objects.get(key).cloned() else {
             return;
         };
-        let owner_lives = set
-            .controller()
-            .is_some_and(|(_, _, uid)| self.objects.values().any(|object| object.uid() == uid));
         let pods = self.owned_by("Pod", set.uid());
-        if !owner_lives {
-            // The garbage collector.
-            for pod in pods {
-                self.remove(&pod);
-            }
-            self.remove(key);
-            return;
-        }
         let wanted = set.number("/spec/replicas").unwrap_or(0);
         let surplus = count(pods.len()) - wanted;
         if surplus > 0 {
@@ -350,19 +372,15 @@ impl Cluster {
 
     /// Keeps the ground truth of who fails.
     fn judge_truth(&mut self, key: &ObjectKey, now: i64) {
-        let pods: Vec<_> = self
-            .lives
-            .keys()
-            .filter(|pod| pod.namespace == key.namespace)
-            .cloned()
-            .collect();
-        let failing = pods.iter().any(|pod| {
-            let ours = self
-                .objects
-                .get(pod)
-                .is_some_and(|object| object.label("app") == Some(&key.name));
-            ours && self.lives.get(pod).is_some_and(PodLife::is_failing)
-        });
+        let Some(deployment) = self.objects.get(key) else {
+            return;
+        };
+        let failing = self
+            .owned_by("ReplicaSet", deployment.uid())
+            .iter()
+            .filter_map(|set| self.objects.get(set))
+            .flat_map(|set| self.owned_by("Pod", set.uid()))
+            .any(|pod| self.lives.get(&pod).is_some_and(PodLife::is_failing));
         let stuck = self.objects.get(key).is_some_and(|deployment| {
             deployment
                 .list("/status/conditions")
@@ -376,6 +394,10 @@ impl Cluster {
             self.failed_at.insert(key.clone(), now);
         }
     }
+}
+
+fn app_of(object: &Object) -> &str {
+    object.label("app").unwrap_or_default()
 }
 
 fn owner(object: &Object) -> Value {

@@ -1,0 +1,38 @@
+//! Known bugs that the simulation puts back, to prove that its checkers see them. Without the feature `planted` every
+//! question about them is answered no at compile time.
+
+use crate::Engine;
+
+/// A known bug of the stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bug {
+    /// A render with problems prunes as if it were complete.
+    PruneAfterProblems,
+    /// Clusters that cannot be seen count as seen.
+    ActOnUnknown,
+    /// A commit that was under way when a member died is made again under a new key.
+    DoubleRevertAfterCrash,
+    /// A person's revert of ours is not remembered.
+    VetoForgotten,
+    /// The storm guard is skipped.
+    StormIgnored,
+}
+
+impl Engine {
+    /// Puts a bug back.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, bug: Bug) {
+        self.planted.insert(bug);
+    }
+
+    #[cfg(feature = "planted")]
+    pub(crate) fn is_planted(&self, bug: Bug) -> bool {
+        self.planted.contains(&bug)
+    }
+
+    #[cfg(not(feature = "planted"))]
+    #[expect(clippy::unused_self, reason = "the same signature with and without the feature")]
+    pub(crate) const fn is_planted(&self, _bug: Bug) -> bool {
+        false
+    }
+}
