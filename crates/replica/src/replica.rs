@@ -295,6 +295,12 @@ impl Replica {
         self.0.peers.tls().cloned()
     }
 
+    /// Resolves when the data folder may be opened again: all handles are dropped, and what they
+    /// started has ended.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        futures::future::join_all(self.0.closed.clone().map(Closed::wait)).map(|_| ())
+    }
+
     /// Hands leadership over, stops, and waits (bounded) until the data folder may be opened again;
     /// that needs all other handles to be dropped.
     pub async fn shutdown(self) {
@@ -308,10 +314,9 @@ impl Replica {
         }
         self.0.tasks.close();
         let _ = tokio::time::timeout(STOP_TIMEOUT, self.0.tasks.wait()).await;
-        let closed = self.0.closed.clone();
+        let closed = self.closed();
         drop(self);
-        let all = futures::future::join_all(closed.map(Closed::wait));
-        let _ = tokio::time::timeout(STOP_TIMEOUT, all).await;
+        let _ = tokio::time::timeout(STOP_TIMEOUT, closed).await;
     }
 
     fn timeout(&self) -> Duration {

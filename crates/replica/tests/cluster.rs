@@ -12,7 +12,7 @@ use regraft_replica::{Change, Error, ProposeError, Replica, Role};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use support::{Fleet, LIMIT, applied, get, leader_of, put, until};
+use support::{Fleet, LIMIT, applied, get, kill, kill_all, leader_of, put, until};
 
 fn others(members: &BTreeMap<u64, Replica>, leader: u64) -> Vec<u64> {
     members.keys().copied().filter(|id| *id != leader).collect()
@@ -37,6 +37,7 @@ async fn a_command_put_on_a_follower_is_applied_everywhere_with_the_leaders_time
     assert_eq!(status.voters, [1, 2, 3].into());
     assert_eq!(status.contact_ms.len(), 2);
     assert_eq!(status.troubles, BTreeMap::new());
+    kill_all(members.into_values()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,6 +53,7 @@ async fn a_read_after_a_barrier_sees_every_earlier_answer_on_every_member() {
             assert_eq!(get(member, "round"), Some(round.to_string()));
         }
     }
+    kill_all(members.into_values()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,6 +79,7 @@ async fn followers_tell_changes_in_order() {
         }
     }
     assert_eq!(seen, expected);
+    kill_all(members.into_values()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,6 +112,7 @@ async fn a_restart_of_all_members_keeps_everything() {
         })
         .await;
     }
+    kill_all(members.into_values()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,16 +121,20 @@ async fn another_member_leads_when_the_leader_dies() {
     let mut members = fleet.start_all().await;
     let leader = leader_of(&members).await;
     put(&members[&leader], "a=1").await;
-    drop(members.remove(&leader));
+    let dead = members.remove(&leader).unwrap();
+    let closed = dead.closed();
+    drop(dead);
     let survivor = others(&members, leader)[0];
     let failover = tokio::time::timeout(Duration::from_secs(5), put(&members[&survivor], "a=2"));
     let proposed = failover.await.unwrap();
     assert_eq!(proposed.response, b"1");
     assert_ne!(leader_of(&members).await, leader);
     // The dead one comes back and follows.
+    closed.await;
     members.insert(leader, fleet.start(leader).await);
     applied(&members[&leader], proposed.index).await;
     assert_eq!(get(&members[&leader], "a"), Some("2".to_owned()));
+    kill_all(members.into_values()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,6 +149,7 @@ async fn a_leader_that_stops_hands_over_first() {
     let next = leader_of(&members).await;
     assert_eq!(members[&next].status().term, term + 1);
     assert_eq!(put(&members[&next], "a=2").await.response, b"1");
+    kill_all(members.into_values()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,12 +159,13 @@ async fn nothing_is_accepted_without_a_quorum() {
     let leader = leader_of(&members).await;
     put(&members[&leader], "a=1").await;
     for other in others(&members, leader) {
-        drop(members.remove(&other));
+        kill(members.remove(&other).unwrap()).await;
     }
     let error = members[&leader].propose(b"a=2".to_vec()).await.unwrap_err();
     assert_eq!(error, ProposeError::Unknown);
     assert_eq!(get(&members[&leader], "a"), Some("1".to_owned()));
     members[&leader].barrier().await.unwrap_err();
+    kill_all(members.into_values()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,7 +188,7 @@ async fn a_member_that_was_away_for_too_long_gets_a_snapshot() {
     }
     until("the log is purged", async || {
         let status = members[&leader].status();
-        if status.snapshot > 300 {
+        if status.snapshot > 250 {
             Ok(())
         } else {
             Err(format!("{status:?}"))
@@ -190,7 +200,7 @@ async fn a_member_that_was_away_for_too_long_gets_a_snapshot() {
     applied(&back, last).await;
     let first = changes.next().await.unwrap();
     assert!(
-        matches!(first, Change::Reset { index } if index > 300),
+        matches!(first, Change::Reset { index } if index > 250),
         "{first:?}"
     );
     assert_eq!(
@@ -202,6 +212,8 @@ async fn a_member_that_was_away_for_too_long_gets_a_snapshot() {
     let back = fleet.start(away).await;
     applied(&back, last).await;
     assert_eq!(back.list(b"key").unwrap().pairs.len(), 350);
+    kill(back).await;
+    kill_all(members.into_values()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,6 +231,7 @@ async fn a_single_member_without_certificates_restarts_alone() {
     assert_eq!(put(&member, "a=2").await.response, b"1");
     member.barrier().await.unwrap();
     assert_eq!(get(&member, "a"), Some("2".to_owned()));
+    kill(member).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

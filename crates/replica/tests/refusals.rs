@@ -16,7 +16,7 @@ use regraft_wire::raft::v1::raft_client::RaftClient;
 use std::error::Error as _;
 use std::path::Path;
 use std::sync::Arc;
-use support::{Fleet, NOW_MS, applied, get, leader_of, put, until};
+use support::{Fleet, applied, get, kill, kill_all, leader_of, now_ms, put, until};
 use tonic::transport::Endpoint;
 
 /// Asks member 1 for a read point, with these certificates and these claims.
@@ -83,7 +83,7 @@ fn client_paths(authority: &Authority, files: regraft_replica::certs::Files) -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_member_that_its_certificate_names_is_admitted() {
     let fleet = Fleet::new(3);
-    let _member = single(&fleet).await;
+    let member = single(&fleet).await;
     assert_eq!(ask(&fleet, fleet.tls(2), "shop", 2, 1).await, "admitted");
     insta::assert_snapshot!(
         ask(&fleet, fleet.tls(2), "shop", 3, 1).await,
@@ -99,12 +99,13 @@ async fn only_the_member_that_its_certificate_names_is_admitted() {
     );
     let alice = fleet
         .authority
-        .client("alice", NOW_MS, Overwrite::Refuse)
+        .client("alice", now_ms(), Overwrite::Refuse)
         .unwrap();
     insta::assert_snapshot!(
         ask(&fleet, client_paths(&fleet.authority, alice), "shop", 2, 1).await,
         @r#"PermissionDenied: the caller says it is member 2 of cluster shop, but its certificate is of client alice"#
     );
+    kill(member).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,8 +113,8 @@ async fn a_certificate_of_another_authority_is_refused_by_both_sides() {
     let fleet = Fleet::new(3);
     let member = single(&fleet).await;
     let other_dir = fleet.dir.path().join("other");
-    let other = Authority::create(&other_dir, "shop", NOW_MS, Overwrite::Refuse).unwrap();
-    let forged = other.member(2, &[], NOW_MS, Overwrite::Refuse).unwrap();
+    let other = Authority::create(&other_dir, "shop", now_ms(), Overwrite::Refuse).unwrap();
+    let forged = other.member(2, &[], now_ms(), Overwrite::Refuse).unwrap();
     // The forger does not know the server's authority.
     let refused = ask(&fleet, client_paths(&other, forged.clone()), "shop", 2, 1).await;
     assert!(
@@ -133,16 +134,17 @@ async fn a_certificate_of_another_authority_is_refused_by_both_sides() {
     let refused = ask(&fleet, paths, "shop", 2, 1).await;
     assert!(!refused.contains("admitted"), "{refused}");
     put(&member, "a=2").await;
+    kill(member).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_of_another_cluster_is_refused_even_under_the_same_authority() {
     let fleet = Fleet::new(3);
-    let _member = single(&fleet).await;
+    let member = single(&fleet).await;
     // An authority signs for one cluster only, so this one is made for another with the same key.
     let bank_dir = fleet.dir.path().join("bank");
-    let bank = Authority::create(&bank_dir, "bank", NOW_MS, Overwrite::Refuse).unwrap();
-    let files = bank.member(2, &[], NOW_MS, Overwrite::Refuse).unwrap();
+    let bank = Authority::create(&bank_dir, "bank", now_ms(), Overwrite::Refuse).unwrap();
+    let files = bank.member(2, &[], now_ms(), Overwrite::Refuse).unwrap();
     let paths = TlsPaths {
         ca: fleet.authority.certificate_file(),
         cert: files.cert,
@@ -150,6 +152,7 @@ async fn a_member_of_another_cluster_is_refused_even_under_the_same_authority() 
     };
     let refused = ask(&fleet, paths, "bank", 2, 1).await;
     assert!(!refused.contains("admitted"), "{refused}");
+    kill(member).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,6 +180,8 @@ async fn a_member_that_lost_its_disk_is_not_believed() {
     insta::assert_snapshot!(trouble, @"member N came back with another disk, so what it had promised is lost: remove it from the cluster and add a member with a new id");
     assert_eq!(put(&members[&leader], "a=2").await.response, b"1");
     assert_eq!(get(&back, "a"), None);
+    kill(back).await;
+    kill_all(members.into_values()).await;
 }
 
 async fn refused_start(fleet: &Fleet, config: Config) -> String {
@@ -259,7 +264,7 @@ async fn a_member_with_the_wrong_folder_certificate_or_peers_does_not_start() {
         text.starts_with("DIR/certs/ca.pem cannot be used: it holds no readable private key"),
         "{text}"
     );
-    drop(member);
+    kill(member).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,6 +284,7 @@ async fn certificates_are_read_again_without_a_restart() {
     let error = members[&leader].reload_certificates().unwrap_err();
     assert!(error.to_string().contains("but this member is"), "{error}");
     put(&members[&leader], "a=1").await;
+    kill_all(members.into_values()).await;
 }
 
 fn certificate(path: &Path) -> String {

@@ -212,7 +212,9 @@ impl RaftLogStorage<Types> for LogStore {
         {
             let mut memory = self.shared.memory();
             memory.tail.truncate(from);
-            memory.last = last;
+            if memory.last.is_some_and(|had| had.index >= from) {
+                memory.last = last;
+            }
         }
         self.send_and_wait(|done| Job::Truncate { from, done })
             .await

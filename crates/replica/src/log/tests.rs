@@ -22,13 +22,18 @@ fn open_at(path: &Path) -> (LogStore, KnownDisks, database::Closed) {
     open(path, Box::new(|| Ok(()))).unwrap()
 }
 
+/// No database may be open when the process of the tests ends.
+async fn close(opened: (LogStore, KnownDisks, database::Closed)) {
+    let (store, disks, closed) = opened;
+    drop((store, disks));
+    closed.wait().await;
+}
+
 async fn reopen(
     path: &Path,
     opened: (LogStore, KnownDisks, database::Closed),
 ) -> (LogStore, KnownDisks, database::Closed) {
-    let (store, disks, closed) = opened;
-    drop((store, disks));
-    closed.wait().await;
+    close(opened).await;
     open_at(path)
 }
 
@@ -66,12 +71,14 @@ async fn everything_answered_is_there_after_reopening() {
     let entries = reader.try_get_log_entries(..).await.unwrap();
     assert_eq!(indexes(&entries), (4..=15).collect::<Vec<_>>());
     assert_eq!(entries.last(), Some(&entry(1, 15, 10)));
+    drop(reader);
+    close(opened).await;
 }
 
 #[tokio::test]
 async fn entries_beyond_the_tail_are_read_from_disk_without_a_hole() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut store, _disks, _closed) = open_at(&dir.path().join("log"));
+    let (mut store, disks, closed) = open_at(&dir.path().join("log"));
     // Six times the tail.
     for index in 1..=120 {
         store
@@ -89,6 +96,8 @@ async fn entries_beyond_the_tail_are_read_from_disk_without_a_hole() {
     let streamed: Vec<_> = futures::StreamExt::collect(reader.entries_stream(1..121).await).await;
     let streamed: Vec<Entry> = streamed.into_iter().map(Result::unwrap).collect();
     assert_eq!(indexes(&streamed), (1..=120).collect::<Vec<_>>());
+    drop(reader);
+    close((store, disks, closed)).await;
 }
 
 #[tokio::test]
@@ -113,13 +122,15 @@ async fn appending_after_a_truncation_replaces_what_was_there() {
     let mut opened = reopen(&path, opened).await;
     let mut reader = opened.0.get_log_reader().await;
     assert_eq!(ids(reader.try_get_log_entries(..).await.unwrap()), expected);
+    drop(reader);
+    close(opened).await;
 }
 
 #[tokio::test]
 async fn nothing_is_purged_when_the_state_cannot_be_made_durable() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
-    let (mut store, _disks, closed) =
+    let (mut store, disks, closed) =
         open(&path, Box::new(|| Err(io::Error::other("disk full")))).unwrap();
     store
         .blocking_append((1..=5).map(|index| entry(1, index, 1)))
@@ -130,12 +141,13 @@ async fn nothing_is_purged_when_the_state_cannot_be_made_durable() {
     // The writer has stopped for good.
     let error = store.blocking_append([entry(1, 6, 1)]).await.unwrap_err();
     assert!(error.to_string().contains("stopped"), "{error}");
-    drop((store, _disks));
-    closed.wait().await;
-    let (mut store, _disks, _closed) = open_at(&path);
+    close((store, disks, closed)).await;
+    let (mut store, disks, closed) = open_at(&path);
     let mut reader = store.get_log_reader().await;
     let entries = reader.try_get_log_entries(..).await.unwrap();
     assert_eq!(indexes(&entries), [1, 2, 3, 4, 5]);
+    drop(reader);
+    close((store, disks, closed)).await;
 }
 
 #[tokio::test]
@@ -148,4 +160,5 @@ async fn a_member_keeps_the_disk_it_was_first_seen_with() {
     let opened = reopen(&path, opened).await;
     assert!(!opened.1.is_of(3, b"second").await.unwrap());
     assert!(opened.1.is_of(3, b"first").await.unwrap());
+    close(opened).await;
 }

@@ -79,17 +79,32 @@ fn pairs(state: &StateStore) -> Vec<(String, String)> {
 
 struct Builder;
 
-impl StoreBuilder<Types, LogStore, Applier, tempfile::TempDir> for Builder {
-    async fn build(&self) -> Result<(tempfile::TempDir, LogStore, Applier), StorageError<Types>> {
+/// Dropped after the stores: no database may be open when the process of the tests ends.
+struct Guard {
+    closed: Option<Closed>,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(closed) = self.closed.take() {
+            futures::executor::block_on(closed.wait());
+        }
+    }
+}
+
+impl StoreBuilder<Types, LogStore, Applier, Guard> for Builder {
+    async fn build(&self) -> Result<(Guard, LogStore, Applier), StorageError<Types>> {
         let dir = tempfile::tempdir().unwrap();
         let applier = applier(dir.path());
         let state = Arc::clone(&applier.state);
-        let (log, _, _) = log::open(
-            &dir.path().join("log"),
-            Box::new(move || state.make_durable()),
-        )
-        .unwrap();
-        Ok((dir, log, applier))
+        let make_durable = Box::new(move || state.make_durable());
+        let (log, _, closed) = log::open(&dir.path().join("log"), make_durable).unwrap();
+        let guard = Guard {
+            closed: Some(closed),
+            _dir: dir,
+        };
+        Ok((guard, log, applier))
     }
 }
 

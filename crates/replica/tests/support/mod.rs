@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-pub(crate) const NOW_MS: i64 = 1_800_000_000_000;
 /// Generous: the machine may be busy with other things.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(10);
@@ -62,9 +61,13 @@ pub(crate) struct Fleet {
 impl Fleet {
     pub(crate) fn new(members: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let authority =
-            Authority::create(&dir.path().join("certs"), "shop", NOW_MS, Overwrite::Refuse)
-                .unwrap();
+        let authority = Authority::create(
+            &dir.path().join("certs"),
+            "shop",
+            now_ms(),
+            Overwrite::Refuse,
+        )
+        .unwrap();
         // Held together, so that no two members get the same port.
         let listeners: Vec<_> = (0..members)
             .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
@@ -79,7 +82,7 @@ impl Fleet {
             authority,
             addresses,
             timings: Timings::default(),
-            clock_ms: Arc::new(AtomicI64::new(NOW_MS)),
+            clock_ms: Arc::new(AtomicI64::new(now_ms())),
         }
     }
 
@@ -90,7 +93,7 @@ impl Fleet {
     pub(crate) fn tls(&self, node_id: u64) -> TlsPaths {
         let files = self
             .authority
-            .member(node_id, &[], NOW_MS, Overwrite::Force)
+            .member(node_id, &[], now_ms(), Overwrite::Force)
             .unwrap();
         TlsPaths {
             ca: self.authority.certificate_file(),
@@ -136,6 +139,29 @@ impl Fleet {
         }
         members
     }
+}
+
+/// Certificates are checked against the real time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test has no other clock than the system's"
+)]
+pub(crate) fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(now.unwrap().as_millis()).unwrap()
+}
+
+/// Stops a member without any farewell, and waits until its folder may be opened again.
+pub(crate) async fn kill(member: Replica) {
+    let closed = member.closed();
+    drop(member);
+    let ended = tokio::time::timeout(LIMIT, closed).await;
+    ended.expect("the databases of a killed member stay open");
+}
+
+/// Stops all members, so that no database is open when the process ends.
+pub(crate) async fn kill_all(members: impl IntoIterator<Item = Replica>) {
+    futures::future::join_all(members.into_iter().map(kill)).await;
 }
 
 /// Polls until `done` gives something.
