@@ -68,14 +68,19 @@ fn run(shared: &Shared, mut jobs: mpsc::Receiver<Job>, make_durable: &MakeDurabl
     while let Some(first) = jobs.blocking_recv() {
         let group = gather(first, &mut jobs);
         let written = write(shared, &group, make_durable);
-        let failed = written.as_ref().err().map(ToString::to_string);
-        if written.is_ok() {
-            mark_written(shared, &group);
+        let failed = written.err().map(|error| error.to_string());
+        match &failed {
+            None => mark_written(shared, &group),
+            // Before anybody is answered: who asks from now on is told that the writer has stopped.
+            Some(_) => jobs.close(),
         }
         for job in group {
             answer(job, failed.as_deref());
         }
         if let Some(reason) = failed {
+            while let Some(job) = jobs.blocking_recv() {
+                answer(job, Some(&reason));
+            }
             tracing::error!(
                 path = %shared.path.display(),
                 reason,

@@ -1,5 +1,6 @@
 //! The state as the engine drives it: apply, take a snapshot, install one.
 
+use super::generation::Generation;
 use super::snapshot::{SnapshotFile, Snapshots};
 use super::{StateStore, View, read_position};
 use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types};
@@ -92,12 +93,12 @@ impl SnapshotBuilder {
         let thread = std::thread::Builder::new()
             .name(THREAD.to_owned())
             .spawn(move || {
-                let snapshot = generation.db.snapshot();
-                let view = View::frozen(&generation.db, &snapshot);
-                // Both only fail when the engine is gone.
-                let _ = frozen.send(());
-                if start.recv().is_ok() {
-                    let _ = done.send(build(&state, &snapshots, &view));
+                let built = freeze(&generation, &state, &snapshots, frozen, &start);
+                // Whoever hears of the snapshot may close the databases.
+                drop((generation, state, snapshots));
+                if let Some(built) = built {
+                    // Fails when the engine is gone.
+                    let _ = done.send(built);
                 }
             });
         match thread {
@@ -132,6 +133,21 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
         let (meta, snapshot) = built.await.map_err(io::Error::other)??;
         Ok(Snapshot { meta, snapshot })
     }
+}
+
+/// Holds a view until it is to be written, or nobody can say so any more.
+fn freeze(
+    generation: &Generation,
+    state: &StateStore,
+    snapshots: &Snapshots,
+    frozen: oneshot::Sender<()>,
+    start: &mpsc::Receiver<()>,
+) -> Option<io::Result<Built>> {
+    let snapshot = generation.db.snapshot();
+    let view = View::frozen(&generation.db, &snapshot);
+    frozen.send(()).ok()?;
+    start.recv().ok()?;
+    Some(build(state, snapshots, &view))
 }
 
 fn build(state: &StateStore, snapshots: &Snapshots, view: &View<'_>) -> io::Result<Built> {
