@@ -31,7 +31,10 @@ impl Engine {
     }
 
     #[cfg(not(feature = "planted"))]
-    #[expect(clippy::unused_self, reason = "the same signature with and without the feature")]
+    #[expect(
+        clippy::unused_self,
+        reason = "the same signature with and without the feature"
+    )]
     pub(crate) const fn is_planted(&self, _bug: Bug) -> bool {
         false
     }

@@ -71,7 +71,7 @@ pub(crate) const CALM_MS: i64 = 400_000;
 /// After this the world is asked for the first time whether it has come to rest.
 const FIRST_ASK_MS: i64 = 20_000;
 /// A clock is never further off than this.
-const MAX_SKEW_MS: i64 = 2_000;
+pub(crate) const MAX_SKEW_MS: i64 = 2_000;
 
 impl World {
     /// Draws what goes wrong in this seed.
@@ -87,8 +87,9 @@ impl World {
             self.draw_one(at, number);
             at += match self.scenario.theme {
                 // A repair takes its time: what disturbs it comes by spite.
-                Theme::Repairs => self.rng.range(8_000, 45_000),
-                _ => self.rng.range(1_500, 16_000),
+                Theme::Repairs => self.rng.range(22_000, 45_000),
+                Theme::People | Theme::Clusters => self.rng.range(8_000, 35_000),
+                _ => self.rng.range(1_500, 14_000),
             };
         }
         self.at(EPOCH_MS + end, Occurrence::Calm);
@@ -99,9 +100,9 @@ impl World {
         // How much of each kind a theme has: (repairs, people, pruning, clusters, members), the rest is Git.
         let shares = match self.scenario.theme {
             Theme::Mixed => [25, 20, 15, 20, 15],
-            Theme::Repairs => [70, 10, 4, 8, 4],
-            Theme::People => [30, 50, 5, 5, 5],
-            Theme::Clusters => [25, 5, 5, 55, 5],
+            Theme::Repairs => [82, 8, 2, 4, 2],
+            Theme::People => [45, 45, 2, 4, 2],
+            Theme::Clusters => [30, 3, 2, 61, 2],
             Theme::Pruning => [5, 10, 65, 10, 5],
             Theme::Members => [25, 10, 5, 10, 45],
         };
@@ -163,8 +164,8 @@ impl World {
 
     fn draw_people(&mut self, at: i64) {
         let application = self.some_application();
-        let deed = match self.rng.below(14) {
-            0 | 1 => Deed::UndoLatest,
+        let deed = match self.rng.below(17) {
+            0 | 1 | 14..=16 => Deed::UndoLatest,
             2 => Deed::ReleaseGood { application },
             3 => Deed::TouchConfig { application },
             4 => Deed::Reset {

@@ -1,5 +1,6 @@
 //! One member: its engine, its replica of the state, its runner.
 
+use crate::faults::MAX_SKEW_MS;
 use crate::git::{BRANCH, REPOSITORY};
 use crate::plant::PlantedBug;
 use crate::world::{Occurrence, World};
@@ -168,6 +169,14 @@ impl World {
         for effect in effects {
             self.note_effect(member, &effect);
             self.check_asked(member, &effect);
+            if let Effect::Commit {
+                incident,
+                lock: Some(_),
+                ..
+            } = &effect
+            {
+                self.spite_wish(member, incident);
+            }
             match &effect {
                 // The edges keep the order of these themselves.
                 Effect::Watch { .. } | Effect::Unwatch { .. } => self.perform(member, life, effect),
@@ -301,6 +310,13 @@ impl World {
             .locks
             .get(incident)
             .is_some_and(|lock| lock.fence == fence && lock.expires_at > self.agreed_time())
+    }
+
+    /// Whether the lock is live in truth, give or take what clocks may differ: what the checker asks.
+    pub(crate) fn is_lock_live(&self, incident: &regraft_model::IncidentId, fence: Fence) -> bool {
+        self.raft.view.locks.get(incident).is_some_and(|lock| {
+            lock.fence == fence && lock.expires_at.0 + 2 * MAX_SKEW_MS > self.now
+        })
     }
 
     /// Whether a planted bug is in the runner.

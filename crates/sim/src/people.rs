@@ -41,6 +41,7 @@ pub(crate) enum Deed {
     SyncNow { application: String },
     Approve,
     Forbid,
+    ForbidIncident { incident: IncidentId },
     ConfirmDeletions,
     ForgetChangedClusters,
     MakeAllGood,
@@ -178,6 +179,11 @@ impl World {
             }
             Deed::Approve => self.approve_or_forbid(true),
             Deed::Forbid => self.approve_or_forbid(false),
+            Deed::ForbidIncident { incident } => self.say(Command::Veto {
+                incident,
+                fingerprint: None,
+                reason: "hands off".to_owned(),
+            }),
             Deed::ConfirmDeletions => self.confirm_deletions(),
             Deed::ForgetChangedClusters => self.forget_changed_clusters(),
             Deed::MakeAllGood => self.make_all_good(),

@@ -145,8 +145,9 @@ impl World {
         lock: Option<Fence>,
         request: CommitRequest,
     ) {
-        let fence_was_live = lock.is_none_or(|fence| self.lock_holds(&incident, fence));
-        let may = lock.is_none() || (self.is_connected(member) && fence_was_live);
+        let holds = lock.is_none_or(|fence| self.lock_holds(&incident, fence));
+        let fence_was_live = lock.is_none_or(|fence| self.is_lock_live(&incident, fence));
+        let may = lock.is_none() || (self.is_connected(member) && holds);
         if !may && !self.is_planted(PlantedBug::StaleFence) {
             let reason = "the lock could not be shown to hold".to_owned();
             self.answer_commit(

@@ -5,7 +5,9 @@ use crate::rng::Rng;
 use regraft_model::config::Mode;
 
 /// How long faults go on.
-const CHAOS_MS: (i64, i64) = (100_000, 220_000);
+const CHAOS_MS: (i64, i64) = (80_000, 150_000);
+/// How long where each fault is repaired before the next one comes.
+const LONG_CHAOS_MS: (i64, i64) = (140_000, 240_000);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
@@ -76,7 +78,10 @@ impl Scenario {
             applications,
             policy: Policy::drawn(rng),
             theme,
-            chaos_ms: rng.range(CHAOS_MS.0, CHAOS_MS.1),
+            chaos_ms: match theme {
+                Theme::Repairs => rng.range(LONG_CHAOS_MS.0, LONG_CHAOS_MS.1),
+                _ => rng.range(CHAOS_MS.0, CHAOS_MS.1),
+            },
             spite: if theme == Theme::Repairs { 60 } else { 35 },
             clusters,
         }

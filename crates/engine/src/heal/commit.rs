@@ -47,6 +47,9 @@ impl Engine {
             let message = format!("the lock is not free: {}", refusal.message);
             return self.advance(now, incident, Transition::Replan { message }, effects);
         }
+        if let Some(message) = self.hands_off(now, application) {
+            return self.advance(now, incident, Transition::Replan { message }, effects);
+        }
         let policy = &application.policy;
         let command = Command::Acquire {
             incident: incident.id.clone(),
@@ -78,6 +81,12 @@ impl Engine {
             let message = format!("the lock was lost: {}", refusal.message);
             return self.advance(now, incident, Transition::Replan { message }, effects);
         }
+        // What is on its way to the remote cannot be called back; what is not yet must not leave.
+        if !self.is_committing(now, &incident.id)
+            && let Some(message) = self.hands_off(now, application)
+        {
+            return self.advance(now, incident, Transition::Replan { message }, effects);
+        }
         let plan = plan.clone();
         let push_to = plan.branch.clone();
         self.commit(now, incident, &plan, push_to, Some(lock.fence), effects);
@@ -92,13 +101,13 @@ impl Engine {
         lock: Option<Fence>,
         effects: &mut Vec<Effect>,
     ) {
-        let confirmed = self.is_confirmed(now);
+        let (confirmed, under_way) = (
+            self.is_confirmed(now),
+            self.is_committing(now, &incident.id),
+        );
         let Some(work) = self.cases.get_mut(&incident.id) else {
             return;
         };
-        let under_way = work
-            .committing
-            .is_some_and(|since| now.millis_since(since) < crate::ASK_AGAIN_MS * 4);
         if under_way || now < work.commit_again || !confirmed {
             return;
         }
@@ -136,7 +145,11 @@ impl Engine {
         let Some(incident) = self.view.incidents.get(id).cloned() else {
             return;
         };
-        let Some(plan) = incident.plan.clone().filter(|plan| self.key_and_message(plan).0 == key) else {
+        let Some(plan) = incident
+            .plan
+            .clone()
+            .filter(|plan| self.key_and_message(plan).0 == key)
+        else {
             return;
         };
         match (incident.phase, outcome) {
@@ -192,6 +205,23 @@ impl Engine {
             _ => {}
         }
         self.dirty.everything = true;
+    }
+
+    /// Whether a commit was asked for and is not answered yet.
+    fn is_committing(&self, now: Timestamp, id: &IncidentId) -> bool {
+        let since = self.cases.get(id).and_then(|work| work.committing);
+        since.is_some_and(|since| now.millis_since(since) < crate::ASK_AGAIN_MS * 4)
+    }
+
+    /// Why a plan that passed every guard must not be carried out any more: guards are about a moment, and a storm or a
+    /// person may come between the plan and its commit (I10).
+    fn hands_off(&self, now: Timestamp, application: &Application) -> Option<String> {
+        if application.suspend {
+            return Some("suspended in its configuration".to_owned());
+        }
+        self.suspension_of(&application.name)
+            .or_else(|| self.frozen(application))
+            .or_else(|| self.storm(now, application).map(|storm| storm.reason))
     }
 
     /// What the branch is searched for before committing, and the message that carries it as a trailer.

@@ -13,7 +13,7 @@ use regraft_model::id::TargetKey;
 use regraft_model::incident::{Incident, OutcomeKind};
 use regraft_model::plan::{Delivery, Plan};
 use regraft_model::time::Timestamp;
-use regraft_remedy::{Case, Decision, decide, storm};
+use regraft_remedy::{Case, Decision, Storm, decide, storm};
 use regraft_render::Scopes;
 use regraft_state::command::Transition;
 use std::borrow::Cow;
@@ -214,8 +214,7 @@ impl Engine {
         let incidents: Vec<&Incident> = self.view.incidents.values().collect();
         let vetoes = self.view.vetoes.keys().cloned().collect();
         let closed = self.view.closed.keys().cloned().collect();
-        let storm = storm(&self.view.statuses, &application.policy, now)
-            .filter(|_| !self.is_planted(Bug::StormIgnored));
+        let storm = self.storm(now, application);
         let statuses = self.statuses();
         let fleet = self.effective.get(&application.repository);
         let fleet = fleet
@@ -238,6 +237,11 @@ impl Engine {
         })
     }
 
+    pub(super) fn storm(&self, now: Timestamp, application: &Application) -> Option<Storm> {
+        storm(&self.view.statuses, &application.policy, now)
+            .filter(|_| !self.is_planted(Bug::StormIgnored))
+    }
+
     /// Where every target stands.
     fn statuses(&self) -> Cow<'_, BTreeMap<TargetKey, TargetStatus>> {
         if !self.is_planted(Bug::ActOnUnknown) {
@@ -245,7 +249,10 @@ impl Engine {
         }
         let mut statuses = self.view.statuses.clone();
         for status in statuses.values_mut() {
-            if matches!(status.sync.state, SyncState::Unknown | SyncState::Unreachable) {
+            if matches!(
+                status.sync.state,
+                SyncState::Unknown | SyncState::Unreachable
+            ) {
                 status.sync.state = SyncState::Synced;
             }
         }

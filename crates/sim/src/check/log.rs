@@ -12,6 +12,7 @@ use regraft_model::incident::Incident;
 use regraft_model::plan::{Delivery, Plan};
 use regraft_model::{IncidentId, InvariantId};
 use regraft_state::command::{Command, Envelope, Response, Transition};
+use regraft_state::record::Subject;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Clocks of two members are never further apart.
@@ -222,6 +223,13 @@ impl World {
                     let message = format!("{incident} is committed though {storm}");
                     self.fail(Some(InvariantId::I10), message);
                 }
+                let engine = self.members[member].engine.as_ref();
+                if engine
+                    .is_some_and(|engine| engine.view().suspensions.contains_key(&Subject::All))
+                {
+                    let message = format!("{incident} is committed though a person suspended all");
+                    self.fail(Some(InvariantId::I10), message);
+                }
             }
             Effect::Apply(request) => self.check_prune_asked(member, request),
             _ => {}
@@ -353,6 +361,32 @@ impl World {
         };
         let delay = self.rng.range(0, 250);
         self.after(delay, Occurrence::Begin(fault));
+    }
+
+    /// Something that happens between the engine's wish to commit and the runner's first step: the process stands
+    /// still until its lock is worth nothing.
+    pub(crate) fn spite_wish(&mut self, member: usize, incident: &IncidentId) {
+        if !self.mishap(self.scenario.spite / 3) {
+            return;
+        }
+        let for_ms = self.rng.range(8_000, 16_000);
+        self.begin(Fault::Stall { member, for_ms });
+        match self.rng.below(3) {
+            0 => {
+                let delay = self.rng.range(200, 3_000);
+                let incident = incident.clone();
+                self.after(delay, Occurrence::Do(Deed::ForbidIncident { incident }));
+            }
+            1 => {
+                // Nobody is left to take over and renew.
+                for other in (0..self.members.len()).filter(|other| *other != member) {
+                    self.crash(other);
+                    let delay = for_ms + self.rng.range(500, 3_000);
+                    self.after(delay, Occurrence::Restart { member: other });
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Something that happens while a repair is verified.

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 /// Interval at which the world is asked whether it has come to rest.
 const ASK_MS: i64 = 4_000;
 /// How long nothing may be written once it has.
-const REST_MS: i64 = 40_000;
+const REST_MS: i64 = 25_000;
 /// Log entries allowed while at rest: last reports of how long something has been healthy.
 const MAX_ENTRIES_AT_REST: usize = 0;
 
