@@ -18,19 +18,22 @@ pub(crate) fn image(version: u32) -> String {
     format!("registry.example.com/bench/app:{version}.0")
 }
 
-/// The configuration without any application: what the member starts with.
-pub(crate) fn write_cluster(clone: &WorkClone) -> Result<()> {
+/// The cluster and application 0: with it the member has read the branch, and watches the four kinds.
+pub(crate) fn write_start(clone: &WorkClone) -> Result<()> {
     let text =
         format!("apiVersion: regraft.dev/v1alpha1\nkind: Cluster\nmetadata:\n  name: {CLUSTER}\n");
-    Ok(clone.write(".regraft/clusters.yaml", &text)?)
+    clone.write(".regraft/clusters.yaml", &text)?;
+    write_applications(clone, 0, 1)
 }
 
-/// The applications' configuration and manifests.
+/// Applications 0 to `count`, configuration and manifests.
 pub(crate) fn write_applications(clone: &WorkClone, count: u32, version: u32) -> Result<()> {
-    let applications: Vec<String> = (1..=count)
+    let applications: Vec<String> = (0..=count)
         .map(|number| application(&name(number)))
         .collect();
     clone.write(".regraft/applications.yaml", &applications.join("---\n"))?;
+    // The first one stays as it is: nothing of it belongs to a measured step.
+    write_manifests(clone, 0, 1)?;
     (1..=count).try_for_each(|number| write_manifests(clone, number, version))
 }
 
@@ -53,6 +56,8 @@ spec:
   path: apps/{name}
   namespace: {NAMESPACE}
   clusters: [{CLUSTER}]
+  # What somebody edits by hand is owned by kubectl from then on.
+  conflicts: Force
 "
     )
 }

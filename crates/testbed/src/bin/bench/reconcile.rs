@@ -86,8 +86,8 @@ impl Bench {
         )?;
         let git = GitServer::http(dir, HttpOptions::default())?;
         let person = git.work_clone(&Author::named("Bench Example"))?;
-        fleet::write_cluster(&person)?;
-        person.commit("Name the cluster")?;
+        fleet::write_start(&person)?;
+        person.commit("Begin with one application")?;
         person.push()?;
         let options = InstallationOptions {
             members: 1,
@@ -95,21 +95,18 @@ impl Bench {
             credentials: None,
             poll_interval_s: POLL_INTERVAL_S,
             clusters: [(CLUSTER.to_owned(), cluster.regraft_kubeconfig())].into(),
-            log_level: "warn".to_owned(),
+            log_level: "info".to_owned(),
         };
         let mut regraft =
             Installation::start(&dir.join("regraft"), &options).context("start the member")?;
-        regraft.wait_for("the member knows the branch", READY_BOUND, |regraft| {
-            let status = regraft
-                .json(&["status"])
+        regraft.wait_for("the first application is synced", READY_BOUND, |regraft| {
+            let listed = regraft
+                .json(&["get", "applications"])
                 .map_err(|error| error.to_string())?;
-            if status["heads"]
-                .as_array()
-                .is_some_and(|heads| !heads.is_empty())
-            {
+            if listed[0]["sync"] == "Synced" {
                 Ok(())
             } else {
-                Err(status.to_string())
+                Err(listed.to_string())
             }
         })?;
         Ok(Self {
@@ -172,7 +169,7 @@ impl Bench {
             wait::until(&format!("{apps} objects are at {list}"), STEP_BOUND, || {
                 let found = api.get(&list).map_err(|error| format!("{error:?}"))?;
                 let ours = names(&found)
-                    .filter(|name| name.starts_with("app-"))
+                    .filter(|name| name.starts_with("app-") && **name != fleet::name(0))
                     .count();
                 if ours == wanted {
                     Ok(())
@@ -201,7 +198,10 @@ impl Bench {
                 let path = if count == apps { &deployments } else { &one };
                 let found = api.get(path).map_err(|error| format!("{error:?}"))?;
                 let ready = match found["items"].as_array() {
-                    Some(items) => items.iter().filter(|item| has(item)).count() == items.len(),
+                    Some(items) => {
+                        let of_them = |item: &&Value| item["metadata"]["name"] != *fleet::name(0);
+                        items.iter().filter(of_them).all(has)
+                    }
                     None => has(&found),
                 };
                 if ready {

@@ -83,6 +83,7 @@ pub(crate) fn a_repair_survives_the_leader(
     world.git.hold_pushes(HoldPoint::AfterAccept);
     watch.until_locked(world, story, REPAIR_BOUND)?;
     world.git.wait_held(REPAIR_BOUND)?;
+    watch.revert_accepted(story);
     story.tell("Git has accepted the revert; its answer is held back, so no member knows yet");
     let leader = world.regraft.leader()?;
     let killed_s = story.seconds();

@@ -143,6 +143,11 @@ impl Watch {
         self.repair.leader_killed = Some(killed);
     }
 
+    /// Notes that Git has the revert already, whoever knows.
+    pub(crate) fn revert_accepted(&mut self, story: &Story) {
+        self.repair.revert_pushed_s = story.seconds();
+    }
+
     /// Waits for the revert commit and shows it.
     pub(crate) fn until_reverted(
         &mut self,
@@ -163,7 +168,9 @@ impl Watch {
             }
         })?;
         self.repair.revert_commit = commits[0].clone();
-        self.repair.revert_pushed_s = story.seconds();
+        if self.repair.revert_pushed_s == 0.0 {
+            self.repair.revert_pushed_s = story.seconds();
+        }
         story.tell("the revert is on the branch; git show:");
         story.quote(&repository.show(&commits[0])?);
         Ok(())
