@@ -8,11 +8,11 @@ use tokio::sync::watch;
 /// Newest disk format this version writes and reads.
 pub(crate) const FORMAT: u32 = 1;
 
-/// One of two write buffers; commands are small, so a few thousand fit.
-const WRITE_BUFFER_BYTES: usize = 4 << 20;
+/// One of two write buffers of each of two databases; commands are small, so a few thousand fit.
+const WRITE_BUFFER_BYTES: usize = 2 << 20;
 const WRITE_BUFFERS_MAX: i32 = 2;
 /// Index, filter and data blocks together.
-const BLOCK_CACHE_BYTES: usize = 4 << 20;
+const BLOCK_CACHE_BYTES: usize = 2 << 20;
 const OPEN_FILES_MAX: i32 = 64;
 /// Write-ahead logs beyond this make RocksDB flush.
 const WAL_BYTES_MAX: u64 = 32 << 20;

@@ -67,6 +67,8 @@ struct Inner {
     recovered: Arc<AtomicBool>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Where the engine runs.
+    runtime: tokio::runtime::Handle,
     /// Of the log and the state.
     closed: [Closed; 2],
 }
@@ -141,6 +143,7 @@ impl Replica {
             recovered: Arc::new(AtomicBool::new(false)),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            runtime: tokio::runtime::Handle::current(),
             closed: storage.closed,
         }));
         if let (Some(listener), Some(tls)) = (listener, tls) {
@@ -456,8 +459,12 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.stop.cancel();
-        // The signal is given when the future is first polled; nobody waits for the rest.
-        let _ = self.local.raft.shutdown().now_or_never();
+        // Calls that are under way wait for the engine's end, so it must come to one.
+        let raft = self.local.raft.clone();
+        let stopping = async move {
+            let _ = raft.shutdown().await;
+        };
+        self.tasks.spawn_on(stopping, &self.runtime);
     }
 }
 

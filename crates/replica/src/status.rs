@@ -40,6 +40,8 @@ pub struct Status {
     pub last_log: u64,
     /// Log index of the last snapshot, 0 when there is none.
     pub snapshot: u64,
+    /// Log index up to which entries are only in the snapshot any more, 0 when all are in the log.
+    pub purged: u64,
     /// Whether it has applied again all it had applied before its last start.
     pub recovered: bool,
     /// Only on the leader: milliseconds since each other member last answered; `None` when it never did.
@@ -86,6 +88,7 @@ pub(crate) fn status_of(local: &Local, peers: &Peers, recovered: bool) -> Status
         applied: *local.state.applied().borrow(),
         last_log: metrics.last_log_index.unwrap_or(0),
         snapshot: metrics.snapshot.map_or(0, |id| id.index),
+        purged: metrics.purged.map_or(0, |id| id.index),
         recovered,
         contact_ms,
         troubles: peers.troubles(),
