@@ -18,6 +18,7 @@ pub mod planted;
 #[cfg(not(feature = "planted"))]
 mod planted;
 mod proposal;
+mod replicated;
 mod report;
 mod source;
 mod target;
@@ -38,8 +39,6 @@ use regraft_model::id::{
 use regraft_model::source::{Revision, SourceTree, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::command::Command;
-use regraft_state::store::Write;
-use regraft_state::table::prefix;
 use regraft_state::view::View;
 use source::{Effective, Rendered, Tracked};
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,9 +52,6 @@ pub const CONFIRMED_MS: i64 = 3000;
 const ASK_AGAIN_MS: i64 = 15_000;
 /// Pause before something unreadable is read again.
 const READ_AGAIN_MS: i64 = 2000;
-
-/// Tables a status report writes to.
-const STATUS_TABLES: [&str; 3] = [prefix::STATUSES, prefix::SESSIONS, prefix::META];
 
 /// What an engine is told once.
 #[derive(Clone, Debug)]
@@ -211,46 +207,6 @@ impl Engine {
         if everything || std::mem::take(&mut self.dirty.incidents) {
             self.heal(now, effects);
         }
-    }
-
-    fn restored(&mut self, index: u64, pairs: &[(Vec<u8>, Vec<u8>)], effects: &mut Vec<Effect>) {
-        let pairs = pairs
-            .iter()
-            .map(|(key, value)| (key.as_slice(), value.as_slice()));
-        match View::restore(pairs) {
-            Ok(view) => {
-                self.view = view;
-                self.applied = index;
-                self.touch_all();
-            }
-            Err(error) => unreadable_state(&error, effects),
-        }
-    }
-
-    fn replicated(
-        &mut self,
-        now: Timestamp,
-        index: u64,
-        writes: &[Write],
-        effects: &mut Vec<Effect>,
-    ) {
-        if index <= self.applied {
-            return;
-        }
-        self.applied = index;
-        if let Err(error) = self.view.apply(writes) {
-            unreadable_state(&error, effects);
-        }
-        self.proposals.reached(now, index);
-        // Statuses are by far the most frequent; only incidents depend on them.
-        let only_statuses = writes.iter().all(|write| {
-            let (Write::Put { key, .. } | Write::Delete { key }) = write;
-            STATUS_TABLES
-                .iter()
-                .any(|prefix| key.starts_with(prefix.as_bytes()))
-        });
-        self.dirty.incidents = true;
-        self.dirty.everything |= !only_statuses;
     }
 
     fn take_role(&mut self, now: Timestamp, role: Role) {
@@ -498,28 +454,4 @@ impl Engine {
             .find(|(name, _)| name == repository);
         known.map(|(_, branch)| branch.clone()).unwrap_or_default()
     }
-
-    fn touch_application(&mut self, name: &ApplicationName) {
-        let targets = self
-            .view
-            .assignments
-            .keys()
-            .filter(|key| key.application == *name);
-        self.dirty.targets.extend(targets.cloned());
-    }
-
-    fn touch_all(&mut self) {
-        self.dirty.everything = true;
-        self.dirty
-            .targets
-            .extend(self.view.assignments.keys().cloned());
-    }
-}
-
-fn unreadable_state(error: &regraft_state::view::UnreadableRecord, effects: &mut Vec<Effect>) {
-    effects.push(Effect::Say {
-        level: Level::Page,
-        subject: "state".to_owned(),
-        message: format!("{error}; this member is older than what the others wrote: upgrade it"),
-    });
 }

@@ -6,6 +6,7 @@ use regraft_engine::Event;
 use regraft_model::apply::{
     ApplyFailure, ApplyOutcome, ApplyRequest, Inventory, Retry, StagedObject, Written,
 };
+use regraft_model::id::TargetKey;
 use regraft_model::object::{
     APPLICATION_LABEL, DIGEST_ANNOTATION, INSTALLATION_ANNOTATION, Object, ObjectKey,
 };
@@ -38,6 +39,7 @@ impl World {
         let Some(cluster) = self.cluster_number(&request.target.cluster) else {
             return;
         };
+        self.give_way(member, &request.target);
         let outcome = ApplyOutcome {
             target: request.target.clone(),
             revision: request.revision.clone(),
@@ -55,6 +57,23 @@ impl World {
         };
         self.runs.insert(run, started);
         self.after(1, Occurrence::ApplyStep { run });
+    }
+
+    /// The runner drops what it still does for a target when something newer is asked for.
+    fn give_way(&mut self, member: usize, target: &TargetKey) {
+        let older: Vec<u64> = self
+            .runs
+            .iter()
+            .filter(|(_, run)| run.member == member && run.request.target == *target)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in older {
+            if let Some(mut run) = self.runs.remove(&number)
+                && self.rng.chance(50)
+            {
+                self.take_step(&mut run);
+            }
+        }
     }
 
     pub(crate) fn apply_step(&mut self, number: u64) {

@@ -35,8 +35,12 @@ impl Engine {
         let Some(tree) = self.head_tree(application) else {
             return;
         };
-        if tree == incident.suspect_tree {
-            // Told apart from a late reading by the history: see `look_for_vetoes`.
+        let undone = self
+            .rendered
+            .get(&application.name)
+            .is_some_and(|rendered| rendered.tree == tree && undone(plan, &rendered.files));
+        if tree == incident.suspect_tree || undone {
+            // A person put it back: `look_for_vetoes` says so, this is no failure of ours.
             return;
         }
         let mut healthy_since = incident.phase_since;

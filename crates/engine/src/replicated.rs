@@ -1,0 +1,124 @@
+//! What the replicated state changes, and what has to be looked at again because of it.
+
+use crate::Engine;
+use crate::effect::{Effect, Level};
+use regraft_model::id::{ApplicationName, ClusterName, TargetKey};
+use regraft_model::time::Timestamp;
+use regraft_state::store::Write;
+use regraft_state::table::prefix;
+use regraft_state::view::{UnreadableRecord, View};
+
+/// Tables a status report writes to.
+const STATUS_TABLES: [&str; 3] = [prefix::STATUSES, prefix::SESSIONS, prefix::META];
+
+impl Engine {
+    pub(crate) fn restored(
+        &mut self,
+        index: u64,
+        pairs: &[(Vec<u8>, Vec<u8>)],
+        effects: &mut Vec<Effect>,
+    ) {
+        let pairs = pairs
+            .iter()
+            .map(|(key, value)| (key.as_slice(), value.as_slice()));
+        match View::restore(pairs) {
+            Ok(view) => {
+                self.view = view;
+                self.applied = index;
+                self.touch_all();
+            }
+            Err(error) => unreadable_state(&error, effects),
+        }
+    }
+
+    pub(crate) fn replicated(
+        &mut self,
+        now: Timestamp,
+        index: u64,
+        writes: &[Write],
+        effects: &mut Vec<Effect>,
+    ) {
+        if index <= self.applied {
+            return;
+        }
+        self.applied = index;
+        if let Err(error) = self.view.apply(writes) {
+            unreadable_state(&error, effects);
+        }
+        self.proposals.reached(now, index);
+        // Statuses are by far the most frequent; only incidents depend on them.
+        let mut only_statuses = true;
+        for write in writes {
+            let (Write::Put { key, .. } | Write::Delete { key }) = write;
+            let key = String::from_utf8_lossy(key);
+            only_statuses &= STATUS_TABLES.iter().any(|table| key.starts_with(table));
+            self.touch_written(&key);
+        }
+        self.dirty.incidents = true;
+        self.dirty.everything |= !only_statuses;
+    }
+
+    pub(crate) fn touch_application(&mut self, name: &ApplicationName) {
+        let targets = self
+            .view
+            .assignments
+            .keys()
+            .filter(|key| key.application == *name);
+        self.dirty.targets.extend(targets.cloned());
+    }
+
+    pub(crate) fn touch_all(&mut self) {
+        self.dirty.everything = true;
+        self.dirty
+            .targets
+            .extend(self.view.assignments.keys().cloned());
+    }
+
+    /// Targets whose next step may depend on a record. Heads and configurations are followed where they are read.
+    fn touch_written(&mut self, key: &str) {
+        let Some(end) = key.find('/') else {
+            return;
+        };
+        let (table, rest) = key.split_at(end + 1);
+        match table {
+            prefix::CLUSTERS => {
+                let cluster = ClusterName::from(rest);
+                let targets = self
+                    .view
+                    .assignments
+                    .keys()
+                    .filter(|key| key.cluster == cluster);
+                self.dirty.targets.extend(targets.cloned());
+            }
+            prefix::ASSIGNMENTS | prefix::CONFIRMATIONS => {
+                let (application, cluster) = rest.split_once('/').unwrap_or((rest, ""));
+                let target = TargetKey {
+                    application: application.into(),
+                    cluster: cluster.into(),
+                };
+                let mine = self
+                    .view
+                    .assignments
+                    .get(&target)
+                    .is_some_and(|held| held.member == self.settings.member);
+                if mine {
+                    self.dirty.targets.insert(target);
+                } else {
+                    // What this member remembers of it would be old if it ever came back.
+                    self.work.remove(&target);
+                }
+            }
+            prefix::SYNCS | prefix::RETIRING => self.touch_application(&rest.into()),
+            prefix::SUSPENSIONS => self.touch_all(),
+            _ => {}
+        }
+    }
+}
+
+fn unreadable_state(error: &UnreadableRecord, effects: &mut Vec<Effect>) {
+    effects.push(Effect::Say {
+        level: Level::Page,
+        subject: "state".to_owned(),
+        message: format!("{error}; this member is older than what the others wrote: upgrade it"),
+    });
+}
