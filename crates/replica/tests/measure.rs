@@ -16,6 +16,9 @@ use support::{Fleet, applied, get, kill_all, leader_of, put};
 const COMMANDS: usize = 400;
 const VALUE_BYTES: usize = 256;
 const FAILOVERS: usize = 5;
+const IDLE: Duration = Duration::from_secs(15);
+/// Of Linux, in `/proc`.
+const TICKS_A_SECOND: f64 = 100.0;
 
 #[expect(clippy::disallowed_methods, reason = "this measures time")]
 fn now() -> Instant {
@@ -58,18 +61,47 @@ async fn writes_and_reads_a_second() {
         "barrier on the leader: {:?}",
         started.elapsed() / COMMANDS as u32
     );
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let resident = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS"))
-        .unwrap();
-    println!("three members in this process, with the test: {resident}");
+    println!(
+        "three members in this process, with the test: {}",
+        resident()
+    );
     let index = members[&leader].barrier().await.unwrap();
     for member in members.values() {
         applied(member, index).await;
         assert!(get(member, "c0-0").is_some());
     }
     kill_all(members.into_values()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures the machine"]
+async fn idle() {
+    let fleet = Fleet::new(3);
+    let members = fleet.start_all().await;
+    leader_of(&members).await;
+    let before = cpu_ticks();
+    let _ = tokio::time::timeout(IDLE, std::future::pending::<()>()).await;
+    let share = (cpu_ticks() - before) as f64 / TICKS_A_SECOND / IDLE.as_secs_f64();
+    println!(
+        "three idle members: {:.2} % of a core, {}",
+        share * 100.0,
+        resident()
+    );
+    kill_all(members.into_values()).await;
+}
+
+fn resident() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS"));
+    line.unwrap().to_owned()
+}
+
+/// User and system time of this process.
+fn cpu_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, after_name) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
