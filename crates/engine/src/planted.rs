@@ -2,6 +2,10 @@
 //! question about them is answered no at compile time.
 
 use crate::Engine;
+use regraft_model::Incident;
+use regraft_model::git::History;
+use regraft_remedy::INCIDENT_TRAILER;
+use std::borrow::Cow;
 
 /// A known bug of the stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +32,22 @@ impl Engine {
     #[cfg(feature = "planted")]
     pub(crate) fn is_planted(&self, bug: Bug) -> bool {
         self.planted.contains(&bug)
+    }
+
+    /// The history as the stages are told: a bug may hide our own commits in it.
+    pub(crate) fn told<'h>(&self, incident: &Incident, history: &'h History) -> Cow<'h, History> {
+        let all = self.is_planted(Bug::DoubleRevertAfterCrash);
+        if !all && !self.is_planted(Bug::VetoForgotten) {
+            return Cow::Borrowed(history);
+        }
+        let mut hidden = history.clone();
+        for commit in &mut hidden.commits {
+            let own = commit.trailer(INCIDENT_TRAILER) == Some(incident.id.as_str());
+            if all || !own {
+                commit.trailers.clear();
+            }
+        }
+        Cow::Owned(hidden)
     }
 
     #[cfg(not(feature = "planted"))]

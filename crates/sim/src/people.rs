@@ -10,6 +10,7 @@ use regraft_model::id::{ApplicationName, IncidentId};
 use regraft_model::incident::Phase;
 use regraft_model::object::{APPLICATION_LABEL, ObjectKey};
 use regraft_model::source::BlobId;
+use regraft_remedy::fingerprint;
 use regraft_state::command::{Command, Envelope, FORMAT};
 use regraft_state::record::{Confirmation, Subject};
 use serde_json::json;
@@ -179,11 +180,7 @@ impl World {
             }
             Deed::Approve => self.approve_or_forbid(true),
             Deed::Forbid => self.approve_or_forbid(false),
-            Deed::ForbidIncident { incident } => self.say(Command::Veto {
-                incident,
-                fingerprint: None,
-                reason: "hands off".to_owned(),
-            }),
+            Deed::ForbidIncident { incident } => self.forbid(incident),
             Deed::ConfirmDeletions => self.confirm_deletions(),
             Deed::ForgetChangedClusters => self.forget_changed_clusters(),
             Deed::MakeAllGood => self.make_all_good(),
@@ -522,16 +519,26 @@ impl World {
         let Some((incident, diff_hash)) = self.rng.pick(&proposed).cloned() else {
             return;
         };
-        self.say(match approve {
-            true => Command::Approve {
+        match approve {
+            true => self.say(Command::Approve {
                 incident,
                 diff_hash,
-            },
-            false => Command::Veto {
-                incident,
-                fingerprint: None,
-                reason: "hands off".to_owned(),
-            },
+            }),
+            false => self.forbid(incident),
+        }
+    }
+
+    fn forbid(&mut self, incident: IncidentId) {
+        let plan = self
+            .raft
+            .view
+            .incidents
+            .get(&incident)
+            .and_then(|known| known.plan.as_ref());
+        self.say(Command::Veto {
+            fingerprint: plan.map(|plan| fingerprint(&plan.edits)),
+            incident,
+            reason: "hands off".to_owned(),
         });
     }
 

@@ -216,6 +216,7 @@ impl Engine {
         let closed = self.view.closed.keys().cloned().collect();
         let storm = self.storm(now, application);
         let statuses = self.statuses();
+        let history = self.told(incident, history);
         let fleet = self.effective.get(&application.repository);
         let fleet = fleet
             .map(|effective| effective.fleet.clone())
@@ -225,7 +226,7 @@ impl Engine {
             incident,
             application,
             fleet: &fleet,
-            history,
+            history: &history,
             scopes: &Scopes::default(),
             statuses: &statuses,
             incidents: &incidents,

@@ -4,6 +4,7 @@ use super::Work;
 use super::look::judge_comparison;
 use crate::Engine;
 use crate::effect::Effect;
+use crate::source::Tracked;
 use crate::world::Sight;
 use regraft_diff::{World as Compared, retire};
 use regraft_model::config::DeletionPolicy;
@@ -22,6 +23,17 @@ impl Engine {
         let Some(retiring) = self.view.retiring.get(&target.application).cloned() else {
             return;
         };
+        let repository = &retiring.application.repository;
+        let head = self
+            .view
+            .heads
+            .get(repository)
+            .map(|head| head.revision.clone());
+        let read = self.tracked.get(repository).and_then(Tracked::revision);
+        if head.is_none() || read != head.as_ref() {
+            // The newest commit may have brought it back.
+            return;
+        }
         let suspended = self.suspension_of(&target.application);
         let world = self.worlds.get(&target.cluster);
         let ready = world.is_some_and(|world| {
@@ -43,10 +55,7 @@ impl Engine {
             scaled: &world.scaled,
             known_equal: &work.known_equal,
         };
-        let revision = self.view.heads.get(&retiring.application.repository);
-        let revision = revision
-            .map(|head| head.revision.clone())
-            .unwrap_or_default();
+        let revision = head.unwrap_or_default();
         let deletion = retiring.application.deletion;
         if deletion == DeletionPolicy::Delete
             && self.is_configuration_broken(&retiring.application.repository)

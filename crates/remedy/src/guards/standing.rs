@@ -5,7 +5,8 @@ use super::{passed, propose, refused, wait};
 use crate::case::Case;
 use crate::draft::Draft;
 use crate::edit::fingerprint;
-use regraft_model::{Guard, GuardResult, Mode};
+use crate::message::PLAN_TRAILER;
+use regraft_model::{Commit, Guard, GuardResult, Mode, SourceTree};
 
 /// A pause ends when a person resumes; until then the incident waits, at most until its own deadline.
 pub(super) fn suspended(case: &Case<'_>) -> GuardResult {
@@ -76,13 +77,43 @@ pub(super) fn mode(case: &Case<'_>) -> GuardResult {
 
 /// I9.
 pub(super) fn veto(case: &Case<'_>, draft: &Draft<'_>) -> GuardResult {
-    match case.vetoes.contains(&fingerprint(&draft.edits)) {
-        true => refused(
+    if case.vetoes.contains(&fingerprint(&draft.edits)) {
+        return refused(
             Guard::Veto,
             "a person undid or forbade exactly this repair before",
-        ),
-        false => passed(Guard::Veto, "nobody undid this repair before"),
+        );
     }
+    match undone_since(case, draft) {
+        Some((ours, path)) => refused(
+            Guard::Veto,
+            format!(
+                "{} by regraft changed {path} in exactly this way before, and somebody put it back",
+                ours.revision.short()
+            ),
+        ),
+        None => passed(Guard::Veto, "nobody undid this repair before"),
+    }
+}
+
+/// A commit of ours in the history that made a change the draft would make again: somebody undid it since, though
+/// nobody may have lived to record the commit, or the veto.
+fn undone_since<'a>(case: &Case<'a>, draft: &Draft<'a>) -> Option<(&'a Commit, String)> {
+    let blob = |tree: &SourceTree, path: &str| tree.files.get(path).map(|file| file.blob.clone());
+    let mut before = &case.history.base;
+    for commit in &case.history.commits {
+        if commit.trailer(PLAN_TRAILER).is_some() {
+            let repeated = draft.edits.iter().find(|edit| {
+                edit.before != edit.after
+                    && blob(before, &edit.path) == edit.before
+                    && blob(&commit.tree, &edit.path) == edit.after
+            });
+            if let Some(edit) = repeated {
+                return Some((commit, edit.path.clone()));
+            }
+        }
+        before = &commit.tree;
+    }
+    None
 }
 
 pub(super) fn ineffective(case: &Case<'_>) -> GuardResult {

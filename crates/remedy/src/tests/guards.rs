@@ -2,7 +2,7 @@ use super::scenario::{
     API, SETTINGS, Scenario, WEB, application, at, deployment, finding, put, repaired, revision,
     seconds, secret, settings,
 };
-use crate::{Decision, Storm, fingerprint};
+use crate::{Decision, INCIDENT_TRAILER, PLAN_TRAILER, Storm, fingerprint};
 use regraft_model::config::PartialFailure;
 use regraft_model::finding::{Change, SyncState, Template};
 use regraft_model::plan::{Answer, Delivery};
@@ -383,6 +383,29 @@ fn a_repair_that_a_person_undid_is_never_repeated() {
     );
     next.seen_at('b');
     check(&next, Guard::Veto, Answer::Passed, "nobody");
+}
+
+#[test]
+fn a_repair_that_was_undone_before_anybody_recorded_it_is_never_repeated() {
+    let mut scenario = Scenario::bad_release();
+    let ours = vec![
+        (PLAN_TRAILER.to_owned(), "storefront-3.1".to_owned()),
+        (INCIDENT_TRAILER.to_owned(), "storefront-3".to_owned()),
+    ];
+    scenario
+        .commit(
+            'b',
+            "Roll back web",
+            &[(WEB, Some(&deployment("web", "1")))],
+        )
+        .trailers = ours;
+    let again = [(WEB, Some(deployment("web", "2")))];
+    let again = again
+        .each_ref()
+        .map(|(path, text)| (*path, text.as_deref()));
+    scenario.commit('c', "Revert the robot", &again);
+    scenario.seen_at('c');
+    check(&scenario, Guard::Veto, Answer::Refused, "put it back");
 }
 
 #[test]
