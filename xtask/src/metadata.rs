@@ -1,7 +1,7 @@
 //! What `cargo metadata` knows about the workspace, as far as the checks need it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -81,6 +81,16 @@ impl Metadata {
         self.packages
             .iter()
             .filter(|package| self.workspace_members.contains(&package.id))
+    }
+
+    /// The folder of a package's sources.
+    pub(crate) fn folder_of(&self, name: &str) -> Result<PathBuf> {
+        let package = self.packages.iter().find(|package| package.name == name);
+        let manifest = package.map(|package| package.manifest_path.as_path());
+        let folder = manifest.and_then(Path::parent);
+        folder
+            .map(Path::to_path_buf)
+            .with_context(|| format!("no package {name} is locked"))
     }
 
     /// Everything that a package links at run time, each with the package that brings it in.

@@ -17,7 +17,7 @@ use crate::{inventory, release, trim, wait};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use regraft_model::apply::{
-    ApplyFailure, ApplyOutcome, ApplyRequest, KindVersion, Stage, StagedObject, StageWait, Written,
+    ApplyFailure, ApplyOutcome, ApplyRequest, KindVersion, Stage, StageWait, StagedObject, Written,
 };
 use regraft_model::config::Conflicts;
 use regraft_model::object::FIELD_MANAGER;
@@ -131,7 +131,13 @@ pub(crate) async fn try_out(
     let body = body(&resource, &staged.object);
     let subject = key.to_string();
     let ask = |ownership| {
-        let request = request::apply(&path, FIELD_MANAGER, body.clone(), Effect::DryRun, ownership);
+        let request = request::apply(
+            &path,
+            FIELD_MANAGER,
+            body.clone(),
+            Effect::DryRun,
+            ownership,
+        );
         async { connection.call(Verb::DryRun, &subject, request?).await }
     };
     let mut ownership = match staged.conflicts {

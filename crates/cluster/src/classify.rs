@@ -18,6 +18,15 @@ const IMMUTABLE_PHRASES: &[&str] = &[
     "cannot change roleRef",
 ];
 
+/// The server's words for an object that it cannot even read, which it answers as an internal error.
+const UNREADABLE_PHRASES: &[&str] = &[
+    "failed to create typed patch object",
+    "field not declared in schema",
+    "illegal base64 data",
+    "cannot unmarshal",
+    "cannot convert",
+];
+
 /// Most conflicting fields named in a message.
 const MAX_NAMED_FIELDS: usize = 20;
 
@@ -48,7 +57,9 @@ pub(crate) fn failure(key: Option<ObjectKey>, error: &Error) -> ApplyFailure {
         Error::NoDiscovery => (Retry::Stalled, "Unsupported", error.to_string()),
         Error::BadName { .. } => (Retry::Stalled, "Invalid", error.to_string()),
         Error::InventoryTooLarge { .. } => (Retry::Stalled, "InventoryTooLarge", error.to_string()),
-        Error::InventoryMalformed { .. } => (Retry::Stalled, "InventoryMalformed", error.to_string()),
+        Error::InventoryMalformed { .. } => {
+            (Retry::Stalled, "InventoryMalformed", error.to_string())
+        }
         Error::InventoryNotOurs { .. } => (Retry::Stalled, "NotOurs", error.to_string()),
         Error::Kubeconfig { .. } | Error::InCluster { .. } | Error::Client { .. } => {
             (Retry::Waiting, "Credentials", error.to_string())
@@ -95,7 +106,11 @@ fn judge(status: &Status) -> (Retry, &'static str) {
         403 => (Retry::Stalled, "Forbidden"),
         404 if about("namespaces") => (Retry::Waiting, "NamespaceMissing"),
         // A path that the server does not serve has no details.
-        404 if status.details.as_ref().is_none_or(|details| details.name.is_empty()) => {
+        404 if status
+            .details
+            .as_ref()
+            .is_none_or(|details| details.name.is_empty()) =>
+        {
             (Retry::Waiting, "NoSuchKind")
         }
         404 => (Retry::Transient, "NotFound"),
@@ -105,9 +120,7 @@ fn judge(status: &Status) -> (Retry, &'static str) {
         422 if is_immutable(status) => (Retry::Stalled, "Immutable"),
         422 => (Retry::Stalled, "Invalid"),
         429 => (Retry::Transient, "TooManyRequests"),
-        500 if says("failed to create typed patch object") || says("field not declared in schema") => {
-            (Retry::Stalled, "Invalid")
-        }
+        500 if UNREADABLE_PHRASES.iter().any(|phrase| says(phrase)) => (Retry::Stalled, "Invalid"),
         504 => (Retry::Transient, "Timeout"),
         _ => (Retry::Transient, "ServerError"),
     }
@@ -168,7 +181,10 @@ fn fields_only(status: &Status) -> String {
         reason => reason,
     };
     match fields.as_slice() {
-        [] => format!("{reason} (HTTP {}); the server's words are withheld, it is a Secret", status.code),
+        [] => format!(
+            "{reason} (HTTP {}); the server's words are withheld, it is a Secret",
+            status.code
+        ),
         fields => format!("{reason}: {}", fields.join(", ")),
     }
 }
@@ -203,7 +219,10 @@ mod tests {
             ..ObjectKey::default()
         };
         let failure = failure(Some(key), &error);
-        format!("{:?} {}: {}", failure.retry, failure.reason, failure.message)
+        format!(
+            "{:?} {}: {}",
+            failure.retry, failure.reason, failure.message
+        )
     }
 
     fn check(status: Value, expected: &str) {
@@ -225,7 +244,11 @@ mod tests {
     #[test]
     fn a_conflict_names_its_fields_and_their_managers() {
         check(
-            conflict(&[("kubectl", ".spec.replicas"), ("flux", ".spec.paused"), ("kubectl", ".spec.x")]),
+            conflict(&[
+                ("kubectl", ".spec.replicas"),
+                ("flux", ".spec.paused"),
+                ("kubectl", ".spec.x"),
+            ]),
             "Stalled Conflict: .spec.paused owned by flux; .spec.replicas, .spec.x owned by kubectl",
         );
     }
@@ -238,22 +261,36 @@ mod tests {
             status: Box::new(serde_json::from_value(conflict(managers)).unwrap()),
         };
         assert!(conflicts_only_with_ourselves(&error(&[("regraft", ".a")])));
-        assert!(!conflicts_only_with_ourselves(&error(&[("regraft", ".a"), ("kubectl", ".b")])));
+        assert!(!conflicts_only_with_ourselves(&error(&[
+            ("regraft", ".a"),
+            ("kubectl", ".b")
+        ])));
         assert!(!conflicts_only_with_ourselves(&error(&[])));
     }
 
     #[test]
     fn only_the_words_for_immutable_make_it_immutable() {
         let invalid = |messages: &[&str]| {
-            let causes: Vec<_> = messages.iter().map(|message| json!({"message": message, "field": "spec.x"})).collect();
+            let causes: Vec<_> = messages
+                .iter()
+                .map(|message| json!({"message": message, "field": "spec.x"}))
+                .collect();
             json!({"code": 422, "reason": "Invalid", "message": messages.join(", "), "details": {"causes": causes}})
         };
-        check(invalid(&["field is immutable"]), "Stalled Immutable: field is immutable");
         check(
-            invalid(&["Forbidden: updates to statefulset spec for fields other than 'replicas' are forbidden"]),
+            invalid(&["field is immutable"]),
+            "Stalled Immutable: field is immutable",
+        );
+        check(
+            invalid(&[
+                "Forbidden: updates to statefulset spec for fields other than 'replicas' are forbidden",
+            ]),
             "Stalled Immutable: Forbidden: updates to statefulset spec for fields other than 'replicas' are forbidden",
         );
-        check(invalid(&["must be positive"]), "Stalled Invalid: must be positive");
+        check(
+            invalid(&["must be positive"]),
+            "Stalled Invalid: must be positive",
+        );
         check(
             invalid(&["field is immutable", "must be positive"]),
             "Stalled Invalid: field is immutable, must be positive",
@@ -264,19 +301,67 @@ mod tests {
     fn what_waits_what_is_transient_and_what_stalls() {
         let status = |code: u16, message: &str, details: Value| json!({"code": code, "message": message, "details": details});
         for (given, expected) in [
-            (status(404, "namespaces \"a\" not found", json!({"kind": "namespaces", "name": "a"})), "Waiting NamespaceMissing"),
-            (status(404, "404 page not found", json!({})), "Waiting NoSuchKind"),
-            (status(404, "deployments \"a\" not found", json!({"kind": "deployments", "name": "a"})), "Transient NotFound"),
-            (status(403, "unable to create new content in namespace a because it is being terminated",
-                json!({"causes": [{"reason": "NamespaceTerminating"}]})), "Waiting NamespaceTerminating"),
-            (status(403, "exceeded quota: q", json!({})), "Waiting QuotaExceeded"),
+            (
+                status(
+                    404,
+                    "namespaces \"a\" not found",
+                    json!({"kind": "namespaces", "name": "a"}),
+                ),
+                "Waiting NamespaceMissing",
+            ),
+            (
+                status(404, "404 page not found", json!({})),
+                "Waiting NoSuchKind",
+            ),
+            (
+                status(
+                    404,
+                    "deployments \"a\" not found",
+                    json!({"kind": "deployments", "name": "a"}),
+                ),
+                "Transient NotFound",
+            ),
+            (
+                status(
+                    403,
+                    "unable to create new content in namespace a because it is being terminated",
+                    json!({"causes": [{"reason": "NamespaceTerminating"}]}),
+                ),
+                "Waiting NamespaceTerminating",
+            ),
+            (
+                status(403, "exceeded quota: q", json!({})),
+                "Waiting QuotaExceeded",
+            ),
             (status(403, "user may not", json!({})), "Stalled Forbidden"),
-            (status(401, "Unauthorized", json!({})), "Waiting Unauthorized"),
-            (status(400, "admission webhook \"w\" denied the request: no", json!({})), "Stalled WebhookDenied"),
-            (status(500, "failed calling webhook \"w\": timeout", json!({})), "Transient WebhookUnavailable"),
-            (status(500, "failed to create typed patch object", json!({})), "Stalled Invalid"),
-            (status(409, "the object has been modified", json!({})), "Transient Changed"),
-            (status(429, "slow down", json!({})), "Transient TooManyRequests"),
+            (
+                status(401, "Unauthorized", json!({})),
+                "Waiting Unauthorized",
+            ),
+            (
+                status(
+                    400,
+                    "admission webhook \"w\" denied the request: no",
+                    json!({}),
+                ),
+                "Stalled WebhookDenied",
+            ),
+            (
+                status(500, "failed calling webhook \"w\": timeout", json!({})),
+                "Transient WebhookUnavailable",
+            ),
+            (
+                status(500, "failed to create typed patch object", json!({})),
+                "Stalled Invalid",
+            ),
+            (
+                status(409, "the object has been modified", json!({})),
+                "Transient Changed",
+            ),
+            (
+                status(429, "slow down", json!({})),
+                "Transient TooManyRequests",
+            ),
             (status(503, "not ready", json!({})), "Transient ServerError"),
             (status(504, "timeout", json!({})), "Transient Timeout"),
         ] {
@@ -289,8 +374,12 @@ mod tests {
     fn values_of_a_secret_are_never_told() {
         let status = json!({"code": 422, "reason": "Invalid", "message": "Invalid value: \"hunter2\"",
             "details": {"causes": [{"field": "data[key]", "message": "Invalid value: \"hunter2\""}]}});
-        assert_eq!(tell("Secret", status), "Stalled Invalid: Invalid: data[key]");
-        let status = json!({"code": 400, "reason": "BadRequest", "message": "cannot decode hunter2"});
+        assert_eq!(
+            tell("Secret", status),
+            "Stalled Invalid: Invalid: data[key]"
+        );
+        let status =
+            json!({"code": 400, "reason": "BadRequest", "message": "cannot decode hunter2"});
         assert_eq!(
             tell("Secret", status),
             "Stalled Invalid: BadRequest (HTTP 400); the server's words are withheld, it is a Secret"

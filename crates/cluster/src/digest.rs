@@ -93,7 +93,10 @@ fn hash_value(value: &Value, hasher: &mut DefaultHasher) {
 
 /// Fields in order and without nulls: the server may write either way.
 fn sorted(fields: &serde_json::Map<String, Value>) -> Vec<(&String, &Value)> {
-    let mut fields: Vec<_> = fields.iter().filter(|(_, value)| !value.is_null()).collect();
+    let mut fields: Vec<_> = fields
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .collect();
     fields.sort_by_key(|(name, _)| *name);
     fields
 }

@@ -96,10 +96,8 @@ impl Discovery {
         connection: &Connection,
         refreshed: &mut Option<Instant>,
     ) -> Result<(), Error> {
-        let (core, groups) = futures::try_join!(
-            listed(connection, "/api"),
-            listed(connection, "/apis")
-        )?;
+        let (core, groups) =
+            futures::try_join!(listed(connection, "/api"), listed(connection, "/apis"))?;
         let mut kinds = Kinds::new();
         collect(&core, &mut kinds);
         collect(&groups, &mut kinds);

@@ -185,7 +185,9 @@ fn redacted(error: &(dyn StdError + 'static)) -> Option<String> {
             AuthError::AuthExecRun { cmd, out } => {
                 format!("credential plugin failed ({}): {cmd}", out.status)
             }
-            AuthError::AuthExecStart(source) => format!("cannot run the credential plugin: {source}"),
+            AuthError::AuthExecStart(source) => {
+                format!("cannot run the credential plugin: {source}")
+            }
             AuthError::ReadTokenFile(source, path) => {
                 format!("cannot read token file {}: {source}", path.display())
             }

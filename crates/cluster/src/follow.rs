@@ -66,7 +66,12 @@ impl KindWatch {
         let mut backoff = Backoff::new(RETRY_LEAST, RETRY_MOST);
         loop {
             changes.mark_unchanged();
-            let followed = match self.connection.discovery.find(&self.connection, &self.kind).await {
+            let followed = match self
+                .connection
+                .discovery
+                .find(&self.connection, &self.kind)
+                .await
+            {
                 Ok(resource) => {
                     told_absent = false;
                     self.follow(&resource, &mut listing).await
@@ -85,7 +90,8 @@ impl KindWatch {
                     self.tell_gone(key).await?;
                 }
                 if !std::mem::replace(&mut told_absent, true) {
-                    self.tell(ClusterEvent::NoSuchKind(self.kind.clone())).await?;
+                    self.tell(ClusterEvent::NoSuchKind(self.kind.clone()))
+                        .await?;
                 }
                 Ok::<(), Closed>(())
             };

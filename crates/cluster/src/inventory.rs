@@ -104,7 +104,11 @@ pub(crate) async fn write(
     if inventory.entries.is_empty() {
         return remove(connection, &name, &inventory.installation).await;
     }
-    let body = Bytes::from(encode(application, &name, inventory)?.to_string().into_bytes());
+    let body = Bytes::from(
+        encode(application, &name, inventory)?
+            .to_string()
+            .into_bytes(),
+    );
     connection
         .quarantine
         .namespace
@@ -195,7 +199,9 @@ async fn release_quarantine(connection: &Connection, name: &str) -> Result<(), E
             // Readable again, but the reader was told nothing of it: start over and tell all.
             connection.breaker.trip();
             Err(Error::NotConnected {
-                reason: format!("ConfigMap {SYSTEM_NAMESPACE}/{name} is readable again; reading all anew"),
+                reason: format!(
+                    "ConfigMap {SYSTEM_NAMESPACE}/{name} is readable again; reading all anew"
+                ),
             })
         }
     }
@@ -333,7 +339,10 @@ fn manager(installation: &str) -> String {
 
 fn short_hash(text: &str) -> String {
     let hash = Sha256::digest(text.as_bytes());
-    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hash.iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn path(name: &str) -> String {
@@ -384,20 +393,32 @@ mod tests {
             change(&mut object);
             assert_eq!(decode(&object).unwrap_err().to_string(), expected);
         };
-        let prefix = "ConfigMap regraft-system/regraft-inventory-shop cannot be read as an inventory: ";
-        check(|o| o["data"] = json!({}), &format!("{prefix}data.application is missing"));
-        check(|o| o["data"]["installation"] = json!(""), &format!("{prefix}data.installation is missing"));
+        let prefix =
+            "ConfigMap regraft-system/regraft-inventory-shop cannot be read as an inventory: ";
+        check(
+            |o| o["data"] = json!({}),
+            &format!("{prefix}data.application is missing"),
+        );
+        check(
+            |o| o["data"]["installation"] = json!(""),
+            &format!("{prefix}data.installation is missing"),
+        );
         check(
             |o| o["data"]["entries"] = json!("{"),
             &format!("{prefix}data.entries: EOF while parsing an object at line 1 column 1"),
         );
-        check(|o| o["data"]["application"] = json!("till"), &format!("{prefix}it names application till"));
+        check(
+            |o| o["data"]["application"] = json!("till"),
+            &format!("{prefix}it names application till"),
+        );
     }
 
     #[test]
     fn any_application_has_a_name_of_its_own_that_fits() {
         let long = "a".repeat(300);
-        let names: BTreeSet<_> = ["shop", "Shop", "shop.", "sh/op", &long, "a..b"].map(name).into();
+        let names: BTreeSet<_> = ["shop", "Shop", "shop.", "sh/op", &long, "a..b"]
+            .map(name)
+            .into();
         assert_eq!(names.len(), 6);
         assert!(names.iter().all(|name| name.len() <= MAX_NAME_BYTES));
         assert!(names.contains("regraft-inventory-shop"));
@@ -408,10 +429,14 @@ mod tests {
         let mut inventory = sample();
         for index in 0..5_000 {
             let long = format!("{index:0250}");
-            inventory.entries.insert(key("", "ConfigMap", "n", &long), "v1".to_owned());
+            inventory
+                .entries
+                .insert(key("", "ConfigMap", "n", &long), "v1".to_owned());
         }
         let error = encode(&"shop".into(), "n", &inventory).unwrap_err();
-        assert!(matches!(error, Error::InventoryTooLarge { bytes, .. } if bytes > MAX_ENTRIES_BYTES));
+        assert!(
+            matches!(error, Error::InventoryTooLarge { bytes, .. } if bytes > MAX_ENTRIES_BYTES)
+        );
     }
 
     #[test]
@@ -421,12 +446,23 @@ mod tests {
             installation: "j".to_owned(),
             entries: BTreeMap::new(),
         };
-        after.entries.insert(key("apps", "Deployment", "shop", "a"), "apps/v2".to_owned());
+        after
+            .entries
+            .insert(key("apps", "Deployment", "shop", "a"), "apps/v2".to_owned());
         let union = union(&before, &after);
         assert_eq!(union.entries.len(), 3);
         assert_eq!(union.installation, "j");
-        assert_eq!(union.entries[&key("apps", "Deployment", "shop", "a")], "apps/v2");
-        assert!(same(&Inventory::default(), &Inventory { installation: "j".to_owned(), ..Inventory::default() }));
+        assert_eq!(
+            union.entries[&key("apps", "Deployment", "shop", "a")],
+            "apps/v2"
+        );
+        assert!(same(
+            &Inventory::default(),
+            &Inventory {
+                installation: "j".to_owned(),
+                ..Inventory::default()
+            }
+        ));
         assert!(!same(&before, &after));
     }
 }

@@ -41,7 +41,10 @@ pub(crate) async fn run(connection: &Connection, request: &ApplyRequest) -> Rele
     };
     let mut released = Released::default();
     // In order; objects of one kind that follow each other go side by side.
-    for run in request.prune.chunk_by(|(a, _), (b, _)| (&a.group, &a.kind) == (&b.group, &b.kind)) {
+    for run in request
+        .prune
+        .chunk_by(|(a, _), (b, _)| (&a.group, &a.kind) == (&b.group, &b.kind))
+    {
         let results: Vec<_> = stream::iter(run)
             .map(|(key, version)| prune(connection, &owner, key, version))
             .buffered(MAX_STAGE_IN_FLIGHT)
@@ -86,14 +89,25 @@ async fn prune(
     let Some((path, object)) = find(connection, key, version).await.map_err(told)? else {
         return Ok(Prune::Deleted);
     };
-    if !is_held_by(owner, key, &object)? || object.annotation(PRUNE_ANNOTATION) == Some("disabled") {
+    match holder(owner, &object) {
+        Holder::Us => {}
+        Holder::NotUs => return Ok(Prune::Kept),
+        Holder::Stranger {
+            installation,
+            application,
+        } => return Err(not_ours(key, &installation, &application)),
+    }
+    if object.annotation(PRUNE_ANNOTATION) == Some("disabled") {
         return Ok(Prune::Kept);
     }
     if !object.text("/metadata/deletionTimestamp").is_empty() {
         return Ok(Prune::Deleted);
     }
     let request = request::delete(&path, object.uid()).map_err(told)?;
-    match connection.call(Verb::Delete, &key.to_string(), request).await {
+    match connection
+        .call(Verb::Delete, &key.to_string(), request)
+        .await
+    {
         Err(error) if !error.is_not_found() => Err(told(error)),
         _ => Ok(Prune::Deleted),
     }
@@ -109,8 +123,13 @@ async fn orphan(
     let Some((path, object)) = find(connection, key, version).await.map_err(told)? else {
         return Ok(());
     };
-    if !is_held_by(owner, key, &object)? {
-        return Ok(());
+    match holder(owner, &object) {
+        Holder::Us => {}
+        Holder::NotUs => return Ok(()),
+        Holder::Stranger {
+            installation,
+            application,
+        } => return Err(not_ours(key, &installation, &application)),
     }
     // The UID makes the server refuse when the object was replaced since.
     let patch = json!({"metadata": {
@@ -119,7 +138,10 @@ async fn orphan(
         "annotations": {(INSTALLATION_ANNOTATION): null, (DIGEST_ANNOTATION): null},
     }});
     let request = request::merge(&path, FIELD_MANAGER, &patch).map_err(told)?;
-    match connection.call(Verb::Patch, &key.to_string(), request).await {
+    match connection
+        .call(Verb::Patch, &key.to_string(), request)
+        .await
+    {
         Err(error) if !error.is_not_found() => Err(told(error)),
         _ => Ok(()),
     }
@@ -163,29 +185,46 @@ async fn is_absent(connection: &Connection, kind: &KindVersion) -> Result<bool, 
     }
 }
 
-/// Whether the object carries this application's and this installation's marks.
-fn is_held_by(owner: &Owner<'_>, key: &ObjectKey, object: &Object) -> Result<bool, ApplyFailure> {
+/// Whose marks an object carries.
+#[derive(Debug, PartialEq, Eq)]
+enum Holder {
+    /// This application's, of this installation.
+    Us,
+    /// Another application's of this installation, or nobody's: not ours any more.
+    NotUs,
+    /// Another installation's.
+    Stranger {
+        installation: String,
+        application: String,
+    },
+}
+
+fn holder(owner: &Owner<'_>, object: &Object) -> Holder {
     let application = object.label(APPLICATION_LABEL);
     match object.annotation(INSTALLATION_ANNOTATION) {
-        Some(installation) if installation != owner.installation => Err(failed(
-            Some(key.clone()),
-            Retry::Stalled,
-            "NotOurs",
-            format!(
-                "it belongs to application {} of installation {installation}",
-                application.unwrap_or("(none)")
-            ),
-        )),
-        Some(_) => Ok(application == Some(owner.application)),
-        None => Ok(false),
+        Some(installation) if installation != owner.installation => Holder::Stranger {
+            installation: installation.to_owned(),
+            application: application.unwrap_or("(none)").to_owned(),
+        },
+        Some(_) if application == Some(owner.application) => Holder::Us,
+        _ => Holder::NotUs,
     }
+}
+
+fn not_ours(key: &ObjectKey, installation: &str, application: &str) -> ApplyFailure {
+    failed(
+        Some(key.clone()),
+        Retry::Stalled,
+        "NotOurs",
+        format!("it belongs to application {application} of installation {installation}"),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn held(label: Option<&str>, installation: Option<&str>) -> Result<bool, String> {
+    fn held(label: Option<&str>, installation: Option<&str>) -> Holder {
         let object = Object(json!({"metadata": {
             "labels": {(APPLICATION_LABEL): label},
             "annotations": {(INSTALLATION_ANNOTATION): installation},
@@ -194,19 +233,20 @@ mod tests {
             application: "shop",
             installation: "one",
         };
-        is_held_by(&owner, &ObjectKey::default(), &object).map_err(|failure| failure.message)
+        holder(&owner, &object)
     }
 
     #[test]
     fn only_our_own_marks_make_an_object_ours_to_delete() {
-        assert_eq!(held(Some("shop"), Some("one")), Ok(true));
-        assert_eq!(held(Some("till"), Some("one")), Ok(false));
-        assert_eq!(held(None, Some("one")), Ok(false));
-        assert_eq!(held(Some("shop"), None), Ok(false));
-        assert_eq!(held(None, None), Ok(false));
-        assert_eq!(
-            held(Some("shop"), Some("two")),
-            Err("it belongs to application shop of installation two".to_owned())
-        );
+        assert_eq!(held(Some("shop"), Some("one")), Holder::Us);
+        assert_eq!(held(Some("till"), Some("one")), Holder::NotUs);
+        assert_eq!(held(None, Some("one")), Holder::NotUs);
+        assert_eq!(held(Some("shop"), None), Holder::NotUs);
+        assert_eq!(held(None, None), Holder::NotUs);
+        let stranger = Holder::Stranger {
+            installation: "two".to_owned(),
+            application: "shop".to_owned(),
+        };
+        assert_eq!(held(Some("shop"), Some("two")), stranger);
     }
 }

@@ -64,7 +64,8 @@ pub(crate) fn get(path: &str, subject: &str) -> Result<http::Request<Body>, Erro
 
 /// Reads the kinds below `/api` or `/apis`, all in one answer.
 pub(crate) fn get_aggregated(path: &str, subject: &str) -> Result<http::Request<Body>, Error> {
-    let builder = http::Request::get(path).header(http::header::ACCEPT, ACCEPT_AGGREGATED_DISCOVERY_V2);
+    let builder =
+        http::Request::get(path).header(http::header::ACCEPT, ACCEPT_AGGREGATED_DISCOVERY_V2);
     built(builder, Body::empty(), subject)
 }
 
@@ -213,8 +214,18 @@ mod tests {
     #[test]
     fn names_that_would_leave_their_path_are_refused() {
         let deployments = resource("apps", "deployments", Scope::Namespaced);
-        for (namespace, name) in [("", "a"), ("shop", ""), ("shop", ".."), ("..", "a"), ("shop", "a/b"), ("shop", "a%2fb")] {
-            assert!(object_path(&deployments, &key(namespace, name)).is_err(), "{namespace} {name}");
+        for (namespace, name) in [
+            ("", "a"),
+            ("shop", ""),
+            ("shop", ".."),
+            ("..", "a"),
+            ("shop", "a/b"),
+            ("shop", "a%2fb"),
+        ] {
+            assert!(
+                object_path(&deployments, &key(namespace, name)).is_err(),
+                "{namespace} {name}"
+            );
         }
     }
 }

@@ -6,10 +6,10 @@
 
 use crate::connection::{Config, Connection, Identity};
 use crate::error::{Error, chain};
+use crate::follow::{KindWatch, Selection};
 use crate::inventory;
 use crate::task::{Backoff, pause};
 use crate::traffic::Traffic;
-use crate::follow::{KindWatch, Selection};
 use crate::{Events, Link};
 use futures::StreamExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -72,7 +72,8 @@ impl Session {
                 Ok((connection, identity, inventories)) => {
                     backoff.reset();
                     told_lost = false;
-                    self.serve(Arc::new(connection), identity, inventories).await
+                    self.serve(Arc::new(connection), identity, inventories)
+                        .await
                 }
                 Err(error) => Ok(chain(&error)),
             };
@@ -92,9 +93,7 @@ impl Session {
         }
     }
 
-    async fn open(
-        &self,
-    ) -> Result<(Connection, Identity, BTreeMap<String, Inventory>), Error> {
+    async fn open(&self) -> Result<(Connection, Identity, BTreeMap<String, Inventory>), Error> {
         let opening = async {
             let (connection, identity) = Connection::open(&self.config, &self.traffic).await?;
             let inventories = inventory::read_all(&connection).await?;
@@ -158,7 +157,8 @@ impl Session {
             });
             for kind in wanted {
                 if !is_always_watched(&kind) && !watched.contains_key(&kind) {
-                    let task = tasks.spawn(self.watch(connection, kind.clone(), Selection::Ours).run());
+                    let task =
+                        tasks.spawn(self.watch(connection, kind.clone(), Selection::Ours).run());
                     watched.insert(kind, task);
                 }
             }

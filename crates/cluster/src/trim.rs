@@ -30,7 +30,13 @@ const ANNOTATIONS: &[&str] = &[
 const CONTAINER: &[&str] = &["name", "image"];
 const POD_SPEC: &[&str] = &["nodeName", "containers", "initContainers", "restartPolicy"];
 /// Addresses and runtime ids: noise for health.
-const POD_STATUS_NOISE: &[&str] = &["podIP", "podIPs", "hostIP", "hostIPs", "resourceClaimStatuses"];
+const POD_STATUS_NOISE: &[&str] = &[
+    "podIP",
+    "podIPs",
+    "hostIP",
+    "hostIPs",
+    "resourceClaimStatuses",
+];
 const CONTAINER_STATUS_NOISE: &[&str] = &[
     "containerID",
     "imageID",
@@ -84,7 +90,10 @@ pub(crate) fn owned(object: &mut Value) {
         return;
     };
     metadata.remove("managedFields");
-    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+    if let Some(annotations) = metadata
+        .get_mut("annotations")
+        .and_then(Value::as_object_mut)
+    {
         annotations.remove(LAST_APPLIED);
     }
 }
@@ -245,7 +254,11 @@ mod tests {
         trim("Pod", &mut object);
         assert_eq!(object["spec"], json!({"volumes": [1]}));
         assert_eq!(object["metadata"]["annotations"]["own"], "1");
-        assert!(object["metadata"]["annotations"].get(LAST_APPLIED).is_none());
+        assert!(
+            object["metadata"]["annotations"]
+                .get(LAST_APPLIED)
+                .is_none()
+        );
         assert!(object["metadata"].get("managedFields").is_none());
     }
 

@@ -97,7 +97,10 @@ async fn missing(connection: &Connection, object: &Value) -> Result<Option<Strin
         connection.discovery.refresh(connection).await?;
     }
     Ok(kinds.iter().find(unknown).map(|kind| {
-        format!("the server does not serve {} in {} yet", kind.kind, kind.api_version)
+        format!(
+            "the server does not serve {} in {} yet",
+            kind.kind, kind.api_version
+        )
     }))
 }
 
@@ -129,6 +132,9 @@ mod tests {
             {"name": "v1", "served": true}, {"name": "v1alpha1", "served": false}]}});
         let kinds = served_kinds(&crd);
         assert_eq!(kinds.len(), 1);
-        assert_eq!((kinds[0].api_version.as_str(), kinds[0].kind.as_str()), ("example.com/v1", "Widget"));
+        assert_eq!(
+            (kinds[0].api_version.as_str(), kinds[0].kind.as_str()),
+            ("example.com/v1", "Widget")
+        );
     }
 }

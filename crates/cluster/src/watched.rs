@@ -1,10 +1,10 @@
 //! An object on its way through a watch: JSON without `managedFields`, which are never even built in memory.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::discovery::ApiResource;
 use kube::core::DynamicResourceScope;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use kube::core::discovery::ApiResource;
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt;
@@ -130,7 +130,8 @@ mod tests {
     fn managed_fields_are_left_out_and_only_they() {
         let text = r#"{"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"a","namespace":"b",
             "resourceVersion":"7","managedFields":[{"manager":"x"}]},"spec":{"managedFields":[1]}}}"#;
-        let Ok(WatchEvent::Added(object)) = serde_json::from_str::<WatchEvent<Watched>>(text) else {
+        let Ok(WatchEvent::Added(object)) = serde_json::from_str::<WatchEvent<Watched>>(text)
+        else {
             panic!("not read");
         };
         assert_eq!(

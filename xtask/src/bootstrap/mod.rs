@@ -12,6 +12,7 @@ mod tools;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
@@ -51,6 +52,11 @@ pub(crate) fn prepare(workspace: &Workspace, parts: Parts) -> Result<Prepared> {
         point_to_current(workspace, &environment)?;
     }
     Ok(Prepared { environment })
+}
+
+/// The C++ compiler, as the cc crate chooses it.
+fn cxx() -> Command {
+    Command::new(std::env::var_os("CXX").unwrap_or_else(|| "c++".into()))
 }
 
 /// Links under fixed names, for tests that people start without the environment.

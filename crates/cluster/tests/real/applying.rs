@@ -1,6 +1,9 @@
 //! Staged server-side apply.
 
-use crate::world::{World, config_map, deployment, done, failures, inventory, namespace, ours, request, shared, stage};
+use crate::world::{
+    World, config_map, deployment, done, failures, inventory, namespace, ours, request, shared,
+    stage,
+};
 use regraft_model::apply::{ApplyRequest, StageWait, Written};
 use regraft_model::config::Conflicts;
 use regraft_model::{Object, ObjectKey};
@@ -17,47 +20,141 @@ fn zoo(namespace: &str) -> Vec<Object> {
         "spec": {"containers": [{"name": "c", "image": "i:1", "env": [{"name": "A", "value": "1"}],
             "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
             "volumes": [{"name": "v", "emptyDir": {}}]}});
-    let never = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i:1"}]}});
+    let never =
+        json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i:1"}]}});
     vec![
         crd(),
         crate::world::namespace(app, namespace),
-        ns("zoo.example.com/v1", "Widget", "widget", json!({"spec": {"size": 3}})),
+        ns(
+            "zoo.example.com/v1",
+            "Widget",
+            "widget",
+            json!({"spec": {"size": 3}}),
+        ),
         deployment(app, place("deployment"), "i:1"),
-        ns("apps/v1", "StatefulSet", "stateful", json!({"spec": {"replicas": 0, "serviceName": "s",
+        ns(
+            "apps/v1",
+            "StatefulSet",
+            "stateful",
+            json!({"spec": {"replicas": 0, "serviceName": "s",
             "selector": {"matchLabels": {"app": "a"}}, "template": pod,
             "volumeClaimTemplates": [{"metadata": {"name": "d"}, "spec": {"accessModes": ["ReadWriteOnce"],
-                "resources": {"requests": {"storage": "1Gi"}}}}]}})),
-        ns("apps/v1", "DaemonSet", "daemon", json!({"spec": {"selector": {"matchLabels": {"app": "d"}},
+                "resources": {"requests": {"storage": "1Gi"}}}}]}}),
+        ),
+        ns(
+            "apps/v1",
+            "DaemonSet",
+            "daemon",
+            json!({"spec": {"selector": {"matchLabels": {"app": "d"}},
             "template": {"metadata": {"labels": {"app": "d"}}, "spec": {"nodeSelector": {"no": "where"},
-                "containers": [{"name": "c", "image": "i:1"}]}}}})),
-        ns("batch/v1", "CronJob", "cron", json!({"spec": {"schedule": "0 0 1 1 *", "suspend": true,
-            "jobTemplate": {"spec": {"template": never}}}})),
-        ns("v1", "Service", "service", json!({"spec": {"selector": {"app": "a"}, "ports": [{"port": 80}]}})),
+                "containers": [{"name": "c", "image": "i:1"}]}}}}),
+        ),
+        ns(
+            "batch/v1",
+            "CronJob",
+            "cron",
+            json!({"spec": {"schedule": "0 0 1 1 *", "suspend": true,
+            "jobTemplate": {"spec": {"template": never}}}}),
+        ),
+        ns(
+            "v1",
+            "Service",
+            "service",
+            json!({"spec": {"selector": {"app": "a"}, "ports": [{"port": 80}]}}),
+        ),
         ns("v1", "ServiceAccount", "account", json!({})),
-        ns("v1", "ConfigMap", "config", json!({"data": {"a": "1"}, "binaryData": {"b": "AAEC"}})),
-        ns("v1", "Secret", "secret", json!({"stringData": {"a": "hunter2"}, "data": {"b": "aHVudGVyMw=="}})),
-        ns("v1", "PersistentVolumeClaim", "claim", json!({"spec": {"accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": "1Gi"}}}})),
-        ns("v1", "LimitRange", "limits", json!({"spec": {"limits": [{"type": "Pod", "max": {"cpu": "64"}}]}})),
-        ns("networking.k8s.io/v1", "Ingress", "ingress", json!({"spec": {"rules": [{"host": "a.example.com",
+        ns(
+            "v1",
+            "ConfigMap",
+            "config",
+            json!({"data": {"a": "1"}, "binaryData": {"b": "AAEC"}}),
+        ),
+        ns(
+            "v1",
+            "Secret",
+            "secret",
+            json!({"stringData": {"a": "hunter2"}, "data": {"b": "aHVudGVyMw=="}}),
+        ),
+        ns(
+            "v1",
+            "PersistentVolumeClaim",
+            "claim",
+            json!({"spec": {"accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}}}}),
+        ),
+        ns(
+            "v1",
+            "LimitRange",
+            "limits",
+            json!({"spec": {"limits": [{"type": "Pod", "max": {"cpu": "64"}}]}}),
+        ),
+        ns(
+            "networking.k8s.io/v1",
+            "Ingress",
+            "ingress",
+            json!({"spec": {"rules": [{"host": "a.example.com",
             "http": {"paths": [{"path": "/", "pathType": "Prefix",
-                "backend": {"service": {"name": "service", "port": {"number": 80}}}}]}}]}})),
-        ns("networking.k8s.io/v1", "NetworkPolicy", "policy", json!({"spec": {"podSelector": {},
-            "policyTypes": ["Ingress"], "ingress": [{"from": [{"namespaceSelector": {}}]}]}})),
-        ns("policy/v1", "PodDisruptionBudget", "budget", json!({"spec": {"maxUnavailable": "50%",
-            "selector": {"matchLabels": {"app": "a"}}}})),
-        ns("autoscaling/v2", "HorizontalPodAutoscaler", "scaler", json!({"spec": {"minReplicas": 1, "maxReplicas": 2,
+                "backend": {"service": {"name": "service", "port": {"number": 80}}}}]}}]}}),
+        ),
+        ns(
+            "networking.k8s.io/v1",
+            "NetworkPolicy",
+            "policy",
+            json!({"spec": {"podSelector": {},
+            "policyTypes": ["Ingress"], "ingress": [{"from": [{"namespaceSelector": {}}]}]}}),
+        ),
+        ns(
+            "policy/v1",
+            "PodDisruptionBudget",
+            "budget",
+            json!({"spec": {"maxUnavailable": "50%",
+            "selector": {"matchLabels": {"app": "a"}}}}),
+        ),
+        ns(
+            "autoscaling/v2",
+            "HorizontalPodAutoscaler",
+            "scaler",
+            json!({"spec": {"minReplicas": 1, "maxReplicas": 2,
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "nothing"},
             "metrics": [{"type": "Resource", "resource": {"name": "cpu",
-                "target": {"type": "Utilization", "averageUtilization": 80}}}]}})),
-        ns("rbac.authorization.k8s.io/v1", "Role", "role", json!({"rules": [{"apiGroups": [""],
-            "resources": ["pods"], "verbs": ["get"]}]})),
-        ns("rbac.authorization.k8s.io/v1", "RoleBinding", "binding", json!({
+                "target": {"type": "Utilization", "averageUtilization": 80}}}]}}),
+        ),
+        ns(
+            "rbac.authorization.k8s.io/v1",
+            "Role",
+            "role",
+            json!({"rules": [{"apiGroups": [""],
+            "resources": ["pods"], "verbs": ["get"]}]}),
+        ),
+        ns(
+            "rbac.authorization.k8s.io/v1",
+            "RoleBinding",
+            "binding",
+            json!({
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "role"},
-            "subjects": [{"kind": "ServiceAccount", "name": "account", "namespace": namespace}]})),
-        ours(app, "rbac.authorization.k8s.io/v1", "ClusterRole", ("", "zoo:reader"), json!({"rules": []})),
-        ours(app, "scheduling.k8s.io/v1", "PriorityClass", ("", "zoo"), json!({"value": 7})),
-        ours(app, "storage.k8s.io/v1", "StorageClass", ("", "zoo"), json!({"provisioner": "zoo.example.com/none"})),
+            "subjects": [{"kind": "ServiceAccount", "name": "account", "namespace": namespace}]}),
+        ),
+        ours(
+            app,
+            "rbac.authorization.k8s.io/v1",
+            "ClusterRole",
+            ("", "zoo:reader"),
+            json!({"rules": []}),
+        ),
+        ours(
+            app,
+            "scheduling.k8s.io/v1",
+            "PriorityClass",
+            ("", "zoo"),
+            json!({"value": 7}),
+        ),
+        ours(
+            app,
+            "storage.k8s.io/v1",
+            "StorageClass",
+            ("", "zoo"),
+            json!({"provisioner": "zoo.example.com/none"}),
+        ),
     ]
 }
 
@@ -83,11 +180,21 @@ fn crd() -> Object {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kind_and_its_object_go_in_one_request_and_the_same_again_writes_nothing() {
     let plane = shared();
-    let kinds = [("apps/v1", "Deployment"), ("v1", "Service"), ("zoo.example.com/v1", "Widget")];
+    let kinds = [
+        ("apps/v1", "Deployment"),
+        ("v1", "Service"),
+        ("zoo.example.com/v1", "Widget"),
+    ];
     let mut world = World::ready(plane.regraft_kubeconfig(), &kinds).await;
     let objects = zoo("zoo");
     let first = world.cluster.apply(request("zoo", &objects)).await;
-    assert!(done(&first).iter().all(|(_, written)| *written == Written::Written), "{:#?}", done(&first));
+    assert!(
+        done(&first)
+            .iter()
+            .all(|(_, written)| *written == Written::Written),
+        "{:#?}",
+        done(&first)
+    );
     assert_eq!(first.objects.len(), objects.len());
     // Its fingerprint comes from the watch; the kinds that are not watched are read.
     world.seen("Widget", "widget", |_| true).await;
@@ -114,8 +221,14 @@ async fn a_kind_and_its_object_go_in_one_request_and_the_same_again_writes_nothi
             .filter(|(object, _)| {
                 !matches!(
                     object.kind(),
-                    "Deployment" | "StatefulSet" | "DaemonSet" | "CustomResourceDefinition" | "HorizontalPodAutoscaler"
-                        | "PodDisruptionBudget" | "PersistentVolumeClaim" | "Namespace"
+                    "Deployment"
+                        | "StatefulSet"
+                        | "DaemonSet"
+                        | "CustomResourceDefinition"
+                        | "HorizontalPodAutoscaler"
+                        | "PodDisruptionBudget"
+                        | "PersistentVolumeClaim"
+                        | "Namespace"
                 )
             })
             .map(|(object, _)| (object.key(), object.resource_version().to_owned()))
@@ -136,14 +249,35 @@ async fn one_bad_object_keeps_its_whole_stage_from_being_written() {
         bad("unknown-field", json!({"spec": {"replica": 3}})),
         bad("incomplete", json!({"spec": {"replicas": 1}})),
         config_map("bad", ("nowhere", "lost"), "1"),
-        ours("bad", "example.com/v9", "Gadget", ("bad", "gadget"), json!({})),
-        ours("bad", "v1", "Secret", ("bad", "secret"), json!({"data": {"key": "hunter2!"}})),
+        ours(
+            "bad",
+            "example.com/v9",
+            "Gadget",
+            ("bad", "gadget"),
+            json!({}),
+        ),
+        ours(
+            "bad",
+            "v1",
+            "Secret",
+            ("bad", "secret"),
+            json!({"data": {"key": "hunter2!"}}),
+        ),
         ours("bad", "v1", "ConfigMap", ("bad", "Upper_Case"), json!({})),
     ];
     let outcome = world.cluster.apply(request("bad", &objects)).await;
     insta::assert_snapshot!(failures(&outcome).join("\n"));
-    assert_eq!(outcome.objects.len(), 1, "only the namespace, an earlier stage");
-    assert!(plane.api().get("/api/v1/namespaces/bad/configmaps/good").is_err());
+    assert_eq!(
+        outcome.objects.len(),
+        1,
+        "only the namespace, an earlier stage"
+    );
+    assert!(
+        plane
+            .api()
+            .get("/api/v1/namespaces/bad/configmaps/good")
+            .is_err()
+    );
     world.cluster.stop().await;
 }
 
@@ -151,7 +285,10 @@ async fn one_bad_object_keeps_its_whole_stage_from_being_written() {
 async fn a_field_of_another_manager_is_a_named_conflict_until_it_is_forced() {
     let plane = shared();
     let world = World::ready(plane.regraft_kubeconfig(), &[]).await;
-    let objects = [namespace("fight", "fight"), deployment("fight", ("fight", "web"), "web:1")];
+    let objects = [
+        namespace("fight", "fight"),
+        deployment("fight", ("fight", "web"), "web:1"),
+    ];
     done(&world.cluster.apply(request("fight", &objects)).await);
     let path = "/apis/apps/v1/namespaces/fight/deployments/web";
     let foreign = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
@@ -173,14 +310,33 @@ async fn a_field_of_another_manager_is_a_named_conflict_until_it_is_forced() {
     let refused = world.cluster.apply(again.clone()).await;
     assert_eq!(
         failures(&refused),
-        ["Deployment.apps fight/web: Stalled Conflict: .spec.replicas, \
-          .spec.template.spec.containers[name=\"main\"].image owned by kubectl"]
+        [
+            "Deployment.apps fight/web: Stalled Conflict: .spec.replicas, \
+          .spec.template.spec.containers[name=\"main\"].image owned by kubectl"
+        ]
     );
     assert_eq!(plane.api().get(path).unwrap()["spec"]["replicas"], 5);
 
     again.stages[1].objects[0].conflicts = Conflicts::Force;
-    let forced = world.cluster.apply(again).await;
+    let forced = world.cluster.apply(again.clone()).await;
     assert_eq!(done(&forced)[1].1, Written::Written);
+    assert_eq!(plane.api().get(path).unwrap()["spec"]["replicas"], 0);
+
+    // A plain patch under our own name is no stranger.
+    let patched = plane
+        .api()
+        .request(
+            "PATCH",
+            &format!("{path}?fieldManager=regraft"),
+            Some((
+                "application/merge-patch+json",
+                &json!({"spec": {"replicas": 4}}),
+            )),
+        )
+        .unwrap();
+    assert_eq!(patched.status, 200);
+    again.stages[1].objects[0].conflicts = Conflicts::Refuse;
+    done(&world.cluster.apply(again).await);
     assert_eq!(plane.api().get(path).unwrap()["spec"]["replicas"], 0);
     world.cluster.stop().await;
 }
@@ -189,7 +345,10 @@ async fn a_field_of_another_manager_is_a_named_conflict_until_it_is_forced() {
 async fn a_field_that_cannot_change_is_told_as_immutable() {
     let plane = shared();
     let world = World::ready(plane.regraft_kubeconfig(), &[]).await;
-    let objects = [namespace("stone", "stone"), deployment("stone", ("stone", "web"), "web:1")];
+    let objects = [
+        namespace("stone", "stone"),
+        deployment("stone", ("stone", "web"), "web:1"),
+    ];
     done(&world.cluster.apply(request("stone", &objects)).await);
     let mut changed = objects.clone();
     changed[1].0["spec"]["selector"]["matchLabels"]["app"] = json!("other");
@@ -198,7 +357,8 @@ async fn a_field_that_cannot_change_is_told_as_immutable() {
     let told = failures(&outcome);
     assert_eq!(told.len(), 1);
     assert!(
-        told[0].starts_with("Deployment.apps stone/web: Stalled Immutable: ") && told[0].contains("field is immutable"),
+        told[0].starts_with("Deployment.apps stone/web: Stalled Immutable: ")
+            && told[0].contains("field is immutable"),
         "{told:?}"
     );
     world.cluster.stop().await;
@@ -208,7 +368,10 @@ async fn a_field_that_cannot_change_is_told_as_immutable() {
 async fn a_preview_shows_live_next_to_would_be_and_writes_nothing() {
     let plane = shared();
     let world = World::ready(plane.regraft_kubeconfig(), &[]).await;
-    let objects = [namespace("look", "look"), config_map("look", ("look", "old"), "1")];
+    let objects = [
+        namespace("look", "look"),
+        config_map("look", ("look", "old"), "1"),
+    ];
     done(&world.cluster.apply(request("look", &objects)).await);
     let writes = world.cluster.stats().writes;
     let asked = stage(
@@ -223,9 +386,21 @@ async fn a_preview_shows_live_next_to_would_be_and_writes_nothing() {
     let told: Vec<_> = previews
         .iter()
         .map(|preview| {
-            let value = |object: &Option<Object>| object.as_ref().map(|object| object.text("/data/key").to_owned());
-            let failure = preview.failure.as_ref().map(|failure| failure.reason.as_str());
-            (preview.key.name.as_str(), value(&preview.live), value(&preview.would_be), failure)
+            let value = |object: &Option<Object>| {
+                object
+                    .as_ref()
+                    .map(|object| object.text("/data/key").to_owned())
+            };
+            let failure = preview
+                .failure
+                .as_ref()
+                .map(|failure| failure.reason.as_str());
+            (
+                preview.key.name.as_str(),
+                value(&preview.live),
+                value(&preview.would_be),
+                failure,
+            )
         })
         .collect();
     assert_eq!(
@@ -244,9 +419,24 @@ async fn a_preview_shows_live_next_to_would_be_and_writes_nothing() {
 async fn an_object_of_the_cluster_may_carry_a_namespace_it_does_not_have() {
     let plane = shared();
     let world = World::ready(plane.regraft_kubeconfig(), &[]).await;
-    let role = ours("roam", "rbac.authorization.k8s.io/v1", "ClusterRole", ("roam", "roam:reader"), json!({"rules": []}));
-    let outcome = world.cluster.apply(request("roam", std::slice::from_ref(&role))).await;
-    assert_eq!(done(&outcome), [("ClusterRole.rbac.authorization.k8s.io roam:reader".to_owned(), Written::Written)]);
+    let role = ours(
+        "roam",
+        "rbac.authorization.k8s.io/v1",
+        "ClusterRole",
+        ("roam", "roam:reader"),
+        json!({"rules": []}),
+    );
+    let outcome = world
+        .cluster
+        .apply(request("roam", std::slice::from_ref(&role)))
+        .await;
+    assert_eq!(
+        done(&outcome),
+        [(
+            "ClusterRole.rbac.authorization.k8s.io roam:reader".to_owned(),
+            Written::Written
+        )]
+    );
     let again = world.cluster.apply(request("roam", &[role])).await;
     assert_eq!(done(&again)[0].1, Written::Unchanged);
     world.cluster.stop().await;

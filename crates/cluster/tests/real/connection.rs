@@ -24,16 +24,24 @@ async fn a_lost_cluster_is_told_once_refuses_at_once_and_tells_everything_anew_w
 
     plane.kill();
     let told = world
-        .until("the loss", |event| matches!(event, ClusterEvent::Lost { .. }))
+        .until("the loss", |event| {
+            matches!(event, ClusterEvent::Lost { .. })
+        })
         .await;
     let Some(ClusterEvent::Lost { reason }) = told.last() else {
         panic!("no loss");
     };
-    assert!(reason.contains("refused") || reason.contains("closed"), "{reason}");
+    assert!(
+        reason.contains("refused") || reason.contains("closed"),
+        "{reason}"
+    );
     let asked = Instant::now();
     let outcome = world.cluster.apply(request("app", &objects)).await;
     assert_eq!(outcome.failures[0].reason, "Unreachable");
-    assert!(asked.elapsed() < Duration::from_millis(100), "a lost cluster delays nobody");
+    assert!(
+        asked.elapsed() < Duration::from_millis(100),
+        "a lost cluster delays nobody"
+    );
 
     plane.restart().unwrap();
     // As a person would while regraft is cut off: the watch never saw it.
@@ -41,14 +49,22 @@ async fn a_lost_cluster_is_told_once_refuses_at_once_and_tells_everything_anew_w
         let path = "/api/v1/namespaces/app/configmaps/leaves";
         plane.api().delete(path).unwrap();
         world
-            .until("the list after the loss", |event| {
-                matches!(event, ClusterEvent::Listed(kind) if kind.kind == "ConfigMap")
-            })
+            .until(
+                "the list after the loss",
+                |event| matches!(event, ClusterEvent::Listed(kind) if kind.kind == "ConfigMap"),
+            )
             .await
     };
-    let ready = told.iter().position(|event| matches!(event, ClusterEvent::Ready { .. }));
+    let ready = told
+        .iter()
+        .position(|event| matches!(event, ClusterEvent::Ready { .. }));
     let ready = ready.expect("ready comes before what is told anew");
-    assert_eq!(ready, 0, "nothing but the return follows the loss: {:?}", told.iter().map(brief).collect::<Vec<_>>());
+    assert_eq!(
+        ready,
+        0,
+        "nothing but the return follows the loss: {:?}",
+        told.iter().map(brief).collect::<Vec<_>>()
+    );
     assert!(
         matches!(&told[1], ClusterEvent::Inventories(all) if all["app"] == inventory(&objects)),
         "{}",
@@ -87,15 +103,27 @@ async fn a_cluster_that_hangs_is_lost_within_a_bound_and_comes_back() {
     plane.freeze();
     let frozen = Instant::now();
     let request = request("app", &[namespace("app", "app")]);
+    let cluster = world.cluster.clone();
     let (outcome, _) = tokio::join!(
-        world.cluster.clone().apply(request),
-        world.until("the loss", |event| matches!(event, ClusterEvent::Lost { .. })),
+        cluster.apply(request),
+        world.until("the loss", |event| matches!(
+            event,
+            ClusterEvent::Lost { .. }
+        )),
     );
     assert!(frozen.elapsed() < FROZEN_BOUND, "{:?}", frozen.elapsed());
-    assert!(matches!(outcome.failures[0].reason.as_str(), "Unreachable" | "Timeout"), "{outcome:?}");
+    assert!(
+        matches!(
+            outcome.failures[0].reason.as_str(),
+            "Unreachable" | "Timeout"
+        ),
+        "{outcome:?}"
+    );
     plane.thaw();
     world
-        .until("the return", |event| matches!(event, ClusterEvent::Ready { .. }))
+        .until("the return", |event| {
+            matches!(event, ClusterEvent::Ready { .. })
+        })
         .await;
     world.cluster.stop().await;
 }
@@ -111,7 +139,10 @@ async fn credentials_that_cannot_be_used_are_told_without_their_content() {
     };
     assert_eq!(
         reason,
-        format!("cannot use kubeconfig {}: it is not valid YAML of a kubeconfig", path.display())
+        format!(
+            "cannot use kubeconfig {}: it is not valid YAML of a kubeconfig",
+            path.display()
+        )
     );
     world.cluster.stop().await;
 }

@@ -10,6 +10,7 @@ use regraft_model::{Object, ObjectKey};
 use regraft_testbed::ControlPlane;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 fn path(namespace: &str, name: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/configmaps/{name}")
@@ -19,13 +20,21 @@ fn path(namespace: &str, name: &str) -> String {
 fn stored(plane: &ControlPlane, application: &str) -> Option<Value> {
     let object = plane
         .api()
-        .get(&path("regraft-system", &format!("regraft-inventory-{application}")))
+        .get(&path(
+            "regraft-system",
+            &format!("regraft-inventory-{application}"),
+        ))
         .ok()?;
     serde_json::from_str(object["data"]["entries"].as_str()?).ok()
 }
 
 /// Applies what stays and lets the rest go.
-async fn shrink(cluster: &Cluster, application: &str, before: &[Object], stays: &[Object]) -> ApplyOutcome {
+async fn shrink(
+    cluster: &Cluster,
+    application: &str,
+    before: &[Object],
+    stays: &[Object],
+) -> ApplyOutcome {
     let prune = before
         .iter()
         .filter(|object| stays.iter().all(|kept| kept.key() != object.key()))
@@ -54,15 +63,29 @@ async fn only_what_still_carries_our_marks_is_deleted() {
     done(&world.cluster.apply(request("trim", &objects)).await);
     let patch = |name: &str, patch: Value| plane.api().merge(&path("trim", name), &patch).unwrap();
     plane.api().delete(&path("trim", "gone")).unwrap();
-    patch("foreign", json!({"metadata": {"annotations": {(INSTALLATION_ANNOTATION): "two"}}}));
-    patch("moved", json!({"metadata": {"labels": {(APPLICATION_LABEL): "other"}}}));
-    patch("protected", json!({"metadata": {"annotations": {(PRUNE_ANNOTATION): "disabled"}}}));
-    patch("released", json!({"metadata": {"labels": {(APPLICATION_LABEL): null}}}));
+    patch(
+        "foreign",
+        json!({"metadata": {"annotations": {(INSTALLATION_ANNOTATION): "two"}}}),
+    );
+    patch(
+        "moved",
+        json!({"metadata": {"labels": {(APPLICATION_LABEL): "other"}}}),
+    );
+    patch(
+        "protected",
+        json!({"metadata": {"annotations": {(PRUNE_ANNOTATION): "disabled"}}}),
+    );
+    patch(
+        "released",
+        json!({"metadata": {"labels": {(APPLICATION_LABEL): null}}}),
+    );
 
     let outcome = shrink(&world.cluster, "trim", &objects, &objects[..1]).await;
     assert_eq!(
         failures(&outcome),
-        ["ConfigMap trim/foreign: Stalled NotOurs: it belongs to application trim of installation two"]
+        [
+            "ConfigMap trim/foreign: Stalled NotOurs: it belongs to application trim of installation two"
+        ]
     );
     assert_eq!(names(outcome.pruned), ["gone", "mine"]);
     let there: Vec<_> = names_of_maps
@@ -82,7 +105,10 @@ async fn only_what_still_carries_our_marks_is_deleted() {
 async fn orphans_stay_without_our_marks_and_an_empty_inventory_is_removed() {
     let plane = shared();
     let world = World::ready(plane.regraft_kubeconfig(), &[]).await;
-    let objects = [namespace("leave", "leave"), config_map("leave", ("leave", "a"), "1")];
+    let objects = [
+        namespace("leave", "leave"),
+        config_map("leave", ("leave", "a"), "1"),
+    ];
     done(&world.cluster.apply(request("leave", &objects)).await);
     assert!(stored(&plane, "leave").is_some());
     let orphan = ApplyRequest {
@@ -109,16 +135,24 @@ async fn orphans_stay_without_our_marks_and_an_empty_inventory_is_removed() {
 async fn nothing_is_pruned_after_a_failure_and_the_inventory_stays_wide() {
     let plane = shared();
     let world = World::ready(plane.regraft_kubeconfig(), &[]).await;
-    let objects = [namespace("halt", "halt"), config_map("halt", ("halt", "old"), "1")];
+    let objects = [
+        namespace("halt", "halt"),
+        config_map("halt", ("halt", "old"), "1"),
+    ];
     done(&world.cluster.apply(request("halt", &objects)).await);
-    let stays = [objects[0].clone(), config_map("halt", ("nowhere", "new"), "1")];
+    let stays = [
+        objects[0].clone(),
+        config_map("halt", ("nowhere", "new"), "1"),
+    ];
     let outcome = shrink(&world.cluster, "halt", &objects, &stays).await;
     assert_eq!(outcome.failures[0].reason, "NamespaceMissing");
     assert!(outcome.pruned.is_empty());
     assert!(plane.api().get(&path("halt", "old")).is_ok());
     assert_eq!(
         stored(&plane, "halt"),
-        Some(json!({"v1": {"Namespace": {"": ["halt"]}, "ConfigMap": {"halt": ["old"], "nowhere": ["new"]}}}))
+        Some(
+            json!({"v1": {"Namespace": {"": ["halt"]}, "ConfigMap": {"halt": ["old"], "nowhere": ["new"]}}})
+        )
     );
     world.cluster.stop().await;
 }
@@ -134,7 +168,9 @@ async fn the_inventory_of_another_installation_stops_the_application() {
     let outcome = world.cluster.apply(other).await;
     assert_eq!(
         failures(&outcome),
-        ["request: Stalled NotOurs: ConfigMap regraft-system/regraft-inventory-shared belongs to installation one"]
+        [
+            "request: Stalled NotOurs: ConfigMap regraft-system/regraft-inventory-shared belongs to installation one"
+        ]
     );
     world.cluster.stop().await;
 }
@@ -143,13 +179,19 @@ async fn the_inventory_of_another_installation_stops_the_application() {
 async fn inventories_are_told_after_ready_and_an_unreadable_one_stops_only_its_application() {
     let plane = shared();
     let world = World::ready(plane.regraft_kubeconfig(), &[]).await;
-    let good = [namespace("good-list", "good-list"), config_map("good-list", ("good-list", "a"), "1")];
+    let good = [
+        namespace("good-list", "good-list"),
+        config_map("good-list", ("good-list", "a"), "1"),
+    ];
     let bad = [namespace("bad-list", "bad-list")];
     done(&world.cluster.apply(request("good-list", &good)).await);
     done(&world.cluster.apply(request("bad-list", &bad)).await);
     world.cluster.stop().await;
     let bad_path = path("regraft-system", "regraft-inventory-bad-list");
-    plane.api().merge(&bad_path, &json!({"data": {"entries": "oops"}})).unwrap();
+    plane
+        .api()
+        .merge(&bad_path, &json!({"data": {"entries": "oops"}}))
+        .unwrap();
 
     let mut world = World::start(plane.regraft_kubeconfig(), &[]);
     assert!(matches!(world.next().await, ClusterEvent::Ready { .. }));
@@ -162,8 +204,10 @@ async fn inventories_are_told_after_ready_and_an_unreadable_one_stops_only_its_a
     let outcome = world.cluster.apply(request("bad-list", &bad)).await;
     assert_eq!(
         failures(&outcome),
-        ["request: Stalled InventoryMalformed: ConfigMap regraft-system/regraft-inventory-bad-list cannot be read as \
-          an inventory: data.entries: expected value at line 1 column 1"]
+        [
+            "request: Stalled InventoryMalformed: ConfigMap regraft-system/regraft-inventory-bad-list cannot be read as \
+          an inventory: data.entries: expected value at line 1 column 1"
+        ]
     );
     plane.api().delete(&bad_path).unwrap();
     done(&world.cluster.apply(request("bad-list", &bad)).await);
@@ -171,10 +215,56 @@ async fn inventories_are_told_after_ready_and_an_unreadable_one_stops_only_its_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_cut_at_any_moment_leaves_nothing_unlisted_and_is_completed_by_the_next() {
+    let plane = shared();
+    let world = World::ready(plane.regraft_kubeconfig(), &[]).await;
+    for cut_ms in [1, 4, 8, 15, 25, 40, 70] {
+        let name = format!("cut-{cut_ms}");
+        let mut objects = vec![namespace(&name, &name)];
+        objects
+            .extend((0..8).map(|index| config_map(&name, (&name, &format!("map-{index}")), "1")));
+        let first = request(&name, &objects);
+        let cut = tokio::time::timeout(
+            Duration::from_millis(cut_ms),
+            world.cluster.apply(first.clone()),
+        );
+        let finished = cut.await.is_ok();
+        let there = plane
+            .api()
+            .get(&format!(
+                "/api/v1/namespaces/{name}/configmaps?labelSelector={APPLICATION_LABEL}"
+            ))
+            .unwrap();
+        let count = there["items"].as_array().map_or(0, Vec::len);
+        let listed = stored(&plane, &name);
+        assert!(
+            count == 0 || listed.is_some(),
+            "{count} objects exist unlisted after {cut_ms} ms"
+        );
+        let again = ApplyRequest {
+            inventory_before: listed.map_or_else(Inventory::default, |_| inventory(&objects)),
+            ..first
+        };
+        done(&world.cluster.apply(again).await);
+        assert!(!finished || count == 8);
+        let complete = stored(&plane, &name).expect("the inventory");
+        assert_eq!(
+            complete["v1"]["ConfigMap"][&name].as_array().map(Vec::len),
+            Some(8)
+        );
+    }
+    world.cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_run_of_the_same_request_ends_the_same() {
     let plane = shared();
     let world = World::ready(plane.regraft_kubeconfig(), &[]).await;
-    let objects = [namespace("twice", "twice"), config_map("twice", ("twice", "a"), "1"), config_map("twice", ("twice", "b"), "1")];
+    let objects = [
+        namespace("twice", "twice"),
+        config_map("twice", ("twice", "a"), "1"),
+        config_map("twice", ("twice", "b"), "1"),
+    ];
     done(&world.cluster.apply(request("twice", &objects)).await);
     for _ in 0..2 {
         let outcome = shrink(&world.cluster, "twice", &objects, &objects[..2]).await;

@@ -14,10 +14,22 @@ fn application(index: usize, image: &str) -> (String, Vec<Object>) {
     let objects = vec![
         deployment(&name, place, image),
         ours(&name, "v1", "ServiceAccount", place, json!({})),
-        ours(&name, "v1", "Service", place, json!({"spec": {"selector": {"app": name}, "ports": [{"port": 80}]}})),
-        ours(&name, "networking.k8s.io/v1", "Ingress", place, json!({"spec": {"rules": [{
+        ours(
+            &name,
+            "v1",
+            "Service",
+            place,
+            json!({"spec": {"selector": {"app": name}, "ports": [{"port": 80}]}}),
+        ),
+        ours(
+            &name,
+            "networking.k8s.io/v1",
+            "Ingress",
+            place,
+            json!({"spec": {"rules": [{
             "host": format!("{name}.example.com"), "http": {"paths": [{"path": "/", "pathType": "Prefix",
-                "backend": {"service": {"name": name, "port": {"number": 80}}}}]}}]}})),
+                "backend": {"service": {"name": name, "port": {"number": 80}}}}]}}]}}),
+        ),
     ];
     (name, objects)
 }
@@ -26,10 +38,24 @@ fn application(index: usize, image: &str) -> (String, Vec<Object>) {
 #[ignore = "a measurement, not a test"]
 async fn a_hundred_applications() {
     let plane = shared();
-    let kinds = [("apps/v1", "Deployment"), ("v1", "ServiceAccount"), ("v1", "Service"), ("networking.k8s.io/v1", "Ingress")];
+    let kinds = [
+        ("apps/v1", "Deployment"),
+        ("v1", "ServiceAccount"),
+        ("v1", "Service"),
+        ("networking.k8s.io/v1", "Ingress"),
+    ];
     let mut world = World::ready(plane.regraft_kubeconfig(), &kinds).await;
-    done(&world.cluster.apply(request("rate", &[namespace("rate", "rate")])).await);
-    for (round, image) in [("first", "web:1"), ("all images", "web:2"), ("nothing", "web:2")] {
+    done(
+        &world
+            .cluster
+            .apply(request("rate", &[namespace("rate", "rate")]))
+            .await,
+    );
+    for (round, image) in [
+        ("first", "web:1"),
+        ("all images", "web:2"),
+        ("nothing", "web:2"),
+    ] {
         let before = world.cluster.stats();
         let started = Instant::now();
         let cluster = world.cluster.clone();
@@ -53,7 +79,11 @@ async fn a_hundred_applications() {
             .iter()
             .map(|(verb, count)| format!("{verb} {}", count - before.requests[verb]))
             .collect();
-        println!("{round}: {:.2} s, {}", took.as_secs_f64(), requests.join(", "));
+        println!(
+            "{round}: {:.2} s, {}",
+            took.as_secs_f64(),
+            requests.join(", ")
+        );
     }
     world.cluster.stop().await;
 }

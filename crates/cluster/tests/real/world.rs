@@ -2,7 +2,8 @@
 
 use regraft_cluster::{Cluster, Config, KubeconfigSource};
 use regraft_model::apply::{
-    ApplyOutcome, ApplyRequest, ClusterEvent, Inventory, KindVersion, Stage, StageWait, StagedObject, Written,
+    ApplyOutcome, ApplyRequest, ClusterEvent, Inventory, KindVersion, Stage, StageWait,
+    StagedObject, Written,
 };
 use regraft_model::config::Conflicts;
 use regraft_model::id::{ClusterName, TargetKey};
@@ -15,12 +16,12 @@ use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::Duration;
 
 /// Longest wait for anything here; compilers may run beside.
-pub const BOUND: Duration = Duration::from_secs(60);
+pub(crate) const BOUND: Duration = Duration::from_secs(60);
 /// The installation of these tests.
-pub const INSTALLATION: &str = "one";
+pub(crate) const INSTALLATION: &str = "one";
 
 /// A control plane on a thread of its own: its servers end with the thread that started them.
-pub struct Shared {
+pub(crate) struct Shared {
     plane: Option<ControlPlane>,
     keeper: Option<(mpsc::Sender<()>, std::thread::JoinHandle<()>)>,
     _dir: TestDir,
@@ -45,9 +46,11 @@ impl Drop for Shared {
 }
 
 /// The control plane of all tests that run at the moment.
-pub fn shared() -> Arc<Shared> {
+pub(crate) fn shared() -> Arc<Shared> {
     static CURRENT: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
-    let mut current = CURRENT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut current = CURRENT
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(shared) = current.upgrade() {
         return shared;
     }
@@ -70,13 +73,13 @@ pub fn shared() -> Arc<Shared> {
 }
 
 /// A watched cluster and what it told.
-pub struct World {
-    pub cluster: Cluster,
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
     told: tokio::sync::mpsc::Receiver<(ClusterName, ClusterEvent)>,
 }
 
 impl World {
-    pub fn start(kubeconfig: PathBuf, kinds: &[(&str, &str)]) -> World {
+    pub(crate) fn start(kubeconfig: PathBuf, kinds: &[(&str, &str)]) -> World {
         let (events, told) = tokio::sync::mpsc::channel(64);
         let config = Config {
             name: "east".into(),
@@ -86,11 +89,16 @@ impl World {
             },
         };
         let cluster = Cluster::start(config, events);
-        cluster.set_kinds(kinds.iter().map(|(version, kind)| kind_version(version, kind)).collect());
+        cluster.set_kinds(
+            kinds
+                .iter()
+                .map(|(version, kind)| kind_version(version, kind))
+                .collect(),
+        );
         World { cluster, told }
     }
 
-    pub async fn ready(kubeconfig: PathBuf, kinds: &[(&str, &str)]) -> World {
+    pub(crate) async fn ready(kubeconfig: PathBuf, kinds: &[(&str, &str)]) -> World {
         let mut world = World::start(kubeconfig, kinds);
         world
             .until("ready", |event| matches!(event, ClusterEvent::Ready { .. }))
@@ -99,12 +107,12 @@ impl World {
     }
 
     /// Takes what is told, for ever.
-    pub async fn drain(&mut self) {
+    pub(crate) async fn drain(&mut self) {
         while self.told.recv().await.is_some() {}
     }
 
     /// The next event.
-    pub async fn next(&mut self) -> ClusterEvent {
+    pub(crate) async fn next(&mut self) -> ClusterEvent {
         tokio::time::timeout(BOUND, self.told.recv())
             .await
             .expect("an event in time")
@@ -113,7 +121,11 @@ impl World {
     }
 
     /// Everything told up to the first event that fits, which comes last.
-    pub async fn until(&mut self, what: &str, fits: impl Fn(&ClusterEvent) -> bool) -> Vec<ClusterEvent> {
+    pub(crate) async fn until(
+        &mut self,
+        what: &str,
+        fits: impl Fn(&ClusterEvent) -> bool,
+    ) -> Vec<ClusterEvent> {
         let mut told: Vec<ClusterEvent> = Vec::new();
         let waiting = async {
             while let Some((_, event)) = self.told.recv().await {
@@ -132,10 +144,17 @@ impl World {
     }
 
     /// Until an object is told as seen that fits.
-    pub async fn seen(&mut self, kind: &str, name: &str, fits: impl Fn(&Object) -> bool) -> Object {
+    pub(crate) async fn seen(
+        &mut self,
+        kind: &str,
+        name: &str,
+        fits: impl Fn(&Object) -> bool,
+    ) -> Object {
         let what = format!("{kind} {name}");
         let fits = |event: &ClusterEvent| match event {
-            ClusterEvent::Seen(object) => object.kind() == kind && object.name() == name && fits(object),
+            ClusterEvent::Seen(object) => {
+                object.kind() == kind && object.name() == name && fits(object)
+            }
             _ => false,
         };
         match self.until(&what, fits).await.pop() {
@@ -145,7 +164,7 @@ impl World {
     }
 
     /// Until an object is told as gone.
-    pub async fn gone(&mut self, kind: &str, name: &str) {
+    pub(crate) async fn gone(&mut self, kind: &str, name: &str) {
         self.until(&format!("{kind} {name} gone"), |event| {
             matches!(event, ClusterEvent::Gone { key, .. } if key.kind == kind && key.name == name)
         })
@@ -153,15 +172,17 @@ impl World {
     }
 }
 
-pub fn brief(event: &ClusterEvent) -> String {
+pub(crate) fn brief(event: &ClusterEvent) -> String {
     match event {
-        ClusterEvent::Seen(object) => format!("seen {} {}", object.key(), object.resource_version()),
+        ClusterEvent::Seen(object) => {
+            format!("seen {} {}", object.key(), object.resource_version())
+        }
         ClusterEvent::Gone { key, .. } => format!("gone {key}"),
         other => format!("{other:?}"),
     }
 }
 
-pub fn kind_version(api_version: &str, kind: &str) -> KindVersion {
+pub(crate) fn kind_version(api_version: &str, kind: &str) -> KindVersion {
     KindVersion {
         api_version: api_version.to_owned(),
         kind: kind.to_owned(),
@@ -169,7 +190,13 @@ pub fn kind_version(api_version: &str, kind: &str) -> KindVersion {
 }
 
 /// An object with our marks.
-pub fn ours(application: &str, api_version: &str, kind: &str, place: (&str, &str), rest: Value) -> Object {
+pub(crate) fn ours(
+    application: &str,
+    api_version: &str,
+    kind: &str,
+    place: (&str, &str),
+    rest: Value,
+) -> Object {
     let mut object = rest;
     let (namespace, name) = place;
     object["apiVersion"] = json!(api_version);
@@ -183,15 +210,21 @@ pub fn ours(application: &str, api_version: &str, kind: &str, place: (&str, &str
     Object(object)
 }
 
-pub fn namespace(application: &str, name: &str) -> Object {
+pub(crate) fn namespace(application: &str, name: &str) -> Object {
     ours(application, "v1", "Namespace", ("", name), json!({}))
 }
 
-pub fn config_map(application: &str, place: (&str, &str), value: &str) -> Object {
-    ours(application, "v1", "ConfigMap", place, json!({"data": {"key": value}}))
+pub(crate) fn config_map(application: &str, place: (&str, &str), value: &str) -> Object {
+    ours(
+        application,
+        "v1",
+        "ConfigMap",
+        place,
+        json!({"data": {"key": value}}),
+    )
 }
 
-pub fn deployment(application: &str, place: (&str, &str), image: &str) -> Object {
+pub(crate) fn deployment(application: &str, place: (&str, &str), image: &str) -> Object {
     let labels = json!({"app": place.1});
     ours(
         application,
@@ -210,7 +243,7 @@ pub fn deployment(application: &str, place: (&str, &str), image: &str) -> Object
     )
 }
 
-pub fn stage(objects: &[Object], then: StageWait) -> Stage {
+pub(crate) fn stage(objects: &[Object], then: StageWait) -> Stage {
     let objects = objects
         .iter()
         .map(|object| StagedObject {
@@ -223,8 +256,9 @@ pub fn stage(objects: &[Object], then: StageWait) -> Stage {
 }
 
 /// A request that applies namespaces and kinds first, then the rest.
-pub fn request(application: &str, objects: &[Object]) -> ApplyRequest {
-    let first = |object: &&Object| matches!(object.kind(), "Namespace" | "CustomResourceDefinition");
+pub(crate) fn request(application: &str, objects: &[Object]) -> ApplyRequest {
+    let first =
+        |object: &&Object| matches!(object.kind(), "Namespace" | "CustomResourceDefinition");
     let (first, rest): (Vec<_>, Vec<_>) = objects.iter().partition(first);
     let own = |objects: Vec<&Object>| objects.into_iter().cloned().collect::<Vec<_>>();
     ApplyRequest {
@@ -244,7 +278,7 @@ pub fn request(application: &str, objects: &[Object]) -> ApplyRequest {
     }
 }
 
-pub fn inventory(objects: &[Object]) -> Inventory {
+pub(crate) fn inventory(objects: &[Object]) -> Inventory {
     Inventory {
         installation: INSTALLATION.to_owned(),
         entries: objects
@@ -254,12 +288,12 @@ pub fn inventory(objects: &[Object]) -> Inventory {
     }
 }
 
-pub fn entry(object: &Object) -> (ObjectKey, String) {
+pub(crate) fn entry(object: &Object) -> (ObjectKey, String) {
     (object.key(), object.api_version().to_owned())
 }
 
 /// Everything was done; gives what was written how.
-pub fn done(outcome: &ApplyOutcome) -> Vec<(String, Written)> {
+pub(crate) fn done(outcome: &ApplyOutcome) -> Vec<(String, Written)> {
     assert!(outcome.failures.is_empty(), "{:#?}", outcome.failures);
     outcome
         .objects
@@ -269,13 +303,19 @@ pub fn done(outcome: &ApplyOutcome) -> Vec<(String, Written)> {
 }
 
 /// The failures in short.
-pub fn failures(outcome: &ApplyOutcome) -> Vec<String> {
+pub(crate) fn failures(outcome: &ApplyOutcome) -> Vec<String> {
     outcome
         .failures
         .iter()
         .map(|failure| {
-            let key = failure.key.as_ref().map_or("request".to_owned(), ToString::to_string);
-            format!("{key}: {:?} {}: {}", failure.retry, failure.reason, failure.message)
+            let key = failure
+                .key
+                .as_ref()
+                .map_or("request".to_owned(), ToString::to_string);
+            format!(
+                "{key}: {:?} {}: {}",
+                failure.retry, failure.reason, failure.message
+            )
         })
         .collect()
 }
