@@ -33,7 +33,11 @@ enum Victim {
 #[test]
 fn a_repair_survives_the_death_of_leader_and_executor_at_every_moment() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../gitops-examples");
-    let options = FleetOptions { clusters: &["eu-west", "us-east", "ap-south"], members: 3, repository: &examples };
+    let options = FleetOptions {
+        clusters: &["eu-west", "us-east", "ap-south"],
+        members: 3,
+        repository: &examples,
+    };
     let mut fleet = Fleet::start("kill", &options).unwrap();
     let person = fleet.git.work_clone(&Author::named("alice")).unwrap();
     allow_many_actions(&person);
@@ -68,8 +72,18 @@ fn repair_with_a_death(
         Moment::Verifying => {}
     }
     // Another image each time: putting the same one back would be a veto.
-    person.write(&file, &with_image(&good, &format!("registry.example.com/shop/{application}:crash-{number}"))).unwrap();
-    person.publish(&format!("{application}: faster start {number}")).unwrap();
+    person
+        .write(
+            &file,
+            &with_image(
+                &good,
+                &format!("registry.example.com/shop/{application}:crash-{number}"),
+            ),
+        )
+        .unwrap();
+    person
+        .publish(&format!("{application}: faster start {number}"))
+        .unwrap();
 
     let known = match moment {
         Moment::Verifying => incident_in(fleet, application, "Committed"),
@@ -88,10 +102,21 @@ fn repair_with_a_death(
     let incident = fleet.wait_ended(application, REPAIR_BOUND).unwrap();
     assert_eq!(incident["outcome"]["kind"], "Verified", "{incident:#}");
     let id = incident["id"].as_str().unwrap();
-    assert_eq!(incident["id"], known["id"], "it is the same incident from beginning to end");
-    let commits = fleet.git.repository().commits_with_trailer("Regraft-Incident", id).unwrap();
+    assert_eq!(
+        incident["id"], known["id"],
+        "it is the same incident from beginning to end"
+    );
+    let commits = fleet
+        .git
+        .repository()
+        .commits_with_trailer("Regraft-Incident", id)
+        .unwrap();
     assert_eq!(commits.len(), 1, "exactly one revert: {commits:?}");
-    assert_eq!(fleet.git.repository().file_at("main", &file).unwrap(), good, "byte for byte");
+    assert_eq!(
+        fleet.git.repository().file_at("main", &file).unwrap(),
+        good,
+        "byte for byte"
+    );
 
     fleet.member(dead).restart().unwrap();
     fleet.wait_verified(SETTLE_BOUND).unwrap();
@@ -104,19 +129,28 @@ fn incident_in(fleet: &Fleet, application: &str, phase: &str) -> Value {
             let open = regraft_testbed::fleet::list(incidents)
                 .find(|it| it["application"] == application && it["phase"] != "Ended")
                 .ok_or("no open incident")?;
-            if open["phase"] == phase { Ok(open.clone()) } else { Err(open["phase"].to_string()) }
+            if open["phase"] == phase {
+                Ok(open.clone())
+            } else {
+                Err(open["phase"].to_string())
+            }
         })
         .unwrap()
 }
 
 fn allow_many_actions(person: &WorkClone) {
     let limits = "maxActionsPerHour: 50\n  maxSameActionPerDay: 50\n  cooldown: 0s";
-    person.replace(".regraft/policies.yaml", "cooldown: 10s", limits).unwrap();
+    person
+        .replace(".regraft/policies.yaml", "cooldown: 10s", limits)
+        .unwrap();
     person.publish("Allow many repairs in a row").unwrap();
 }
 
 fn with_image(manifest: &str, image: &str) -> String {
-    let line = manifest.lines().find(|line| line.trim_start().starts_with("image: ")).unwrap();
+    let line = manifest
+        .lines()
+        .find(|line| line.trim_start().starts_with("image: "))
+        .unwrap();
     let indent = &line[..line.len() - line.trim_start().len()];
     manifest.replace(line, &format!("{indent}image: {image}"))
 }

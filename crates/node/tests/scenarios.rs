@@ -23,7 +23,11 @@ struct Stage {
 #[test]
 fn healing_does_what_its_mode_says_and_no_more() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../gitops-examples");
-    let options = FleetOptions { clusters: &[CLUSTER], members: 1, repository: &examples };
+    let options = FleetOptions {
+        clusters: &[CLUSTER],
+        members: 1,
+        repository: &examples,
+    };
     let fleet = Fleet::start("scenarios", &options).unwrap();
     let person = fleet.git.work_clone(&Author::named("alice")).unwrap();
     let mut stage = Stage { fleet, person };
@@ -41,11 +45,21 @@ fn healing_does_what_its_mode_says_and_no_more() {
 impl Stage {
     fn only_one_cluster_and_three_modes(&self) {
         let file = ".regraft/applications.yaml";
-        let text = self.person.read(file).unwrap().replace("[eu-west, us-east, ap-south]", "[eu-west]");
-        let text = with_mode(&with_mode(&text, "catalog", "observe"), "payments", "propose");
+        let text = self
+            .person
+            .read(file)
+            .unwrap()
+            .replace("[eu-west, us-east, ap-south]", "[eu-west]");
+        let text = with_mode(
+            &with_mode(&text, "catalog", "observe"),
+            "payments",
+            "propose",
+        );
         self.person.write(file, &text).unwrap();
         let limits = "maxActionsPerHour: 50\n  maxSameActionPerDay: 50\n  cooldown: 0s";
-        self.person.replace(".regraft/policies.yaml", "cooldown: 10s", limits).unwrap();
+        self.person
+            .replace(".regraft/policies.yaml", "cooldown: 10s", limits)
+            .unwrap();
         self.person.publish("One cluster, three modes").unwrap();
     }
 
@@ -54,12 +68,23 @@ impl Stage {
         let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "storefront", "image": "by/hand:1"}]}}}});
         let patch = image.to_string();
         plane
-            .kubectl(["-n", "storefront", "patch", "deployment", "storefront", "-p", &patch, "--field-manager", "hand"])
+            .kubectl([
+                "-n",
+                "storefront",
+                "patch",
+                "deployment",
+                "storefront",
+                "-p",
+                &patch,
+                "--field-manager",
+                "hand",
+            ])
             .unwrap();
         self.wait_for_image("storefront", "registry.example.com");
 
         let file = "apps/storefront/extra.yaml";
-        let extra = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: extra\ndata:\n  key: value\n";
+        let extra =
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: extra\ndata:\n  key: value\n";
         self.person.write(file, extra).unwrap();
         self.person.publish("Add a ConfigMap").unwrap();
         self.wait_for_configmap("extra", "value");
@@ -70,9 +95,15 @@ impl Stage {
 
     fn observe_says_what_it_would_do_and_a_fix_supersedes(&mut self) {
         let good = self.break_image("catalog", "crash-observed");
-        self.wait_for_incident("catalog", |it| it["waitsFor"].as_str().is_some_and(|it| it.contains("would commit")));
+        self.wait_for_incident("catalog", |it| {
+            it["waitsFor"]
+                .as_str()
+                .is_some_and(|it| it.contains("would commit"))
+        });
         let before = self.fleet.git.repository().head().unwrap();
-        self.person.write("apps/catalog/deployment.yaml", &good).unwrap();
+        self.person
+            .write("apps/catalog/deployment.yaml", &good)
+            .unwrap();
         let fix = self.person.publish("catalog: fix it by hand").unwrap();
         assert_ne!(before, fix);
         let incident = self.fleet.wait_ended("catalog", REPAIR_BOUND).unwrap();
@@ -85,14 +116,34 @@ impl Stage {
         let incident = self.wait_for_incident("payments", |it| it["phase"] == "Proposed");
         let (id, plan) = (incident["id"].as_str().unwrap(), &incident["plan"]);
         let branch = format!("regraft/{}", plan["id"].as_str().unwrap());
-        assert!(self.fleet.git.repository().branches().unwrap().contains(&branch), "{branch} is there to be reviewed");
-        assert_ne!(self.file("payments"), good, "the tracked branch is untouched");
+        assert!(
+            self.fleet
+                .git
+                .repository()
+                .branches()
+                .unwrap()
+                .contains(&branch),
+            "{branch} is there to be reviewed"
+        );
+        assert_ne!(
+            self.file("payments"),
+            good,
+            "the tracked branch is untouched"
+        );
         let locks = self.fleet.ask_any(&["get", "locks"]).unwrap();
         assert_eq!(list(&locks).count(), 0, "a proposal holds no lock");
 
-        let refused = self.fleet.ask(1, &["approve", id, "--diff", &"0".repeat(64)]).unwrap_err();
+        let refused = self
+            .fleet
+            .ask(1, &["approve", id, "--diff", &"0".repeat(64)])
+            .unwrap_err();
         assert!(refused.to_string().contains("diff"), "{refused}");
-        self.fleet.ask(1, &["approve", id, "--diff", plan["diffHash"].as_str().unwrap()]).unwrap();
+        self.fleet
+            .ask(
+                1,
+                &["approve", id, "--diff", plan["diffHash"].as_str().unwrap()],
+            )
+            .unwrap();
         let incident = self.fleet.wait_ended("payments", REPAIR_BOUND).unwrap();
         assert_eq!(incident["outcome"]["kind"], "Verified", "{incident:#}");
         assert_eq!(self.file("payments"), good);
@@ -106,47 +157,98 @@ impl Stage {
         assert_eq!(self.file("storefront"), good);
 
         self.person.pull().unwrap();
-        self.person.revert(incident["committed"].as_str().unwrap()).unwrap();
+        self.person
+            .revert(incident["committed"].as_str().unwrap())
+            .unwrap();
         self.person.push().unwrap();
         let bad = self.file("storefront");
         assert!(bad.contains("crash-vetoed"));
         let first = incident["id"].clone();
-        let second = self.wait_for_incident("storefront", |it| it["id"] != first && it["phase"] == "Ended");
+        let second = self.wait_for_incident("storefront", |it| {
+            it["id"] != first && it["phase"] == "Ended"
+        });
         assert_eq!(second["outcome"]["kind"], "Escalated", "{second:#}");
-        assert!(second["outcome"]["reason"].as_str().unwrap().contains("Veto"), "{second:#}");
+        assert!(
+            second["outcome"]["reason"]
+                .as_str()
+                .unwrap()
+                .contains("Veto"),
+            "{second:#}"
+        );
         assert_eq!(self.commits_of(&second), 0);
         assert_eq!(self.file("storefront"), bad, "what a person decided stays");
 
-        self.person.write("apps/storefront/deployment.yaml", &good).unwrap();
-        self.person.publish("storefront: back to the good image").unwrap();
+        self.person
+            .write("apps/storefront/deployment.yaml", &good)
+            .unwrap();
+        self.person
+            .publish("storefront: back to the good image")
+            .unwrap();
         self.fleet.wait_verified(SETTLE_BOUND).unwrap();
     }
 
     fn a_fault_without_a_commit_is_handed_to_a_person(&mut self) {
         let plane = self.fleet.cluster(CLUSTER);
         plane
-            .kubectl(["-n", "cart", "annotate", "pods", "--all", "testbed.regraft.dev/fault=crash", "--overwrite"])
+            .kubectl([
+                "-n",
+                "cart",
+                "annotate",
+                "pods",
+                "--all",
+                "testbed.regraft.dev/fault=crash",
+                "--overwrite",
+            ])
             .unwrap();
         let head = self.fleet.git.repository().head().unwrap();
         let incident = self.fleet.wait_ended("cart", REPAIR_BOUND).unwrap();
         assert_eq!(incident["outcome"]["kind"], "Escalated", "{incident:#}");
-        assert!(incident["outcome"]["reason"].as_str().unwrap().contains("NoCommitToBlame"), "{incident:#}");
-        assert_eq!(self.fleet.git.repository().head().unwrap(), head, "nothing is reverted");
+        assert!(
+            incident["outcome"]["reason"]
+                .as_str()
+                .unwrap()
+                .contains("NoCommitToBlame"),
+            "{incident:#}"
+        );
+        assert_eq!(
+            self.fleet.git.repository().head().unwrap(),
+            head,
+            "nothing is reverted"
+        );
         let plane = self.fleet.cluster(CLUSTER);
-        plane.kubectl(["-n", "cart", "delete", "pods", "--all", "--grace-period", "0", "--force"]).unwrap();
+        plane
+            .kubectl([
+                "-n",
+                "cart",
+                "delete",
+                "pods",
+                "--all",
+                "--grace-period",
+                "0",
+                "--force",
+            ])
+            .unwrap();
         self.fleet.wait_verified(SETTLE_BOUND).unwrap();
     }
 
     fn nothing_is_written_while_everything_is_in_sync(&mut self) {
         let plane = self.fleet.cluster(CLUSTER);
         let mark = plane.audit_mark();
-        self.person.write("NOTES.md", "nothing for a cluster\n").unwrap();
+        self.person
+            .write("NOTES.md", "nothing for a cluster\n")
+            .unwrap();
         let head = self.person.publish("Write a note").unwrap();
         self.fleet
-            .wait_for("the head is recorded", APPLY_BOUND, &["get", "applications"], |found| {
-                let all = list(found).all(|it| it["head"] == head.as_str() && it["sync"] == "Synced");
-                if all { Ok(()) } else { Err(found.to_string()) }
-            })
+            .wait_for(
+                "the head is recorded",
+                APPLY_BOUND,
+                &["get", "applications"],
+                |found| {
+                    let all =
+                        list(found).all(|it| it["head"] == head.as_str() && it["sync"] == "Synced");
+                    if all { Ok(()) } else { Err(found.to_string()) }
+                },
+            )
             .unwrap();
         let requests = self.fleet.cluster(CLUSTER).regraft_requests(mark).unwrap();
         assert_eq!(requests.writes, 0, "{requests:?}");
@@ -157,29 +259,55 @@ impl Stage {
         self.person.pull().unwrap();
         let file = format!("apps/{application}/deployment.yaml");
         let good = self.person.read(&file).unwrap();
-        let line = good.lines().find(|line| line.trim_start().starts_with("image: ")).unwrap();
+        let line = good
+            .lines()
+            .find(|line| line.trim_start().starts_with("image: "))
+            .unwrap();
         let indent = &line[..line.len() - line.trim_start().len()];
-        let bad = good.replace(line, &format!("{indent}image: registry.example.com/shop/{application}:{tag}"));
+        let bad = good.replace(
+            line,
+            &format!("{indent}image: registry.example.com/shop/{application}:{tag}"),
+        );
         self.person.write(&file, &bad).unwrap();
-        self.person.publish(&format!("{application}: try {tag}")).unwrap();
+        self.person
+            .publish(&format!("{application}: try {tag}"))
+            .unwrap();
         good
     }
 
     fn file(&self, application: &str) -> String {
-        self.fleet.git.repository().file_at("main", &format!("apps/{application}/deployment.yaml")).unwrap()
+        self.fleet
+            .git
+            .repository()
+            .file_at("main", &format!("apps/{application}/deployment.yaml"))
+            .unwrap()
     }
 
     fn commits_of(&self, incident: &Value) -> usize {
         let id = incident["id"].as_str().unwrap();
-        self.fleet.git.repository().commits_with_trailer("Regraft-Incident", id).unwrap().len()
+        self.fleet
+            .git
+            .repository()
+            .commits_with_trailer("Regraft-Incident", id)
+            .unwrap()
+            .len()
     }
 
     fn wait_for_incident(&self, application: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         self.fleet
-            .wait_for("the incident gets there", REPAIR_BOUND, &["get", "incidents"], |incidents| {
-                let newest = newest_incident(incidents, application).ok_or("no incident")?;
-                if is_it(newest) { Ok(newest.clone()) } else { Err(format!("{newest:#}")) }
-            })
+            .wait_for(
+                "the incident gets there",
+                REPAIR_BOUND,
+                &["get", "incidents"],
+                |incidents| {
+                    let newest = newest_incident(incidents, application).ok_or("no incident")?;
+                    if is_it(newest) {
+                        Ok(newest.clone())
+                    } else {
+                        Err(format!("{newest:#}"))
+                    }
+                },
+            )
             .unwrap()
     }
 
@@ -188,8 +316,14 @@ impl Stage {
         let path = format!("/apis/apps/v1/namespaces/{application}/deployments/{application}");
         regraft_testbed::wait::until("the image is put back", APPLY_BOUND, || {
             let live = plane.api().get(&path).map_err(|error| error.to_string())?;
-            let image = live["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
-            if image.starts_with(expected) { Ok(()) } else { Err(image.to_owned()) }
+            let image = live["spec"]["template"]["spec"]["containers"][0]["image"]
+                .as_str()
+                .unwrap_or_default();
+            if image.starts_with(expected) {
+                Ok(())
+            } else {
+                Err(image.to_owned())
+            }
         })
         .unwrap();
     }
@@ -198,9 +332,16 @@ impl Stage {
         let plane = self.fleet.cluster(CLUSTER);
         let path = format!("/api/v1/namespaces/storefront/configmaps/{name}");
         regraft_testbed::wait::until("the ConfigMap is as in Git", APPLY_BOUND, || {
-            let value = plane.api().get(&path).map(|live| live["data"]["key"].as_str().unwrap_or_default().to_owned());
+            let value = plane
+                .api()
+                .get(&path)
+                .map(|live| live["data"]["key"].as_str().unwrap_or_default().to_owned());
             let value = value.unwrap_or_default();
-            if value == expected { Ok(()) } else { Err(format!("`{value}`")) }
+            if value == expected {
+                Ok(())
+            } else {
+                Err(format!("`{value}`"))
+            }
         })
         .unwrap();
     }
@@ -209,5 +350,8 @@ impl Stage {
 fn with_mode(text: &str, application: &str, mode: &str) -> String {
     let start = text.find(&format!("name: {application}")).unwrap();
     let (head, tail) = text.split_at(start);
-    format!("{head}{}", tail.replacen("mode: auto", &format!("mode: {mode}"), 1))
+    format!(
+        "{head}{}",
+        tail.replacen("mode: auto", &format!("mode: {mode}"), 1)
+    )
 }

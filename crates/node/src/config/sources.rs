@@ -14,7 +14,10 @@ use std::collections::BTreeMap;
 const USERNAME_DEFAULT: &str = "git";
 
 impl Check<'_> {
-    pub(super) fn repositories(&mut self, repositories: Vec<schema::Repository>) -> Vec<Repository> {
+    pub(super) fn repositories(
+        &mut self,
+        repositories: Vec<schema::Repository>,
+    ) -> Vec<Repository> {
         let mut names = BTreeMap::new();
         repositories
             .into_iter()
