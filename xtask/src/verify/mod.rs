@@ -57,7 +57,7 @@ pub(crate) fn verify(workspace: &Workspace, prepared: &Prepared) -> Result<()> {
         command(
             workspace,
             prepared,
-            &["fmt", "--all", "--check"],
+            &["fmt", "--all", "--check", "--", "-l"],
             "cargo xtask fix",
         )
     })?;

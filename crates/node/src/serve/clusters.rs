@@ -2,10 +2,11 @@
 //! that a dead one delays nobody.
 
 use super::engine::Engine;
+use super::hand::Hand;
 use crate::clock;
 use crate::config::Kubeconfig;
 use crate::document::ConnectionState;
-use regraft_cluster::{Cluster, KubeconfigSource, Stats};
+use regraft_cluster::{Cluster, KubeconfigSource, Preview, Stats};
 use regraft_engine::Event;
 use regraft_model::apply::{
     ApplyFailure, ApplyOutcome, ApplyRequest, ClusterEvent, KindVersion, Retry,
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Events of one cluster that wait; then its watches wait.
@@ -47,10 +48,15 @@ pub(super) struct Standing {
 struct Link {
     credentials: String,
     /// Absent without credentials.
-    cluster: Option<Cluster>,
+    connection: Option<Connection>,
     standing: Standing,
     permits: Arc<Semaphore>,
     running: BTreeMap<TargetKey, Running>,
+}
+
+struct Connection {
+    cluster: Cluster,
+    hand: Hand,
 }
 
 /// An apply under way.
@@ -93,8 +99,8 @@ impl Clusters {
             cut(links.remove(&name));
         }
         if let Some(link) = links.get(&name) {
-            if let Some(cluster) = &link.cluster {
-                cluster.set_kinds(kinds);
+            if let Some(connection) = &link.connection {
+                connection.cluster.set_kinds(kinds);
             }
             return None;
         }
@@ -103,26 +109,28 @@ impl Clusters {
             .get(&ClusterName::from(credentials.as_str()));
         let mut link = Link {
             credentials: credentials.clone(),
-            cluster: None,
+            connection: None,
             standing: Standing::default(),
             permits: Arc::new(Semaphore::new(APPLIES_MAX)),
             running: BTreeMap::new(),
         };
-        let Some(kubeconfig) = kubeconfig else {
-            let reason = format!(
-                "this member's configuration has no cluster credentials named `{credentials}`"
-            );
-            link.standing.state = ConnectionState::Lost;
-            link.standing.message.clone_from(&reason);
-            links.insert(name.clone(), link);
-            return Some(Event::Cluster {
-                cluster: name,
-                event: ClusterEvent::Lost { reason },
-            });
+        let connection = kubeconfig
+            .ok_or_else(|| format!("this member's configuration has no cluster credentials named `{credentials}`"))
+            .and_then(|kubeconfig| self.connect(&name, kubeconfig, kinds));
+        let lost = match connection {
+            Ok(connection) => {
+                link.connection = Some(connection);
+                None
+            }
+            Err(reason) => {
+                link.standing.state = ConnectionState::Lost;
+                link.standing.message.clone_from(&reason);
+                let event = ClusterEvent::Lost { reason };
+                Some(Event::Cluster { cluster: name.clone(), event })
+            }
         };
-        link.cluster = Some(self.connect(&name, kubeconfig, kinds));
         links.insert(name, link);
-        None
+        lost
     }
 
     /// Disconnects a cluster.
@@ -137,18 +145,12 @@ impl Clusters {
         request: ApplyRequest,
         done: impl FnOnce(&ApplyOutcome) + Send + 'static,
     ) -> Option<Event> {
-        let _runtime = self.runtime.enter();
         let mut links = locked(&self.links);
-        let connected = links
-            .get_mut(&request.target.cluster)
-            .and_then(|link| Some((link.cluster.clone()?, link)));
-        let Some((cluster, link)) = connected else {
-            return Some(Event::Applied(failed(
-                &request,
-                Retry::Transient,
-                "Unreachable",
-                "this member has no connection to the cluster",
-            )));
+        let Some(link) = links.get_mut(&request.target.cluster) else {
+            return Some(not_connected(&request));
+        };
+        let Some(connection) = &link.connection else {
+            return Some(not_connected(&request));
         };
         let before = match link.running.get(&request.target) {
             Some(running) if running.request == request => return None,
@@ -164,15 +166,11 @@ impl Clusters {
             cancel: CancellationToken::new(),
             ended: CancellationToken::new(),
         };
-        let (number, cancel, ended) = (
-            running.number,
-            running.cancel.clone(),
-            running.ended.clone(),
-        );
-        let permits = Arc::clone(&link.permits);
-        link.running.insert(request.target.clone(), running);
-        let (links, engine) = (Arc::clone(&self.links), self.engine.clone());
-        clock::start(async move {
+        let (number, cancel, ended) = (running.number, running.cancel.clone(), running.ended.clone());
+        let (cluster, permits) = (connection.cluster.clone(), Arc::clone(&link.permits));
+        let (shared, engine) = (Arc::clone(&self.links), self.engine.clone());
+        let target = request.target.clone();
+        let begun = connection.hand.begin(move || async move {
             let _ended = ended.drop_guard();
             if let Some(before) = before {
                 before.cancelled().await;
@@ -182,18 +180,41 @@ impl Clusters {
                 () = cancel.cancelled() => None,
                 outcome = carry_out(&cluster, &permits, request) => Some(outcome),
             };
-            forget(&links, &target, number);
+            forget(&shared, &target, number);
             if let Some(outcome) = outcome {
                 done(&outcome);
                 engine.tell(Event::Applied(outcome)).await;
             }
         });
-        None
+        match begun {
+            Ok(()) => {
+                link.running.insert(target, running);
+                None
+            }
+            Err(busy) => Some(Event::Applied(failed(&running.request, "Busy", &busy.to_string()))),
+        }
     }
 
-    /// A connected cluster.
-    pub(super) fn get(&self, name: &ClusterName) -> Option<Cluster> {
-        locked(&self.links).get(name)?.cluster.clone()
+    /// What the server would make of these objects; nothing is written.
+    pub(super) async fn preview(&self, name: &ClusterName, objects: Vec<StagedObject>) -> Result<Vec<Preview>, String> {
+        let (reply, answer) = oneshot::channel();
+        let begun = match locked(&self.links).get(name).and_then(|link| link.connection.as_ref()) {
+            Some(Connection { cluster, hand }) => {
+                let cluster = cluster.clone();
+                hand.begin(move || async move {
+                    // Who asked may have gone.
+                    let _ = reply.send(cluster.preview(objects).await);
+                })
+            }
+            None => return Err(NO_CONNECTION.to_owned()),
+        };
+        begun.map_err(|busy| busy.to_string())?;
+        answer.await.map_err(|_| NO_CONNECTION.to_owned())
+    }
+
+    /// Whether this member works with a cluster.
+    pub(super) fn has(&self, name: &ClusterName) -> bool {
+        locked(&self.links).get(name).is_some_and(|link| link.connection.is_some())
     }
 
     /// What is known of every connection.
@@ -208,7 +229,7 @@ impl Clusters {
     pub(super) fn stats(&self) -> Vec<(ClusterName, Stats)> {
         let clusters: Vec<Cluster> = locked(&self.links)
             .values()
-            .filter_map(|link| link.cluster.clone())
+            .filter_map(|link| link.connection.as_ref().map(|it| it.cluster.clone()))
             .collect();
         clusters
             .iter()
@@ -221,8 +242,8 @@ impl Clusters {
         let links = std::mem::take(&mut *locked(&self.links));
         let stops = links
             .values()
-            .filter_map(|link| link.cluster.as_ref())
-            .map(Cluster::stop);
+            .filter_map(|link| link.connection.as_ref())
+            .map(|connection| connection.cluster.stop());
         futures::future::join_all(stops).await;
     }
 
