@@ -1,5 +1,11 @@
 //! `regraft health` judges what a pipe brings.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
+
 mod support;
 
 use std::io::Write as _;

@@ -1,5 +1,11 @@
 //! Real members killed with a real SIGKILL at exact moments of a repair: exactly one revert arrives each time.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
+
 use regraft_testbed::{Author, Fleet, FleetOptions, HoldPoint, WorkClone};
 use serde_json::Value;
 use std::path::Path;

@@ -1,6 +1,12 @@
 //! What healing does and does not do, on a real control plane with one member: modes, vetoes, a person's fix, faults
 //! that no commit explains, drift, prune, and a cluster that dies.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
+
 use regraft_testbed::fleet::{list, newest_incident};
 use regraft_testbed::{Author, Fleet, FleetOptions, WorkClone};
 use serde_json::{Value, json};

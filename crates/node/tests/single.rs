@@ -1,5 +1,11 @@
 //! One member on loopback: the small first step of a person.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
+
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;

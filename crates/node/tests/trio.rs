@@ -1,5 +1,11 @@
 //! Three members as their own processes, with mutual TLS between them and to people.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
+
 mod support;
 
 use regraft_testbed::wait;

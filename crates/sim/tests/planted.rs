@@ -1,5 +1,11 @@
 //! The harness is proved: each known bug, put back, breaks the promise that guards against it within 200 worlds.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
+
 use regraft_model::InvariantId;
 use regraft_sim::{OnBroken, Options, PlantedBug, run_many};
 

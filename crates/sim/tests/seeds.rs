@@ -1,5 +1,11 @@
 //! Without a planted bug every promise holds; one seed always is the same world.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
+
 use regraft_sim::{OnBroken, Options, run, run_many};
 
 /// Seeds of a test run; `cargo xtask sim --seeds N` runs more.

@@ -9,7 +9,7 @@ use crate::document::ConnectionState;
 use regraft_cluster::{Cluster, KubeconfigSource, Preview, Stats};
 use regraft_engine::Event;
 use regraft_model::apply::{
-    ApplyFailure, ApplyOutcome, ApplyRequest, ClusterEvent, KindVersion, Retry,
+    ApplyFailure, ApplyOutcome, ApplyRequest, ClusterEvent, KindVersion, Retry, StagedObject,
 };
 use regraft_model::id::{ClusterName, TargetKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Events of one cluster that wait; then its watches wait.
 const QUEUE_EVENTS: usize = 256;
+/// Told where there is nothing to talk to.
+const NO_CONNECTION: &str = "this member has no connection to the cluster";
 /// Applies of one cluster at the same time; the cluster bounds its requests itself.
 const APPLIES_MAX: usize = 32;
 /// No apply takes longer: waiting for CRDs and namespaces is bounded in itself, and much shorter.
@@ -115,7 +117,11 @@ impl Clusters {
             running: BTreeMap::new(),
         };
         let connection = kubeconfig
-            .ok_or_else(|| format!("this member's configuration has no cluster credentials named `{credentials}`"))
+            .ok_or_else(|| {
+                format!(
+                    "this member's configuration has no cluster credentials named `{credentials}`"
+                )
+            })
             .and_then(|kubeconfig| self.connect(&name, kubeconfig, kinds));
         let lost = match connection {
             Ok(connection) => {
@@ -126,7 +132,10 @@ impl Clusters {
                 link.standing.state = ConnectionState::Lost;
                 link.standing.message.clone_from(&reason);
                 let event = ClusterEvent::Lost { reason };
-                Some(Event::Cluster { cluster: name.clone(), event })
+                Some(Event::Cluster {
+                    cluster: name.clone(),
+                    event,
+                })
             }
         };
         links.insert(name, link);
@@ -166,7 +175,11 @@ impl Clusters {
             cancel: CancellationToken::new(),
             ended: CancellationToken::new(),
         };
-        let (number, cancel, ended) = (running.number, running.cancel.clone(), running.ended.clone());
+        let (number, cancel, ended) = (
+            running.number,
+            running.cancel.clone(),
+            running.ended.clone(),
+        );
         let (cluster, permits) = (connection.cluster.clone(), Arc::clone(&link.permits));
         let (shared, engine) = (Arc::clone(&self.links), self.engine.clone());
         let target = request.target.clone();
@@ -191,14 +204,25 @@ impl Clusters {
                 link.running.insert(target, running);
                 None
             }
-            Err(busy) => Some(Event::Applied(failed(&running.request, "Busy", &busy.to_string()))),
+            Err(busy) => Some(Event::Applied(failed(
+                &running.request,
+                "Busy",
+                &busy.to_string(),
+            ))),
         }
     }
 
     /// What the server would make of these objects; nothing is written.
-    pub(super) async fn preview(&self, name: &ClusterName, objects: Vec<StagedObject>) -> Result<Vec<Preview>, String> {
+    pub(super) async fn preview(
+        &self,
+        name: &ClusterName,
+        objects: Vec<StagedObject>,
+    ) -> Result<Vec<Preview>, String> {
         let (reply, answer) = oneshot::channel();
-        let begun = match locked(&self.links).get(name).and_then(|link| link.connection.as_ref()) {
+        let begun = match locked(&self.links)
+            .get(name)
+            .and_then(|link| link.connection.as_ref())
+        {
             Some(Connection { cluster, hand }) => {
                 let cluster = cluster.clone();
                 hand.begin(move || async move {
@@ -214,7 +238,9 @@ impl Clusters {
 
     /// Whether this member works with a cluster.
     pub(super) fn has(&self, name: &ClusterName) -> bool {
-        locked(&self.links).get(name).is_some_and(|link| link.connection.is_some())
+        locked(&self.links)
+            .get(name)
+            .is_some_and(|link| link.connection.is_some())
     }
 
     /// What is known of every connection.
@@ -252,7 +278,9 @@ impl Clusters {
         name: &ClusterName,
         kubeconfig: &Kubeconfig,
         kinds: BTreeSet<KindVersion>,
-    ) -> Cluster {
+    ) -> Result<Connection, String> {
+        let hand = Hand::start(name, self.runtime.clone())
+            .map_err(|error| format!("no thread for the cluster: {error}"))?;
         let (sender, mut events) = mpsc::channel(QUEUE_EVENTS);
         let config = regraft_cluster::Config {
             name: name.clone(),
@@ -270,7 +298,7 @@ impl Clusters {
                 engine.tell(Event::Cluster { cluster, event }).await;
             }
         });
-        cluster
+        Ok(Connection { cluster, hand })
     }
 }
 
@@ -286,7 +314,6 @@ async fn carry_out(cluster: &Cluster, permits: &Semaphore, request: ApplyRequest
     let _permit = permits.acquire().await;
     let late = failed(
         &request,
-        Retry::Transient,
         "TimedOut",
         &format!("not done after {} s", APPLY_BOUND.as_secs()),
     );
@@ -295,13 +322,18 @@ async fn carry_out(cluster: &Cluster, permits: &Semaphore, request: ApplyRequest
         .unwrap_or(late)
 }
 
-fn failed(request: &ApplyRequest, retry: Retry, reason: &str, message: &str) -> ApplyOutcome {
+fn not_connected(request: &ApplyRequest) -> Event {
+    Event::Applied(failed(request, "Unreachable", NO_CONNECTION))
+}
+
+/// Nothing was tried, or it was given up: it may be tried again.
+fn failed(request: &ApplyRequest, reason: &str, message: &str) -> ApplyOutcome {
     ApplyOutcome {
         target: request.target.clone(),
         revision: request.revision.clone(),
         failures: vec![ApplyFailure {
             key: None,
-            retry,
+            retry: Retry::Transient,
             reason: reason.to_owned(),
             message: message.to_owned(),
         }],

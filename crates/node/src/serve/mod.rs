@@ -16,6 +16,7 @@ mod documents;
 mod engine;
 mod follow;
 mod git;
+mod hand;
 mod http;
 mod member;
 mod metrics;

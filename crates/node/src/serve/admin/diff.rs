@@ -50,10 +50,10 @@ pub(super) async fn diff(
     for cluster in &application.clusters {
         let peer = peer_of(member, &view, application, cluster)
             .filter(|_| request.reach == i32::from(wire::Reach::All));
-        match (member.clusters.get(cluster), peer) {
-            (Some(_), _) => targets.push(here(member, &view, application, cluster).await),
-            (None, Some(peer)) => elsewhere.push((cluster.clone(), peer)),
-            (None, None) => targets.push(unknown(
+        match (member.clusters.has(cluster), peer) {
+            (true, _) => targets.push(here(member, &view, application, cluster).await),
+            (false, Some(peer)) => elsewhere.push((cluster.clone(), peer)),
+            (false, None) => targets.push(unknown(
                 application,
                 cluster,
                 "no connection to the cluster here",
@@ -176,11 +176,7 @@ async fn previews(
             live_version: None,
         })
         .collect();
-    let cluster = member
-        .clusters
-        .get(cluster)
-        .ok_or("no connection to the cluster here")?;
-    Ok(cluster.preview(staged).await)
+    member.clusters.preview(cluster, staged).await
 }
 
 /// An object that is not what Git says; `None` when it is.
