@@ -334,6 +334,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::collapsible_match, reason = "a guard must not change the world")]
     pub(crate) fn end(&mut self, fault: Fault) {
         match fault {
             Fault::Rejoin { member } => {
