@@ -334,7 +334,10 @@ impl World {
         }
     }
 
-    #[expect(clippy::collapsible_match, reason = "a guard must not change the world")]
+    #[expect(
+        clippy::collapsible_match,
+        reason = "a guard must not change the world"
+    )]
     pub(crate) fn end(&mut self, fault: Fault) {
         match fault {
             Fault::Rejoin { member } => {
