@@ -1,5 +1,11 @@
 //! The machine through its one door: entries in, answers and state out.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
+
 use prost::Message;
 use regraft_model::config::{Application, Fleet, Policy};
 use regraft_model::finding::{Change, FailureClass, Finding, Symptom, TargetStatus, Template};

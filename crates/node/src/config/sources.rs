@@ -95,7 +95,7 @@ impl Check<'_> {
                     "take it out, and name it with `credentials.passwordFile` or `passwordEnv`",
                 );
             }
-            Some(rest) if rest.is_empty() => self.wrong(
+            Some("") => self.wrong(
                 url,
                 "BadUrl",
                 "the URL names no repository",

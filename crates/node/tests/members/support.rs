@@ -1,7 +1,5 @@
 //! Real members on loopback, and the command line as a person uses it.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-
 use regraft_testbed::{Member, MemberOptions, Port, wait};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,17 +7,17 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 /// A member is ready well within this, also when builds share the machine.
-pub const READY_BOUND: Duration = Duration::from_secs(30);
+pub(crate) const READY_BOUND: Duration = Duration::from_secs(30);
 
 /// What `regraft` answered.
-pub struct Answer {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Answer {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out)
             .unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err))
     }
@@ -36,7 +34,7 @@ impl From<Output> for Answer {
 }
 
 /// Runs `regraft` without anything of this machine's environment.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_regraft"));
     for name in [
         "REGRAFT_ADDRESS",
@@ -50,19 +48,19 @@ pub fn command() -> Command {
     command
 }
 
-pub fn regraft(arguments: &[&str]) -> Answer {
+pub(crate) fn regraft(arguments: &[&str]) -> Answer {
     command().args(arguments).output().unwrap().into()
 }
 
 /// A member without certificates in its own folder.
-pub struct Single {
-    pub folder: tempfile::TempDir,
-    pub member: Member,
-    pub http: Port,
+pub(crate) struct Single {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) member: Member,
+    pub(crate) http: Port,
 }
 
 impl Single {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let http = Port::reserve().unwrap();
         let config = format!(
@@ -82,11 +80,11 @@ impl Single {
         }
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("alone.yaml")
     }
 
-    pub fn regraft(&self, arguments: &[&str]) -> Answer {
+    pub(crate) fn regraft(&self, arguments: &[&str]) -> Answer {
         command()
             .arg("--config")
             .arg(self.config())
@@ -96,23 +94,23 @@ impl Single {
             .into()
     }
 
-    pub fn wait_ready(&mut self) {
+    pub(crate) fn wait_ready(&mut self) {
         let http = self.http.number();
         ready(&mut self.member, http);
     }
 }
 
 /// Three members with certificates.
-pub struct Trio {
-    pub folder: tempfile::TempDir,
-    pub members: Vec<Member>,
+pub(crate) struct Trio {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) members: Vec<Member>,
     http: Vec<Port>,
     admin: Vec<Port>,
     _raft: Vec<Port>,
 }
 
 impl Trio {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let certs = folder.path().join("certs");
         let certs = certs.to_str().unwrap();
@@ -169,12 +167,12 @@ impl Trio {
     }
 
     /// Asks member `id` as `alice`.
-    pub fn regraft(&self, id: usize, arguments: &[&str]) -> Answer {
+    pub(crate) fn regraft(&self, id: usize, arguments: &[&str]) -> Answer {
         self.regraft_as("client-alice", id, arguments)
     }
 
     /// Asks member `id` with another certificate.
-    pub fn regraft_as(&self, who: &str, id: usize, arguments: &[&str]) -> Answer {
+    pub(crate) fn regraft_as(&self, who: &str, id: usize, arguments: &[&str]) -> Answer {
         let certs = self.folder.path().join("certs");
         command()
             .args([
@@ -194,7 +192,7 @@ impl Trio {
     }
 
     /// Who leads, as member `id` sees it.
-    pub fn leader(&self, id: usize) -> Option<usize> {
+    pub(crate) fn leader(&self, id: usize) -> Option<usize> {
         let answer = self.regraft(id, &["get", "members", "-o", "json", "--stale"]);
         let members = answer.json();
         let leader = members
@@ -205,13 +203,13 @@ impl Trio {
     }
 
     /// Waits until member `id` is ready.
-    pub fn wait_ready(&mut self, id: usize) {
+    pub(crate) fn wait_ready(&mut self, id: usize) {
         ready(&mut self.members[id - 1], self.http[id - 1].number());
     }
 }
 
 /// The status and body of a page.
-pub fn page(port: u16, path: &str) -> Result<(u16, String), String> {
+pub(crate) fn page(port: u16, path: &str) -> Result<(u16, String), String> {
     use std::io::{Read as _, Write as _};
     let mut stream =
         std::net::TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
@@ -249,6 +247,6 @@ fn ready(member: &mut Member, http: u16) {
 }
 
 /// Text with a folder's name and other things of this run taken out.
-pub fn plain(text: &str, folder: &Path) -> String {
+pub(crate) fn plain(text: &str, folder: &Path) -> String {
     text.replace(&folder.display().to_string(), "FOLDER")
 }

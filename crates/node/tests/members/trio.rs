@@ -1,16 +1,8 @@
 //! Three members as their own processes, with mutual TLS between them and to people.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test stops at the first thing that is not as it should be"
-)]
-
-mod support;
-
+use crate::support::{READY_BOUND, Trio, regraft};
 use regraft_testbed::wait;
 use std::time::Duration;
-use support::{READY_BOUND, Trio, regraft};
 
 /// Elections take half a second; the rest is for builds that share the machine.
 const ELECTION_BOUND: Duration = Duration::from_secs(15);

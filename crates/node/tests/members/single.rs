@@ -1,15 +1,7 @@
 //! One member on loopback: the small first step of a person.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test stops at the first thing that is not as it should be"
-)]
-
-mod support;
-
+use crate::support::{Single, page, plain, regraft};
 use std::os::unix::fs::PermissionsExt as _;
-use support::{Single, page, plain, regraft};
 
 #[test]
 fn a_single_member_serves_answers_stops_and_comes_back() {

@@ -1,16 +1,8 @@
 //! `regraft health` judges what a pipe brings.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test stops at the first thing that is not as it should be"
-)]
-
-mod support;
-
+use crate::support::{Answer, command, regraft};
 use std::io::Write as _;
 use std::process::Stdio;
-use support::{Answer, command, regraft};
 
 const OBJECTS: &str = "\
 apiVersion: v1

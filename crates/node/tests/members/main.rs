@@ -1,0 +1,12 @@
+//! Members as real processes without a cluster to look after, and the command line as a person uses it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
+
+mod health;
+mod single;
+mod support;
+mod trio;
