@@ -112,11 +112,8 @@ pub(super) fn verify_revision(
     let (true, Some(applied)) = (healthy, status.applied.clone()) else {
         return None;
     };
-    let same = status
-        .verified
-        .as_ref()
-        .is_some_and(|verified| verified.tree == applied.tree);
-    if same {
+    // The same files applied again, as after a revert, are verified again: what broke may not have been the files.
+    if status.verified.as_ref() == Some(&applied) {
         return None;
     }
     let application = engine.application(&status.key.application)?;

@@ -1,13 +1,14 @@
 //! Applications that left Git: their objects are orphaned or deleted, then nothing is left of them.
 
-use super::Work;
 use super::look::judge_comparison;
+use super::{Look, Work};
 use crate::Engine;
 use crate::effect::Effect;
 use crate::source::Tracked;
 use crate::world::Sight;
 use regraft_diff::{World as Compared, retire};
 use regraft_model::config::DeletionPolicy;
+use regraft_model::finding::SyncState;
 use regraft_model::id::TargetKey;
 use regraft_model::time::Timestamp;
 use regraft_state::command::Command;
@@ -42,8 +43,15 @@ impl Engine {
                 && world.inventories.is_some()
                 && world.has_listed(&self.inventory_kinds(target).collect())
         });
-        let (Some(world), true, None) = (world, ready, suspended) else {
-            return;
+        if !self.view.clusters.contains_key(&target.cluster) && !ready {
+            // A cluster is registered before anything is applied to it: nothing of ours is there.
+            return self.retired(now, target, effects);
+        }
+        let (Some(world), true, None) = (world, ready, &suspended) else {
+            let waits = suspended.unwrap_or_else(|| format!("{} cannot be seen", target.cluster));
+            let message = format!("its objects are released when that is over: {waits}");
+            let look = Look::of(SyncState::Unknown, "Retiring", message);
+            return self.tell(now, target, work, look, effects);
         };
         let inventories = world.inventories.as_ref();
         let inventory = inventories
@@ -71,14 +79,16 @@ impl Engine {
                 request.inventory_before = inventory;
                 self.apply(now, work, &target.application, false, request, effects);
             }
-            None if comparison.blocked.is_empty() => {
-                let command = Command::Retired {
-                    target: target.clone(),
-                };
-                self.propose(now, format!("retired/{target}"), command, effects);
-            }
+            None if comparison.blocked.is_empty() => self.retired(now, target, effects),
             None => self.tell(now, target, work, look, effects),
         }
+    }
+
+    fn retired(&mut self, now: Timestamp, target: &TargetKey, effects: &mut Vec<Effect>) {
+        let command = Command::Retired {
+            target: target.clone(),
+        };
+        self.propose(now, format!("retired/{target}"), command, effects);
     }
 
     pub(super) fn is_retiring(&self, target: &TargetKey) -> bool {

@@ -4,6 +4,7 @@ use super::{Connection, Exit, Failure};
 use crate::config::{self, AdminAddress};
 use hyper_util::rt::TokioIo;
 use regraft_replica::{Tls, TlsPaths};
+use regraft_wire::admin::v1 as wire;
 use regraft_wire::admin::v1::admin_client::AdminClient;
 use rustls::pki_types::ServerName;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,8 @@ where
                         "make a client certificate with `regraft certs client NAME` and name it with --cert and --key",
                     )
                 })?;
-                tcp(&address, Arc::new(tls)).await.map_err(|error| unreachable(&address, &error))?
+                let client = tcp(&address, Arc::new(tls)).await.map_err(|error| unreachable(&address, &error))?;
+                accepted(&address, client).await?
             }
         };
         talk(client).await
@@ -84,6 +86,33 @@ pub(crate) async fn tcp(address: &str, tls: Arc<Tls>) -> Result<Client, tonic::t
         }))
         .await?;
     Ok(client(channel))
+}
+
+/// With TLS 1.3 a client is done with the handshake before the member has looked at its certificate: the refusal comes
+/// with the first answer. It is asked for here by reading, so that a command is never said to have an unknown outcome
+/// when nobody has read it.
+async fn accepted(address: &str, mut client: Client) -> Result<Client, Failure> {
+    let probe = wire::ListRequest {
+        kind: wire::Kind::Members.into(),
+        consistency: wire::Consistency::Stale.into(),
+        ..wire::ListRequest::default()
+    };
+    let Err(status) = client.list(probe).await else {
+        return Ok(client);
+    };
+    let source = std::error::Error::source(&status);
+    match source.filter(|error| error.is::<tonic::transport::Error>()) {
+        None => Ok(client),
+        Some(error) => Err(Failure::new(
+            Exit::Refused,
+            "ConnectionRefused",
+            format!(
+                "{address} ends the connection without an answer: {}",
+                root_cause(error)
+            ),
+            "is the certificate of this cluster's authority, and still valid? make one with `regraft certs client NAME`",
+        )),
+    }
 }
 
 enum Target {

@@ -55,6 +55,7 @@ pub(crate) struct Connection {
         long,
         global = true,
         env = "REGRAFT_ADDRESS",
+        hide_env_values = true,
         value_name = "ADDRESS",
         help_heading = "Connection"
     )]
@@ -64,6 +65,7 @@ pub(crate) struct Connection {
         long,
         global = true,
         env = "REGRAFT_CA",
+        hide_env_values = true,
         value_name = "FILE",
         help_heading = "Connection"
     )]
@@ -73,6 +75,7 @@ pub(crate) struct Connection {
         long,
         global = true,
         env = "REGRAFT_CERT",
+        hide_env_values = true,
         value_name = "FILE",
         help_heading = "Connection"
     )]
@@ -82,6 +85,7 @@ pub(crate) struct Connection {
         long,
         global = true,
         env = "REGRAFT_KEY",
+        hide_env_values = true,
         value_name = "FILE",
         help_heading = "Connection"
     )]
@@ -91,6 +95,7 @@ pub(crate) struct Connection {
         long,
         global = true,
         env = "REGRAFT_CONFIG",
+        hide_env_values = true,
         value_name = "FILE",
         help_heading = "Connection"
     )]

@@ -80,7 +80,7 @@ fn a_proposal_says_how_to_approve_it() {
     let document: IncidentDocument = serde_json::from_value(document).unwrap();
     let story = story::incident(&document, NOW);
     let next = story.lines().last().unwrap_or_default();
-    insta::assert_snapshot!(next, @"  a person: `regraft approve storefront-41 --diff 0123456789ab` or `regraft veto storefront-41 --reason ...`, before 2027-01-15T08:16:00.000Z");
+    insta::assert_snapshot!(next, @"  a person: `regraft approve storefront-41 --diff 0123456789ab` or `regraft veto storefront-41 --reason ...`, before 2027-01-15T08:06:00.000Z");
 }
 
 #[test]

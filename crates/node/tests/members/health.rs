@@ -43,7 +43,7 @@ fn health(arguments: &[&str], input: &str) -> Answer {
 fn objects_from_a_pipe_are_judged_in_order_in_the_words_asked_for() {
     for (profile, words) in [
         ("regraft", ["Degraded", "Healthy"]),
-        ("kstatus", ["Failed", "Current"]),
+        ("kstatus", ["InProgress", "Current"]),
         ("argo", ["Degraded", "Healthy"]),
     ] {
         let answer = health(&["-o", "json", "--profile", profile], OBJECTS);

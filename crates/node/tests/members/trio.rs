@@ -109,8 +109,13 @@ fn only_the_right_certificates_are_answered() {
     }
     let stranger = trio.regraft_as("client-mallory", 1, &["status"]);
     assert_eq!(
-        stranger.code, 4,
+        stranger.code, 5,
         "a certificate of another authority: {}{}",
         stranger.out, stranger.err
+    );
+    assert!(
+        stranger.err.contains("ConnectionRefused"),
+        "{}",
+        stranger.err
     );
 }
