@@ -6,7 +6,7 @@
 //! in the inventory before it exists. Dropping the future at any point leaves a state that a later run completes.
 //! Assumptions: one run at a time per target. Errors: all of them end up in `failures`, by object.
 
-use crate::classify::{conflicts_only_with_ourselves, failure};
+use crate::classify::{Contenders, contenders, failure};
 use crate::connection::Connection;
 use crate::digest::digest;
 use crate::discovery::{Resource, Scope};
@@ -20,7 +20,7 @@ use regraft_model::apply::{
     ApplyFailure, ApplyOutcome, ApplyRequest, KindVersion, Stage, StageWait, StagedObject, Written,
 };
 use regraft_model::config::Conflicts;
-use regraft_model::object::FIELD_MANAGER;
+use regraft_model::object::{DIGEST_ANNOTATION, FIELD_MANAGER};
 use regraft_model::{Object, ObjectKey};
 use serde_json::Value;
 use std::sync::Arc;
@@ -145,8 +145,7 @@ pub(crate) async fn try_out(
         Conflicts::Refuse => Ownership::Respect,
     };
     let answer = match ask(ownership).await {
-        // Fields that a patch of ours wrote are ours.
-        Err(error) if conflicts_only_with_ourselves(&error) => {
+        Err(error) if were_ours(connection, &path, &staged.object, &error).await => {
             ownership = Ownership::Take;
             ask(ownership).await
         }
@@ -159,6 +158,22 @@ pub(crate) async fn try_out(
         body,
         ownership,
     })
+}
+
+/// Whether the fields in conflict are ours to put back: a patch of ours wrote them, or the object still carries the
+/// digest of what we want, so we owned all of it until somebody edited it. Another GitOps tool would write them again:
+/// that stays a conflict, for a person to decide.
+async fn were_ours(connection: &Connection, path: &str, object: &Object, error: &Error) -> bool {
+    match contenders(error) {
+        Contenders::None | Contenders::Tools => false,
+        Contenders::Ourselves => true,
+        Contenders::People => {
+            let digest = object.annotation(DIGEST_ANNOTATION);
+            let live = connection.get(path, &object.key().to_string()).await;
+            digest.is_some()
+                && live.is_ok_and(|live| Object(live).annotation(DIGEST_ANNOTATION) == digest)
+        }
+    }
 }
 
 async fn dry_run(

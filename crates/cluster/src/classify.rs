@@ -68,18 +68,43 @@ pub(crate) fn failure(key: Option<ObjectKey>, error: &Error) -> ApplyFailure {
     failed(key, retry, reason, message)
 }
 
-/// Whether an apply conflicts only with fields that we wrote ourselves by another way.
-pub(crate) fn conflicts_only_with_ourselves(error: &Error) -> bool {
+/// Whose fields an apply conflicts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contenders {
+    /// It is no conflict of fields.
+    None,
+    /// Only ours: we wrote them by another way.
+    Ourselves,
+    /// People's: whoever is no GitOps tool.
+    People,
+    /// Another GitOps tool's, perhaps among others.
+    Tools,
+}
+
+/// Whose fields an apply conflicts with.
+pub(crate) fn contenders(error: &Error) -> Contenders {
     let Error::Refused { status, .. } = error else {
-        return false;
+        return Contenders::None;
     };
-    let mut owners = causes(status)
+    let owners: Vec<&str> = causes(status)
         .iter()
         .filter(|cause| cause.reason == FIELD_CONFLICT)
         .map(|cause| owner(&cause.message))
-        .peekable();
-    status.code == 409 && owners.peek().is_some() && owners.all(|owner| owner == FIELD_MANAGER)
+        .collect();
+    let is_tool = |owner: &&str| GITOPS_TOOLS.iter().any(|tool| owner.starts_with(tool));
+    if status.code != 409 || owners.is_empty() {
+        Contenders::None
+    } else if owners.iter().any(is_tool) {
+        Contenders::Tools
+    } else if owners.iter().all(|owner| *owner == FIELD_MANAGER) {
+        Contenders::Ourselves
+    } else {
+        Contenders::People
+    }
 }
+
+/// How the field managers of other GitOps tools begin: Flux's controllers and command line, Argo CD's controllers.
+const GITOPS_TOOLS: &[&str] = &["flux", "kustomize-controller", "helm-controller", "argocd"];
 
 const FIELD_CONFLICT: &str = "FieldManagerConflict";
 
@@ -254,18 +279,23 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_with_ourselves_alone_is_told_apart() {
-        let error = |managers| Error::Refused {
-            verb: "patch",
-            subject: "it".to_owned(),
-            status: Box::new(serde_json::from_value(conflict(managers)).unwrap()),
+    fn a_conflict_says_who_contends() {
+        let with = |managers: &[(&str, &str)]| {
+            contenders(&Error::Refused {
+                verb: "patch",
+                subject: "it".to_owned(),
+                status: Box::new(serde_json::from_value(conflict(managers)).unwrap()),
+            })
         };
-        assert!(conflicts_only_with_ourselves(&error(&[("regraft", ".a")])));
-        assert!(!conflicts_only_with_ourselves(&error(&[
-            ("regraft", ".a"),
-            ("kubectl", ".b")
-        ])));
-        assert!(!conflicts_only_with_ourselves(&error(&[])));
+        assert_eq!(with(&[]), Contenders::None);
+        assert_eq!(with(&[("regraft", ".a")]), Contenders::Ourselves);
+        assert_eq!(
+            with(&[("regraft", ".a"), ("kubectl-edit", ".b")]),
+            Contenders::People
+        );
+        for tool in ["kustomize-controller", "argocd-controller"] {
+            assert_eq!(with(&[("kubectl", ".a"), (tool, ".b")]), Contenders::Tools);
+        }
     }
 
     #[test]

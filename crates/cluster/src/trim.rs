@@ -1,7 +1,7 @@
 //! What is kept of an object. Pods and ReplicaSets are many, and most of what they say is never read.
 
 use regraft_model::object::{APPLICATION_LABEL, INSTALLATION_ANNOTATION};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Most characters of an Event's message; longer ones carry stack traces.
 const MAX_EVENT_MESSAGE_CHARS: usize = 1024;
@@ -84,18 +84,28 @@ pub(crate) fn is_ours(object: &Value) -> bool {
         && metadata["annotations"][INSTALLATION_ANNOTATION].is_string()
 }
 
-/// Drops `managedFields` and kubectl's copy.
+/// Drops kubectl's copy, and of `managedFields` all but who owns `replicas`: it decides who scales a workload.
 pub(crate) fn owned(object: &mut Value) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
         return;
     };
-    metadata.remove("managedFields");
+    if let Some(Value::Array(entries)) = metadata.remove("managedFields") {
+        let owners: Vec<Value> = entries.iter().filter_map(owner_of_replicas).collect();
+        if !owners.is_empty() {
+            metadata.insert("managedFields".to_owned(), Value::Array(owners));
+        }
+    }
     if let Some(annotations) = metadata
         .get_mut("annotations")
         .and_then(Value::as_object_mut)
     {
         annotations.remove(LAST_APPLIED);
     }
+}
+
+fn owner_of_replicas(entry: &Value) -> Option<Value> {
+    let replicas = entry.pointer("/fieldsV1/f:spec/f:replicas")?;
+    Some(json!({"manager": entry["manager"], "fieldsV1": {"f:spec": {"f:replicas": replicas}}}))
 }
 
 fn pod(object: &mut Value) {
@@ -248,7 +258,10 @@ mod tests {
         let mut object = json!({
             "metadata": {"name": "a", "labels": {(APPLICATION_LABEL): "shop"},
                 "annotations": {(INSTALLATION_ANNOTATION): "i", (LAST_APPLIED): "{}", "own": "1"},
-                "managedFields": [1]},
+                "managedFields": [
+                    {"manager": "regraft", "time": "t", "fieldsV1": {"f:spec": {"f:volumes": {}}}},
+                    {"manager": "kube-controller-manager", "subresource": "scale",
+                        "fieldsV1": {"f:spec": {"f:replicas": {}, "f:paused": {}}}}]},
             "spec": {"volumes": [1]},
         });
         trim("Pod", &mut object);
@@ -259,7 +272,11 @@ mod tests {
                 .get(LAST_APPLIED)
                 .is_none()
         );
-        assert!(object["metadata"].get("managedFields").is_none());
+        assert_eq!(
+            object["metadata"]["managedFields"],
+            json!([{"manager": "kube-controller-manager", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]),
+            "who scales"
+        );
     }
 
     #[test]

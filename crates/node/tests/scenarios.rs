@@ -41,6 +41,7 @@ fn healing_does_what_its_mode_says_and_no_more() {
     stage.fleet.wait_verified(SETTLE_BOUND).unwrap();
 
     stage.drift_is_put_back_and_what_left_git_is_pruned();
+    stage.a_late_autoscaler_owns_the_replicas();
     stage.observe_says_what_it_would_do_and_a_fix_supersedes();
     stage.a_proposal_waits_for_the_approval_of_its_diff();
     stage.a_revert_of_our_commit_is_a_veto();
@@ -97,6 +98,76 @@ impl Stage {
         self.person.remove(file).unwrap();
         self.person.publish("Remove it again").unwrap();
         self.wait_for_configmap("extra", "");
+    }
+
+    fn a_late_autoscaler_owns_the_replicas(&mut self) {
+        let path = "/apis/apps/v1/namespaces/catalog/deployments/catalog";
+        let head = self.fleet.git.repository().head().unwrap();
+        let plane = self.fleet.cluster(CLUSTER);
+        let replicas = |plane: &regraft_testbed::ControlPlane| {
+            plane.api().get(path).unwrap()["spec"]["replicas"].clone()
+        };
+        let before = replicas(plane);
+        let name = ["-n", "catalog", "deployment/catalog"];
+        plane
+            .kubectl(
+                ["autoscale", "--min", "1", "--max", "9"]
+                    .into_iter()
+                    .chain(name),
+            )
+            .unwrap();
+        self.commit_annotation("first");
+        assert_eq!(
+            replicas(self.fleet.cluster(CLUSTER)),
+            before,
+            "until somebody scales, nothing falls to a default"
+        );
+        let plane = self.fleet.cluster(CLUSTER);
+        plane
+            .kubectl(["scale", "--replicas", "7"].into_iter().chain(name))
+            .unwrap();
+        self.commit_annotation("second");
+        let plane = self.fleet.cluster(CLUSTER);
+        assert_eq!(replicas(plane), 7, "who scales keeps its replicas");
+        plane
+            .kubectl(["-n", "catalog", "delete", "hpa", "catalog"])
+            .unwrap();
+        assert_ne!(head, self.fleet.git.repository().head().unwrap());
+        self.fleet.wait_verified(SETTLE_BOUND).unwrap();
+        let plane = self.fleet.cluster(CLUSTER);
+        assert_eq!(
+            replicas(plane),
+            before,
+            "without an autoscaler Git says how many"
+        );
+    }
+
+    /// Publishes another annotation on catalog's Deployment, and waits until it is live.
+    fn commit_annotation(&mut self, value: &str) {
+        let file = "apps/catalog/deployment.yaml";
+        self.person.pull().unwrap();
+        let text = self.person.read(file).unwrap();
+        let text: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.contains("example.com/note") && line.trim() != "annotations:")
+            .collect();
+        let noted = text.join("\n").replacen(
+            "metadata:\n",
+            &format!("metadata:\n  annotations:\n    example.com/note: {value}\n"),
+            1,
+        );
+        self.person.write(file, &format!("{noted}\n")).unwrap();
+        self.person.publish(&format!("catalog: note {value}")).unwrap();
+        let plane = self.fleet.cluster(CLUSTER);
+        let path = "/apis/apps/v1/namespaces/catalog/deployments/catalog";
+        regraft_testbed::wait::until("the note is live", APPLY_BOUND, || {
+            let live = plane.api().get(path).map_err(|error| error.to_string())?;
+            match &live["metadata"]["annotations"]["example.com/note"] {
+                note if note == value => Ok(()),
+                note => Err(note.to_string()),
+            }
+        })
+        .unwrap();
     }
 
     fn observe_says_what_it_would_do_and_a_fix_supersedes(&mut self) {

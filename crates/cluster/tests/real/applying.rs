@@ -6,6 +6,7 @@ use crate::world::{
 };
 use regraft_model::apply::{ApplyRequest, StageWait, Written};
 use regraft_model::config::Conflicts;
+use regraft_model::object::DIGEST_ANNOTATION;
 use regraft_model::{Object, ObjectKey};
 use serde_json::{Value, json};
 
@@ -338,6 +339,47 @@ async fn a_field_of_another_manager_is_a_named_conflict_until_it_is_forced() {
     again.stages[1].objects[0].conflicts = Conflicts::Refuse;
     done(&world.cluster.apply(again).await);
     assert_eq!(plane.api().get(path).unwrap()["spec"]["replicas"], 0);
+    world.cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_edited_after_our_apply_is_put_back_and_what_a_tool_took_is_a_conflict() {
+    let plane = shared();
+    let world = World::ready(plane.regraft_kubeconfig(), &[]).await;
+    let mut web = deployment("edited", ("edited", "web"), "web:1");
+    web.0["metadata"]["annotations"][DIGEST_ANNOTATION] = json!("digest of web:1");
+    let objects = [namespace("edited", "edited"), web];
+    done(&world.cluster.apply(request("edited", &objects)).await);
+    let path = "/apis/apps/v1/namespaces/edited/deployments/web";
+    let edit = |manager: &str| {
+        let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "web:9"}]}}}});
+        let answer = plane.api().request(
+            "PATCH",
+            &format!("{path}?fieldManager={manager}"),
+            Some(("application/strategic-merge-patch+json", &image)),
+        );
+        assert_eq!(answer.unwrap().status, 200);
+    };
+    let image = || {
+        plane.api().get(path).unwrap()["spec"]["template"]["spec"]["containers"][0]["image"].clone()
+    };
+    let again = ApplyRequest {
+        inventory_before: inventory(&objects),
+        ..request("edited", &objects)
+    };
+
+    edit("kubectl-edit");
+    done(&world.cluster.apply(again.clone()).await);
+    assert_eq!(image(), "web:1");
+
+    edit("kustomize-controller");
+    let refused = world.cluster.apply(again).await;
+    assert_eq!(
+        failures(&refused),
+        ["Deployment.apps edited/web: Stalled Conflict: \
+             .spec.template.spec.containers[name=\"main\"].image owned by kustomize-controller"]
+    );
+    assert_eq!(image(), "web:9");
     world.cluster.stop().await;
 }
 
