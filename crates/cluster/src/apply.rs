@@ -20,7 +20,7 @@ use regraft_model::apply::{
     ApplyFailure, ApplyOutcome, ApplyRequest, KindVersion, Stage, StageWait, StagedObject, Written,
 };
 use regraft_model::config::Conflicts;
-use regraft_model::object::{DIGEST_ANNOTATION, FIELD_MANAGER};
+use regraft_model::object::{FIELD_MANAGER, INSTALLATION_ANNOTATION};
 use regraft_model::{Object, ObjectKey};
 use serde_json::Value;
 use std::sync::Arc;
@@ -160,18 +160,20 @@ pub(crate) async fn try_out(
     })
 }
 
-/// Whether the fields in conflict are ours to put back: a patch of ours wrote them, or the object still carries the
-/// digest of what we want, so we owned all of it until somebody edited it. Another GitOps tool would write them again:
-/// that stays a conflict, for a person to decide.
+/// Whether the fields in conflict are ours to put back: a patch of ours wrote them, or somebody edited an object that
+/// this installation has applied. What we never applied is not ours; and another GitOps tool would write its fields
+/// again: both stay conflicts, for a person to decide.
 async fn were_ours(connection: &Connection, path: &str, object: &Object, error: &Error) -> bool {
     match contenders(error) {
         Contenders::None | Contenders::Tools => false,
         Contenders::Ourselves => true,
         Contenders::People => {
-            let digest = object.annotation(DIGEST_ANNOTATION);
+            let installation = object.annotation(INSTALLATION_ANNOTATION);
             let live = connection.get(path, &object.key().to_string()).await;
-            digest.is_some()
-                && live.is_ok_and(|live| Object(live).annotation(DIGEST_ANNOTATION) == digest)
+            installation.is_some()
+                && live.is_ok_and(|live| {
+                    Object(live).annotation(INSTALLATION_ANNOTATION) == installation
+                })
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What is kept of an object. Pods and ReplicaSets are many, and most of what they say is never read.
 
+use crate::managed;
 use regraft_model::object::{APPLICATION_LABEL, INSTALLATION_ANNOTATION};
-use serde_json::{Map, Value, json};
+use serde::Deserialize as _;
+use serde_json::{Map, Value};
 
 /// Most characters of an Event's message; longer ones carry stack traces.
 const MAX_EVENT_MESSAGE_CHARS: usize = 1024;
@@ -89,11 +91,11 @@ pub(crate) fn owned(object: &mut Value) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
         return;
     };
-    if let Some(Value::Array(entries)) = metadata.remove("managedFields") {
-        let owners: Vec<Value> = entries.iter().filter_map(owner_of_replicas).collect();
-        if !owners.is_empty() {
-            metadata.insert("managedFields".to_owned(), Value::Array(owners));
-        }
+    if let Some(managed) = metadata.remove("managedFields")
+        && let Ok(entries) = Vec::<managed::Entry>::deserialize(managed)
+        && let Some(owners) = managed::owners_of_replicas(&entries)
+    {
+        metadata.insert("managedFields".to_owned(), owners);
     }
     if let Some(annotations) = metadata
         .get_mut("annotations")
@@ -101,11 +103,6 @@ pub(crate) fn owned(object: &mut Value) {
     {
         annotations.remove(LAST_APPLIED);
     }
-}
-
-fn owner_of_replicas(entry: &Value) -> Option<Value> {
-    let replicas = entry.pointer("/fieldsV1/f:spec/f:replicas")?;
-    Some(json!({"manager": entry["manager"], "fieldsV1": {"f:spec": {"f:replicas": replicas}}}))
 }
 
 fn pod(object: &mut Value) {

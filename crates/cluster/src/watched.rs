@@ -1,15 +1,17 @@
-//! An object on its way through a watch: JSON without `managedFields`, which are never even built in memory.
+//! An object on its way through a watch: JSON with no more of `managedFields` than is read, so that the rest is never
+//! even built in memory.
 
+use crate::managed;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicResourceScope;
 use kube::core::discovery::ApiResource;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt;
 
-/// An object as the server sent it, less `metadata.managedFields`.
+/// An object as the server sent it, less most of `metadata.managedFields`.
 #[derive(Clone)]
 pub(crate) struct Watched {
     /// Name, namespace and resource version only, for the watcher's own use.
@@ -102,7 +104,10 @@ impl<'de> Visitor<'de> for Fields {
                     fields.insert(name, Value::Object(metadata));
                 }
                 (Fields::Metadata, "managedFields") => {
-                    access.next_value::<IgnoredAny>()?;
+                    let entries: Vec<managed::Entry> = access.next_value()?;
+                    if let Some(owners) = managed::owners_of_replicas(&entries) {
+                        fields.insert(name, owners);
+                    }
                 }
                 _ => {
                     fields.insert(name, access.next_value()?);
@@ -125,18 +130,22 @@ impl<'de> DeserializeSeed<'de> for Fields {
 mod tests {
     use super::*;
     use kube::core::watch::WatchEvent;
+    use serde_json::json;
 
     #[test]
-    fn managed_fields_are_left_out_and_only_they() {
+    fn managed_fields_are_left_out_but_for_who_scales() {
         let text = r#"{"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"a","namespace":"b",
-            "resourceVersion":"7","managedFields":[{"manager":"x"}]},"spec":{"managedFields":[1]}}}"#;
+            "resourceVersion":"7","managedFields":[{"manager":"x"},
+            {"manager":"y","time":"t","fieldsV1":{"f:spec":{"f:replicas":{},"f:paused":{}}}}]},"spec":{"managedFields":[1]}}}"#;
         let Ok(WatchEvent::Added(object)) = serde_json::from_str::<WatchEvent<Watched>>(text)
         else {
             panic!("not read");
         };
         assert_eq!(
-            object.value.to_string(),
-            r#"{"kind":"Pod","metadata":{"name":"a","namespace":"b","resourceVersion":"7"},"spec":{"managedFields":[1]}}"#
+            object.value,
+            json!({"kind": "Pod", "metadata": {"name": "a", "namespace": "b", "resourceVersion": "7",
+                "managedFields": [{"manager": "y", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]},
+                "spec": {"managedFields": [1]}})
         );
         assert_eq!(object.meta.resource_version.as_deref(), Some("7"));
         assert_eq!(format!("{object:?}"), "Watched(b/a)");

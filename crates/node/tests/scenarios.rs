@@ -157,7 +157,9 @@ impl Stage {
             1,
         );
         self.person.write(file, &format!("{noted}\n")).unwrap();
-        self.person.publish(&format!("catalog: note {value}")).unwrap();
+        self.person
+            .publish(&format!("catalog: note {value}"))
+            .unwrap();
         let plane = self.fleet.cluster(CLUSTER);
         let path = "/apis/apps/v1/namespaces/catalog/deployments/catalog";
         regraft_testbed::wait::until("the note is live", APPLY_BOUND, || {

@@ -6,7 +6,7 @@ use crate::world::{
 };
 use regraft_model::apply::{ApplyRequest, StageWait, Written};
 use regraft_model::config::Conflicts;
-use regraft_model::object::DIGEST_ANNOTATION;
+use regraft_model::object::INSTALLATION_ANNOTATION;
 use regraft_model::{Object, ObjectKey};
 use serde_json::{Value, json};
 
@@ -290,24 +290,21 @@ async fn a_field_of_another_manager_is_a_named_conflict_until_it_is_forced() {
         namespace("fight", "fight"),
         deployment("fight", ("fight", "web"), "web:1"),
     ];
-    done(&world.cluster.apply(request("fight", &objects)).await);
     let path = "/apis/apps/v1/namespaces/fight/deployments/web";
-    let foreign = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
-        "spec": {"replicas": 5, "template": {"spec": {"containers": [{"name": "main", "image": "web:9"}]}}}});
-    let taken = plane
-        .api()
-        .request(
+    let mut foreign = deployment("fight", ("fight", "web"), "web:9").0;
+    foreign["spec"]["replicas"] = json!(5);
+    foreign["metadata"] = json!({"name": "web"});
+    let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fight"}});
+    for (path, object) in [("/api/v1/namespaces/fight", &space), (path, &foreign)] {
+        let taken = plane.api().request(
             "PATCH",
-            &format!("{path}?fieldManager=kubectl&force=true"),
-            Some(("application/apply-patch+yaml", &foreign)),
-        )
-        .unwrap();
-    assert_eq!(taken.status, 200);
+            &format!("{path}?fieldManager=kubectl"),
+            Some(("application/apply-patch+yaml", object)),
+        );
+        assert_eq!(taken.unwrap().status, 201);
+    }
 
-    let mut again = ApplyRequest {
-        inventory_before: inventory(&objects),
-        ..request("fight", &objects)
-    };
+    let mut again = request("fight", &objects);
     let refused = world.cluster.apply(again.clone()).await;
     assert_eq!(
         failures(&refused),
@@ -347,7 +344,7 @@ async fn what_a_person_edited_after_our_apply_is_put_back_and_what_a_tool_took_i
     let plane = shared();
     let world = World::ready(plane.regraft_kubeconfig(), &[]).await;
     let mut web = deployment("edited", ("edited", "web"), "web:1");
-    web.0["metadata"]["annotations"][DIGEST_ANNOTATION] = json!("digest of web:1");
+    web.0["metadata"]["annotations"][INSTALLATION_ANNOTATION] = json!("home");
     let objects = [namespace("edited", "edited"), web];
     done(&world.cluster.apply(request("edited", &objects)).await);
     let path = "/apis/apps/v1/namespaces/edited/deployments/web";
