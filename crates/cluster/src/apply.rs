@@ -27,6 +27,8 @@ use std::sync::Arc;
 
 /// Objects of one stage on their way at a time; the connection bounds all stages together.
 pub(crate) const MAX_STAGE_IN_FLIGHT: usize = 16;
+/// How often an object is tried that changes between the dry run and the look at it.
+const MAX_DRY_RUNS: usize = 3;
 
 /// Runs a request.
 pub(crate) async fn run(connection: &Connection, request: ApplyRequest) -> ApplyOutcome {
@@ -182,22 +184,28 @@ async fn dry_run(
     connection: &Connection,
     staged: &StagedObject,
 ) -> Result<(Tried, Written), ApplyFailure> {
-    let tried = try_out(connection, staged).await?;
-    match is_unchanged(connection, &tried).await {
-        Ok(true) => Ok((tried, Written::Unchanged)),
-        Ok(false) => Ok((tried, Written::Written)),
-        Err(error) => Err(failure(Some(staged.object.key()), &error)),
+    let mut tried = try_out(connection, staged).await?;
+    for _ in 1..MAX_DRY_RUNS {
+        let would = would_change(connection, &tried)
+            .await
+            .map_err(|error| failure(Some(staged.object.key()), &error))?;
+        match would {
+            Some(false) => return Ok((tried, Written::Unchanged)),
+            Some(true) => return Ok((tried, Written::Written)),
+            None => tried = try_out(connection, staged).await?,
+        }
     }
+    // Writing what is there already changes nothing either.
+    Ok((tried, Written::Written))
 }
 
-/// Whether a dry run answered the live object. It carries the resource version of the object it was tried on, so the
-/// fingerprint that the watch left for that version tells; without one the object is read.
-async fn is_unchanged(connection: &Connection, tried: &Tried) -> Result<bool, Error> {
-    let version = tried.answer["metadata"]["resourceVersion"]
-        .as_str()
-        .unwrap_or_default();
+/// Whether a dry run answered something else than the live object. It carries the resource version of the object it was
+/// tried on, so the fingerprint that the watch left for that version tells; without one the object is read. `None` when
+/// the object moved on between the two: both have to be asked again.
+async fn would_change(connection: &Connection, tried: &Tried) -> Result<Option<bool>, Error> {
+    let version = version(&tried.answer);
     if version.is_empty() {
-        return Ok(false);
+        return Ok(Some(true));
     }
     let would_be = digest(&tried.answer);
     // As the watch names it: objects of the cluster have no namespace there.
@@ -206,13 +214,20 @@ async fn is_unchanged(connection: &Connection, tried: &Tried) -> Result<bool, Er
         key.namespace.clear();
     }
     if let Some(live) = connection.digests.at(&key, version) {
-        return Ok(live == would_be);
+        return Ok(Some(live != would_be));
     }
     match connection.get(&tried.path, &tried.key.to_string()).await {
-        Ok(live) => Ok(digest(&live) == would_be),
-        Err(error) if error.is_not_found() => Ok(false),
+        Ok(live) if digest(&live) == would_be => Ok(Some(false)),
+        Ok(live) => Ok((self::version(&live) == version).then_some(true)),
+        Err(error) if error.is_not_found() => Ok(Some(true)),
         Err(error) => Err(error),
     }
+}
+
+fn version(object: &Value) -> &str {
+    object["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap_or_default()
 }
 
 async fn write(
@@ -237,7 +252,6 @@ async fn write(
             .await
             .map_err(|error| failure(Some(tried.key.clone()), &error))?;
         // The server keeps the version of an object that it found equal.
-        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
         if version(&answer) == version(&object) {
             written = Written::Unchanged;
         }

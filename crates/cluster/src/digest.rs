@@ -1,7 +1,7 @@
 //! A short fingerprint of every object we own, as the watch saw it, to tell what a dry run would change.
 //!
 //! Expected flow: watches put, dry runs ask. Guarantees: equal fingerprints at an equal resource version mean equal
-//! objects but for `managedFields` (whose times alone may differ). Assumptions: a dry run answers with the resource
+//! objects but for the server's bookkeeping and the status. Assumptions: a dry run answers with the resource
 //! version of the object it was tried on.
 
 use crate::task::locked;
@@ -14,7 +14,8 @@ use std::sync::Mutex;
 /// Most fingerprints kept (about 200 bytes each); objects beyond it are compared by reading them.
 const MAX_DIGESTS: usize = 100_000;
 
-/// Fingerprint of an object without `managedFields` and nulls.
+/// Fingerprint of an object without nulls and without what no apply of ours writes: `managedFields`, the resource
+/// version and the status.
 pub(crate) fn digest(object: &Value) -> u64 {
     let mut hasher = DefaultHasher::new();
     hash_root(object, &mut hasher);
@@ -55,11 +56,14 @@ fn hash_root(object: &Value, hasher: &mut DefaultHasher) {
         return hash_value(object, hasher);
     };
     for (name, value) in sorted(fields) {
+        if name == "status" {
+            continue;
+        }
         name.hash(hasher);
         match value {
             Value::Object(metadata) if name == "metadata" => {
                 for (name, value) in sorted(metadata) {
-                    if name != "managedFields" {
+                    if !["managedFields", "resourceVersion"].contains(&name.as_str()) {
                         name.hash(hasher);
                         hash_value(value, hasher);
                     }
@@ -107,8 +111,8 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn managed_fields_order_and_nulls_do_not_count() {
-        let one = json!({"a": 1, "metadata": {"name": "x", "managedFields": [{"time": "1"}]}});
+    fn what_an_apply_does_not_write_and_order_and_nulls_do_not_count() {
+        let one = json!({"a": 1, "metadata": {"name": "x", "managedFields": [{"time": "1"}]}, "status": {"b": 1}});
         let two = json!({"metadata": {"creationTimestamp": null, "name": "x"}, "a": 1});
         assert_eq!(digest(&one), digest(&two));
     }

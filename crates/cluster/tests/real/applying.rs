@@ -294,6 +294,7 @@ async fn a_field_of_another_manager_is_a_named_conflict_until_it_is_forced() {
     let mut foreign = deployment("fight", ("fight", "web"), "web:9").0;
     foreign["spec"]["replicas"] = json!(5);
     foreign["metadata"] = json!({"name": "web"});
+    foreign["spec"]["template"]["spec"]["containers"] = json!([{"name": "main", "image": "web:9"}]);
     let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fight"}});
     for (path, object) in [("/api/v1/namespaces/fight", &space), (path, &foreign)] {
         let taken = plane.api().request(
