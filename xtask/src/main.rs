@@ -67,6 +67,9 @@ enum Command {
     Bench {
         #[command(subcommand)]
         what: Bench,
+        /// Which build is measured
+        #[arg(long, value_enum, default_value_t, global = true)]
+        profile: Profile,
     },
     /// Simulate seeded worlds and check every invariant
     Sim {
@@ -89,9 +92,12 @@ enum Bench {
         /// Applications of one directory each
         #[arg(long, default_value_t = 100)]
         apps: u32,
-        /// Which build is measured
-        #[arg(long, value_enum, default_value_t)]
-        profile: Profile,
+    },
+    /// Three clusters, three members: how fast commits are applied, faults reverted and leaders replaced; idleness
+    Heal {
+        /// How often each is measured
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
     },
 }
 
@@ -126,10 +132,11 @@ fn act(cli: &Cli) -> Result<()> {
         Command::Codegen => {
             codegen::write(&workspace, &bootstrap::prepare(&workspace, Parts::Build)?)
         }
-        Command::Bench {
-            what: Bench::Reconcile { apps, profile },
-        } => {
-            let args = ["reconcile".to_owned(), format!("--apps={apps}")];
+        Command::Bench { what, profile } => {
+            let args = match what {
+                Bench::Reconcile { apps } => ["reconcile".to_owned(), format!("--apps={apps}")],
+                Bench::Heal { rounds } => ["heal".to_owned(), format!("--rounds={rounds}")],
+            };
             drive::drive(&workspace, "bench", *profile, &args)
         }
         // The simulation links pure crates only: nothing has to be prepared.

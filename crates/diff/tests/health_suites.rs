@@ -21,7 +21,7 @@ struct Score {
 }
 
 fn measure(file: &str, profile: Profile) -> Option<Score> {
-    let Some(data) = std::env::var_os("REGRAFT_DATA") else {
+    let Some(data) = std::env::var_os("REGRAFT_DATA").filter(|data| !data.is_empty()) else {
         println!("skipped {file}: REGRAFT_DATA is not set");
         return None;
     };

@@ -56,8 +56,6 @@ spec:
   path: apps/{name}
   namespace: {NAMESPACE}
   clusters: [{CLUSTER}]
-  # What somebody edits by hand is owned by kubectl from then on.
-  conflicts: Force
 "
     )
 }

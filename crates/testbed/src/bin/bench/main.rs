@@ -5,8 +5,10 @@
 )]
 
 mod fleet;
+mod heal;
 mod reconcile;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -28,6 +30,15 @@ enum What {
         #[arg(long, default_value_t = 100)]
         apps: u32,
     },
+    /// Three clusters, three members: how fast commits are applied, faults reverted, leaders replaced
+    Heal {
+        /// How often each is measured
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// The repository to fill Git from
+        #[arg(long, default_value = "gitops-examples")]
+        repository: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -41,13 +52,17 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
-    let mut dir = TestDir::new("bench")?;
-    end_cleanly_on_signals(dir.path().to_path_buf())?;
-    let What::Reconcile { apps } = options.what;
-    let result = reconcile::reconcile(dir.path(), apps);
-    if result.is_err() {
-        dir.keep();
-        println!("logs and data are kept in {}", dir.path().display());
+    match &options.what {
+        What::Heal { rounds, repository } => heal::heal(repository, *rounds),
+        What::Reconcile { apps } => {
+            let mut dir = TestDir::new("bench")?;
+            end_cleanly_on_signals(dir.path().to_path_buf())?;
+            let result = reconcile::reconcile(dir.path(), *apps);
+            if result.is_err() {
+                dir.keep();
+                println!("logs and data are kept in {}", dir.path().display());
+            }
+            result
+        }
     }
-    result
 }

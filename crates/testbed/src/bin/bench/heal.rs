@@ -1,0 +1,254 @@
+//! Seconds from a commit to its application, from a fault to its revert, from a leader's death to the next write; and
+//! what three members use while nothing happens. Three clusters, three members, `gitops-examples/`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use regraft_testbed::fleet::list;
+use regraft_testbed::{Author, ControlPlane, Fleet, FleetOptions, Stopwatch, WorkClone, wait};
+use serde_json::Value;
+
+const CLUSTERS: &[&str] = &["eu-west", "us-east", "ap-south"];
+/// Services whose image is broken in turn.
+const SERVICES: [&str; 3] = ["storefront", "catalog", "payments"];
+const STEP_BOUND: Duration = Duration::from_secs(120);
+/// How closely Git and the clusters are watched: a hundredth of what is measured.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How long nothing may happen.
+const IDLE: Duration = Duration::from_secs(60);
+const IDLE_PERCENT_MAX: f64 = 2.0;
+const MIB: f64 = 1024.0 * 1024.0;
+
+struct Bench {
+    fleet: Fleet,
+    person: WorkClone,
+}
+
+/// What one repair took, in seconds.
+struct Repair {
+    push_to_applied: f64,
+    fault_to_commit: f64,
+    commit_to_end: f64,
+}
+
+/// Runs everything and prints the medians.
+pub(crate) fn heal(examples: &Path, rounds: usize) -> Result<()> {
+    let options = FleetOptions {
+        clusters: CLUSTERS,
+        members: 3,
+        repository: examples,
+    };
+    let fleet = Fleet::start("heal", &options)?;
+    let person = fleet.git.work_clone(&Author::named("Bench Example"))?;
+    let mut bench = Bench { fleet, person };
+    bench.allow_many_repairs()?;
+    bench.fleet.wait_verified(STEP_BOUND)?;
+
+    println!("three clusters, three members, poll interval 1 s, confirmFor 3 s; {rounds} rounds\n");
+    let mut repairs = Vec::new();
+    for round in 1..=rounds {
+        let repair = bench.repair(round)?;
+        println!(
+            "repair {round}: applied in all clusters {:.2} s after the push; reverted {:.2} s after the fault was \
+             visible; ended {:.2} s after the revert",
+            repair.push_to_applied, repair.fault_to_commit, repair.commit_to_end
+        );
+        repairs.push(repair);
+        bench.fleet.wait_verified(STEP_BOUND)?;
+    }
+    bench.idle()?;
+    let mut failovers = Vec::new();
+    for round in 1..=rounds {
+        let seconds = bench.failover()?;
+        println!(
+            "failover {round}: writes are possible {seconds:.2} s after the SIGKILL of the leader"
+        );
+        failovers.push(seconds);
+    }
+    println!();
+    let of = |read: fn(&Repair) -> f64| median(repairs.iter().map(read).collect());
+    for (what, seconds) in [
+        (
+            "commit pushed to applied in three clusters",
+            of(|it| it.push_to_applied),
+        ),
+        (
+            "fault visible to revert pushed",
+            of(|it| it.fault_to_commit),
+        ),
+        ("revert pushed to incident ended", of(|it| it.commit_to_end)),
+        ("SIGKILL of the leader to the next write", median(failovers)),
+    ] {
+        println!("{what:<46} {seconds:>6.2} s (median of {rounds})");
+    }
+    Ok(())
+}
+
+impl Bench {
+    fn allow_many_repairs(&self) -> Result<()> {
+        let limits = "maxActionsPerHour: 100\n  maxSameActionPerDay: 100\n  cooldown: 0s";
+        self.person
+            .replace(".regraft/policies.yaml", "cooldown: 10s", limits)?;
+        self.person.publish("Allow many repairs in a row")?;
+        Ok(())
+    }
+
+    fn repair(&self, round: usize) -> Result<Repair> {
+        let service = SERVICES[round % SERVICES.len()];
+        let file = format!("apps/{service}/deployment.yaml");
+        let image = format!("registry.example.com/shop/{service}:crash-{round}");
+        self.person.pull()?;
+        let text = self.person.read(&file)?;
+        let line = text
+            .lines()
+            .find(|line| line.trim_start().starts_with("image: "))
+            .context("a manifest with an image")?;
+        let indent = &line[..line.len() - line.trim_start().len()];
+        self.person.write(
+            &file,
+            &text.replace(line, &format!("{indent}image: {image}")),
+        )?;
+        let bad = self.person.publish(&format!("{service}: round {round}"))?;
+        let pushed = Stopwatch::start();
+        let deployment = format!("/apis/apps/v1/namespaces/{service}/deployments/{service}");
+        self.look("the image is applied in all clusters", || {
+            let missing = self.fleet.clusters().find(|plane| {
+                let live = plane.api().get(&deployment).unwrap_or_default();
+                live["spec"]["template"]["spec"]["containers"][0]["image"] != *image
+            });
+            missing.map_or(Ok(()), |plane| Err(plane.name().to_owned()))
+        })?;
+        let push_to_applied = pushed.seconds();
+        self.look("the fault is visible", || {
+            let seen = self
+                .fleet
+                .clusters()
+                .any(|plane| crash_loops(plane, service));
+            if seen { Ok(()) } else { Err(String::new()) }
+        })?;
+        let visible = Stopwatch::start();
+        self.look("the revert arrives", || {
+            let head = self.fleet.git.repository().head();
+            match head.map_err(|error| error.to_string())? {
+                head if head != bad => Ok(()),
+                head => Err(head),
+            }
+        })?;
+        let fault_to_commit = visible.seconds();
+        let committed = Stopwatch::start();
+        let incident = self.fleet.wait_ended(service, STEP_BOUND)?;
+        ensure!(
+            incident["outcome"]["kind"] == "Verified",
+            "round {round} did not end Verified: {incident:#}"
+        );
+        Ok(Repair {
+            push_to_applied,
+            fault_to_commit,
+            commit_to_end: committed.seconds(),
+        })
+    }
+
+    /// Kills the leader; seconds until a survivor has acknowledged a write.
+    fn failover(&mut self) -> Result<f64> {
+        let leader = self.fleet.leader()?;
+        let survivor = leader % 3 + 1;
+        self.fleet.member(leader).kill();
+        let watch = Stopwatch::start();
+        self.look("a write is acknowledged", || {
+            self.fleet
+                .ask(survivor, &["suspend", "cart"])
+                .map_err(|error| error.to_string())
+        })?;
+        let seconds = watch.seconds();
+        self.fleet.ask(survivor, &["resume", "cart"])?;
+        self.fleet.member(leader).restart()?;
+        self.fleet.wait_for(
+            "all members follow",
+            STEP_BOUND,
+            &["get", "members"],
+            |members| {
+                let roles: Vec<&Value> = list(members).map(|member| &member["role"]).collect();
+                let known = ["leader", "follower"];
+                let all = roles.iter().all(|role| known.iter().any(|it| *role == it));
+                if all && roles.len() == 3 {
+                    Ok(())
+                } else {
+                    Err(members.to_string())
+                }
+            },
+        )?;
+        self.fleet.wait_verified(STEP_BOUND)?;
+        Ok(seconds)
+    }
+
+    fn idle(&mut self) -> Result<()> {
+        let marks: Vec<_> = self
+            .fleet
+            .clusters()
+            .map(ControlPlane::audit_mark)
+            .collect();
+        let cpu = |bench: &mut Self| -> Result<Vec<(f64, f64)>> {
+            (1..=3)
+                .map(|id| {
+                    let usage = bench.fleet.member(id).usage().context("a member ended")?;
+                    #[expect(clippy::cast_precision_loss, reason = "a few MiB")]
+                    let mib = usage.peak_bytes as f64 / MIB;
+                    Ok((usage.cpu_s, mib))
+                })
+                .collect()
+        };
+        let before = cpu(self)?;
+        let watch = Stopwatch::start();
+        wait::until_every(
+            Duration::from_secs(1),
+            "a minute has passed",
+            IDLE * 2,
+            || {
+                if watch.elapsed() >= IDLE {
+                    Ok(())
+                } else {
+                    Err(String::new())
+                }
+            },
+        )?;
+        let seconds = watch.seconds();
+        for (id, (before, after)) in (1..).zip(before.into_iter().zip(cpu(self)?)) {
+            let percent = (after.0 - before.0) / seconds * 100.0;
+            println!(
+                "idle: member {id} uses {percent:.2} % of a core; its peak is {:.0} MiB",
+                after.1
+            );
+            ensure!(
+                percent < IDLE_PERCENT_MAX,
+                "member {id} used {percent:.2} % of a core while nothing was to do"
+            );
+        }
+        for (plane, mark) in self.fleet.clusters().zip(marks) {
+            let requests = plane.regraft_requests(mark)?;
+            println!("idle: {} writes to {}", requests.writes, plane.name());
+            ensure!(requests.writes == 0, "{:?}", requests.written);
+        }
+        Ok(())
+    }
+
+    fn look<T>(&self, what: &str, probe: impl FnMut() -> Result<T, String>) -> Result<T> {
+        Ok(wait::until_every(LOOK_INTERVAL, what, STEP_BOUND, probe)?)
+    }
+}
+
+fn crash_loops(plane: &ControlPlane, service: &str) -> bool {
+    let pods = plane
+        .api()
+        .get(&format!("/api/v1/namespaces/{service}/pods"));
+    let pods = pods.unwrap_or_default();
+    list(&pods["items"]).any(|pod| {
+        list(&pod["status"]["containerStatuses"])
+            .any(|status| status["state"]["waiting"]["reason"] == "CrashLoopBackOff")
+    })
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
