@@ -56,11 +56,10 @@ impl Engine {
             }
         };
         tracked.unreadable = None;
-        let previous = self
-            .view
-            .heads
-            .get(repository)
-            .map(|head| head.revision.clone());
+        let previous = self.tracked_head(repository);
+        let Some(tracked) = self.tracked.get(repository) else {
+            return;
+        };
         if tracked.asked_about != previous {
             // The relation was told for another head: the next answer will fit.
             return;
@@ -107,6 +106,12 @@ impl Engine {
         );
     }
 
+    /// The recorded head of the branch that is tracked now; a head of a branch that was tracked before is none.
+    fn tracked_head(&self, repository: &RepositoryName) -> Option<Revision> {
+        let head = self.view.heads.get(repository)?;
+        (head.branch == self.branch_of(repository)).then(|| head.revision.clone())
+    }
+
     fn ask_remotes(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         for (repository, _) in self.settings.repositories.clone() {
             let Some(tracked) = self.tracked.get_mut(&repository) else {
@@ -122,11 +127,7 @@ impl Engine {
             if !due || !self.may_ask(now, format!("fetch/{repository}")) {
                 continue;
             }
-            let known = self
-                .view
-                .heads
-                .get(&repository)
-                .map(|head| head.revision.clone());
+            let known = self.tracked_head(&repository);
             if let Some(tracked) = self.tracked.get_mut(&repository) {
                 tracked.asked_at = Some(now);
                 tracked.asked_about.clone_from(&known);

@@ -84,6 +84,33 @@ impl World {
         }
     }
 
+    /// Forgets the kinds that are not watched any more: nobody tells when their objects go, so they would be stale when
+    /// they are asked for again (I7).
+    pub(crate) fn watch_only(&mut self, kinds: &BTreeSet<KindVersion>) {
+        let before = self.watched.as_ref().map(|(_, kinds)| kinds);
+        let dropped: BTreeSet<KindVersion> = before
+            .into_iter()
+            .flatten()
+            .filter(|kind| !kinds.contains(kind) && !is_always_watched(kind))
+            .cloned()
+            .collect();
+        self.listed.retain(|kind| !dropped.contains(kind));
+        let gone: Vec<ObjectKey> = self
+            .live
+            .iter()
+            .filter(|(_, object)| {
+                dropped.contains(&KindVersion {
+                    api_version: object.api_version().to_owned(),
+                    kind: object.kind().to_owned(),
+                })
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in gone {
+            self.lose(&key);
+        }
+    }
+
     /// Whether every one of these kinds was listed since the cluster was last reached.
     pub(crate) fn has_listed(&self, kinds: &BTreeSet<KindVersion>) -> bool {
         kinds.is_subset(&self.listed)
@@ -237,6 +264,16 @@ impl World {
         self.children.clear();
         self.events.clear();
     }
+}
+
+/// Kinds that the edge watches whether they are asked for or not: they tell how workloads are and who scales them.
+fn is_always_watched(kind: &KindVersion) -> bool {
+    matches!(
+        (kind.api_version.as_str(), kind.kind.as_str()),
+        ("v1", "Pod" | "Event")
+            | ("apps/v1", "ReplicaSet")
+            | ("autoscaling/v2", "HorizontalPodAutoscaler")
+    )
 }
 
 fn is_scaler(object: &Object) -> bool {

@@ -3,10 +3,10 @@
 use crate::audit;
 use crate::command::{RejectionReason, Response};
 use crate::machine::{Halt, rejected};
-use crate::record::{Assignment, ClusterIdentity};
+use crate::record::{Assignment, ClusterIdentity, Confirmation};
 use crate::table::{self, prefix};
 use crate::transaction::Transaction;
-use regraft_model::finding::TargetStatus;
+use regraft_model::finding::{SyncState, TargetStatus};
 use regraft_model::id::{ClusterName, Fence, MemberId, TargetKey};
 
 pub(crate) fn register(
@@ -100,6 +100,13 @@ pub(crate) fn report(
         return Ok(refusal);
     }
     transaction.put(table::target(prefix::STATUSES, &status.key), status)?;
+    if status.sync.state == SyncState::Synced && status.pending_deletion.is_none() {
+        // What was confirmed is done: the same list another time is another question (I5).
+        let key = table::target(prefix::CONFIRMATIONS, &status.key);
+        if transaction.get::<Confirmation>(&key)?.is_some() {
+            transaction.delete(key);
+        }
+    }
     Ok(Response::Done)
 }
 

@@ -12,7 +12,7 @@ use regraft_model::config::Application;
 use regraft_model::git::{CommitOutcome, CommitRequest};
 use regraft_model::id::{BranchName, Fence, IncidentId, Scope};
 use regraft_model::incident::{Incident, OutcomeKind, Phase};
-use regraft_model::plan::Plan;
+use regraft_model::plan::{Delivery, Plan};
 use regraft_model::time::Timestamp;
 use regraft_remedy::PLAN_TRAILER;
 use regraft_state::command::{Command, Transition};
@@ -173,7 +173,7 @@ impl Engine {
             (
                 Phase::Open,
                 CommitOutcome::Committed(revision) | CommitOutcome::AlreadyThere(revision),
-            ) => {
+            ) if plan.delivery == Delivery::Propose => {
                 let pushed_to = proposal_branch(&plan);
                 let plan = Box::new(plan);
                 let deadline = now.plus(REVIEW);

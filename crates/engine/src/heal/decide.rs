@@ -37,8 +37,11 @@ impl Engine {
                 effects,
             );
         }
-        if let Some(refusal) = self.take_refusal(incident) {
-            return self.escalate(now, incident, refusal.message, effects);
+        // A lock that was refused to an earlier plan says nothing about the next one.
+        self.take_refusal(incident);
+        let case = self.cases.get_mut(&incident.id);
+        if let Some(message) = case.and_then(|work| work.no_history.take()) {
+            return self.escalate(now, incident, message, effects);
         }
         let Some(history) = self.history(now, incident, application, effects) else {
             return;

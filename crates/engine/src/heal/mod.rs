@@ -43,7 +43,10 @@ pub(crate) struct Work {
     decided_for: Option<(Revision, u64)>,
     committing: Option<Timestamp>,
     commit_again: Timestamp,
+    /// The lock was refused.
     refused: Option<Rejection>,
+    /// Why the history can never be read: a person has to look.
+    no_history: Option<String>,
 }
 
 impl Engine {
@@ -138,19 +141,15 @@ impl Engine {
             }
             Err(HistoryError::Unreadable(_)) => work.ask_again = Timestamp(now.0 + COMMIT_AGAIN_MS),
             Err(HistoryError::Rewritten) => {
-                work.refused = Some(Rejection {
-                    reason: RejectionReason::HeadMoved,
-                    message: format!("{} does not descend from {}", to.short(), from.short()),
-                });
+                let message = format!("{} does not descend from {}", to.short(), from.short());
+                work.no_history = Some(message);
             }
             Err(HistoryError::TooLong { limit }) => {
-                work.refused = Some(Rejection {
-                    reason: RejectionReason::NotFound,
-                    message: format!(
-                        "more than {limit} commits changed it since {}",
-                        from.short()
-                    ),
-                });
+                let message = format!(
+                    "more than {limit} commits changed it since {}",
+                    from.short()
+                );
+                work.no_history = Some(message);
             }
         }
         self.dirty.everything = true;

@@ -1,6 +1,8 @@
 //! Writes to a cluster: when, how often, and what came of them.
 
-use super::{APPLY_FORGOTTEN_MS, FIGHT_WINDOW_MS, FIRST_PAUSE_MS, MAX_PAUSE_MS, Work, sync};
+use super::{
+    APPLY_FORGOTTEN_MS, FIGHT_WINDOW_MS, FIRST_PAUSE_MS, InFlight, MAX_PAUSE_MS, Work, sync,
+};
 use crate::Engine;
 use crate::effect::{Effect, Level};
 use crate::lead::say;
@@ -39,9 +41,9 @@ impl Engine {
             .chain(request.prune.iter().map(|(key, _)| format!("delete {key}")))
             .collect();
         let differs = differs.join(", ");
-        let under_way = work.in_flight.as_ref().is_some_and(|(since, inputs)| {
+        let under_way = work.in_flight.as_ref().is_some_and(|sent| {
             // Another revision does not wait for this one: the runner lets it take its place.
-            *inputs == tree && now.millis_since(*since) < APPLY_FORGOTTEN_MS
+            sent.tree == tree && now.millis_since(sent.since) < APPLY_FORGOTTEN_MS
         });
         if under_way {
             return sync(SyncState::OutOfSync, "Applying", differs);
@@ -69,15 +71,16 @@ impl Engine {
             work.corrected_at = Some(now);
             if work.fights > 0 {
                 work.pause_until = Timestamp(now.0 + pause_ms(work.fights));
-                work.failed_tree = tree;
+                work.failed_tree.clone_from(&tree);
             }
         }
         work.answered_sync = asked;
-        work.in_flight = Some((
-            now,
-            self.rendered.get(application).map(|it| it.tree.clone()),
-        ));
-        work.inventory = Some(request.inventory.clone());
+        work.in_flight = Some(InFlight {
+            since: now,
+            revision: request.revision.clone(),
+            tree,
+            inventory: request.inventory.clone(),
+        });
         let target = request.target.clone();
         if let Some(world) = self.worlds.get_mut(&target.cluster) {
             // The edge tells inventories once. Until the apply succeeds, what may be there is the union.
@@ -103,7 +106,6 @@ impl Engine {
         let Some(work) = self.work.get_mut(&target) else {
             return;
         };
-        work.in_flight = None;
         let world = self.worlds.entry(target.cluster.clone()).or_default();
         for (object, written) in outcome.objects {
             let key = object.key();
@@ -115,11 +117,18 @@ impl Engine {
             work.known_equal.insert(key, KnownEqual::of(&object));
             world.see(object);
         }
-        let inventory = work.inventory.take();
+        // The answer to an apply that another one has replaced settles nothing but what was seen.
+        let sent = work
+            .in_flight
+            .take_if(|sent| sent.revision == outcome.revision);
+        let Some(sent) = sent else {
+            self.dirty.targets.insert(target);
+            return;
+        };
         if outcome.failures.is_empty() {
             work.tries = 0;
-            if let (Some(inventory), Some(known)) = (inventory, world.inventories.as_mut()) {
-                known.insert(target.application.0.clone(), inventory);
+            if let Some(known) = world.inventories.as_mut() {
+                known.insert(target.application.0.clone(), sent.inventory);
             }
         } else {
             work.tries = work.tries.saturating_add(1);

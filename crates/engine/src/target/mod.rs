@@ -40,10 +40,7 @@ const LOOK_AGAIN_MS: i64 = 10_000;
 /// What a member remembers of a target it works on. All of it can be lost.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
-    /// Since when an apply is under way, and of which inputs.
-    in_flight: Option<(Timestamp, Option<TreeId>)>,
-    /// The inventory that holds once the apply under way succeeds.
-    inventory: Option<Inventory>,
+    in_flight: Option<InFlight>,
     known_equal: BTreeMap<ObjectKey, KnownEqual>,
     dwell: Dwell,
     failures: Vec<ApplyFailure>,
@@ -56,6 +53,16 @@ pub(crate) struct Work {
     health: Option<(Health, Timestamp)>,
     answered_sync: u64,
     wake: Timestamp,
+}
+
+/// An apply that was sent to the edge.
+#[derive(Debug)]
+struct InFlight {
+    since: Timestamp,
+    revision: Revision,
+    tree: Option<TreeId>,
+    /// What holds once it has succeeded.
+    inventory: Inventory,
 }
 
 impl Work {
@@ -144,6 +151,7 @@ impl Engine {
         for (cluster, watched) in &wanted {
             let world = self.worlds.entry(cluster.clone()).or_default();
             if world.watched.as_ref() != Some(watched) {
+                world.watch_only(&watched.1);
                 world.watched = Some(watched.clone());
                 effects.push(Effect::Watch {
                     cluster: cluster.clone(),
