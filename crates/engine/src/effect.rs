@@ -4,7 +4,9 @@ use crate::event::ProposalId;
 use regraft_model::InvariantId;
 use regraft_model::apply::{ApplyRequest, KindVersion};
 use regraft_model::git::CommitRequest;
-use regraft_model::id::{ApplicationName, ClusterName, Fence, IncidentId, RepositoryName};
+use regraft_model::id::{
+    ApplicationName, ClusterName, Fence, IncidentId, RepositoryName, TargetKey,
+};
 use regraft_model::source::Revision;
 use regraft_state::command::Command;
 use std::collections::BTreeSet;
@@ -74,6 +76,11 @@ pub enum Effect {
     },
     /// Carry out staged writes in a cluster.
     Apply(Box<ApplyRequest>),
+    /// Stop the writes of an apply under way, when there is one: they may not go on.
+    Stop {
+        /// Target.
+        target: TargetKey,
+    },
     /// Commit and push. With a lock, the runner first makes sure by a linearizable read that the fence still
     /// holds, and answers `Failed` when it does not (I2).
     Commit {

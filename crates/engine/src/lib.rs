@@ -92,6 +92,8 @@ pub struct Engine {
 #[derive(Debug, Default)]
 struct Dirty {
     targets: BTreeSet<TargetKey>,
+    /// Applies under way of targets that this member holds no more.
+    lost: BTreeSet<TargetKey>,
     incidents: bool,
     everything: bool,
 }
@@ -187,6 +189,9 @@ impl Engine {
             return;
         }
         let everything = std::mem::take(&mut self.dirty.everything);
+        if everything || !self.dirty.lost.is_empty() || !self.is_confirmed(now) {
+            self.stop_applies(now, effects);
+        }
         if everything {
             self.refresh(now, effects);
             self.lead(now, effects);

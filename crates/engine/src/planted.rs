@@ -8,6 +8,10 @@ use regraft_remedy::INCIDENT_TRAILER;
 use std::borrow::Cow;
 
 /// A known bug of the stages.
+#[cfg_attr(
+    not(feature = "planted"),
+    expect(unreachable_pub, reason = "only the simulation names it")
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bug {
     /// A render with problems prunes as if it were complete.

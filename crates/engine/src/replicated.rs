@@ -7,6 +7,7 @@ use regraft_model::time::Timestamp;
 use regraft_state::store::Write;
 use regraft_state::table::prefix;
 use regraft_state::view::{UnreadableRecord, View};
+use std::collections::BTreeSet;
 
 /// Tables a status report writes to.
 const STATUS_TABLES: [&str; 3] = [prefix::STATUSES, prefix::SESSIONS, prefix::META];
@@ -42,9 +43,11 @@ impl Engine {
             return;
         }
         self.applied = index;
+        let others = self.targets_of_others(writes);
         if let Err(error) = self.view.apply(writes) {
             unreadable_state(&error, effects);
         }
+        self.look_afresh(now, &others, effects);
         self.proposals.reached(now, index);
         // Statuses are by far the most frequent; only incidents depend on them.
         let mut only_statuses = true;
@@ -56,6 +59,49 @@ impl Engine {
         }
         self.dirty.incidents = true;
         self.dirty.everything |= !only_statuses;
+    }
+
+    /// Targets whose assignment is being written and that another member has so far.
+    fn targets_of_others(&self, writes: &[Write]) -> Vec<TargetKey> {
+        writes
+            .iter()
+            .filter_map(|write| {
+                let (Write::Put { key, .. } | Write::Delete { key }) = write;
+                let key = std::str::from_utf8(key).ok()?;
+                let target = target_of(key.strip_prefix(prefix::ASSIGNMENTS)?);
+                let held = self.view.assignments.get(&target)?;
+                (held.member != self.settings.member).then_some(target)
+            })
+            .collect()
+    }
+
+    /// Connects clusters anew where a target came over from another member: inventories are told once for each
+    /// connection, and the other member has written to it since. Missing is never empty (I5).
+    fn look_afresh(&mut self, now: Timestamp, others: &[TargetKey], effects: &mut Vec<Effect>) {
+        let me = self.settings.member;
+        let mine = |target: &&TargetKey| {
+            let held = self.view.assignments.get(*target);
+            held.is_some_and(|held| held.member == me)
+        };
+        let clusters: BTreeSet<ClusterName> = others
+            .iter()
+            .filter(mine)
+            .map(|target| target.cluster.clone())
+            .collect();
+        for cluster in clusters {
+            if self.worlds.remove(&cluster).is_some() {
+                effects.push(Effect::Unwatch {
+                    cluster: cluster.clone(),
+                });
+            }
+            for (_, work) in self
+                .work
+                .iter_mut()
+                .filter(|(key, _)| key.cluster == cluster)
+            {
+                work.interrupt(now);
+            }
+        }
     }
 
     pub(crate) fn touch_application(&mut self, name: &ApplicationName) {
@@ -91,11 +137,7 @@ impl Engine {
                 self.dirty.targets.extend(targets.cloned());
             }
             prefix::ASSIGNMENTS | prefix::CONFIRMATIONS => {
-                let (application, cluster) = rest.split_once('/').unwrap_or((rest, ""));
-                let target = TargetKey {
-                    application: application.into(),
-                    cluster: cluster.into(),
-                };
+                let target = target_of(rest);
                 let mine = self
                     .view
                     .assignments
@@ -104,14 +146,22 @@ impl Engine {
                 if mine {
                     self.dirty.targets.insert(target);
                 } else {
-                    // What this member remembers of it would be old if it ever came back.
-                    self.work.remove(&target);
+                    self.forget_target(&target);
                 }
             }
             prefix::SYNCS | prefix::RETIRING => self.touch_application(&rest.into()),
             prefix::SUSPENSIONS => self.touch_all(),
             _ => {}
         }
+    }
+}
+
+/// The target that a key of a table of targets names.
+fn target_of(rest: &str) -> TargetKey {
+    let (application, cluster) = rest.split_once('/').unwrap_or((rest, ""));
+    TargetKey {
+        application: application.into(),
+        cluster: cluster.into(),
     }
 }
 

@@ -60,7 +60,7 @@ impl World {
     }
 
     /// The runner drops what it still does for a target when something newer is asked for.
-    fn give_way(&mut self, member: usize, target: &TargetKey) {
+    pub(crate) fn give_way(&mut self, member: usize, target: &TargetKey) {
         let older: Vec<u64> = self
             .runs
             .iter()

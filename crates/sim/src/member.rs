@@ -179,7 +179,9 @@ impl World {
             }
             match &effect {
                 // The edges keep the order of these themselves.
-                Effect::Watch { .. } | Effect::Unwatch { .. } => self.perform(member, life, effect),
+                Effect::Watch { .. } | Effect::Unwatch { .. } | Effect::Stop { .. } => {
+                    self.perform(member, life, effect)
+                }
                 Effect::Say { .. } => {}
                 Effect::Count { invariant, kind } => {
                     if *kind == CountKind::Violated {
@@ -279,6 +281,7 @@ impl World {
             }
             Effect::Watch { cluster, kinds, .. } => self.watch_cluster(member, &cluster, kinds),
             Effect::Unwatch { cluster } => self.unwatch_cluster(member, &cluster),
+            Effect::Stop { target } => self.give_way(member, &target),
             Effect::Apply(request) => self.start_apply(member, life, *request),
             Effect::Say { .. } | Effect::Count { .. } => {}
         }

@@ -116,8 +116,7 @@ impl Engine {
             return;
         };
         if assignment.member != self.settings.member {
-            self.work.remove(target);
-            return;
+            return self.forget_target(target);
         }
         let mut work = self.work.remove(target).unwrap_or_default();
         work.wake = Timestamp(now.0 + LOOK_AGAIN_MS);
@@ -128,6 +127,35 @@ impl Engine {
             self.tell(now, target, &mut work, look, effects);
         }
         self.work.insert(target.clone(), work);
+    }
+
+    /// Stops applies that were allowed when they began and are not any more: this member lost the target or the proof
+    /// that its state is current, or a person suspended it (I2).
+    pub(crate) fn stop_applies(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let confirmed = self.is_confirmed(now);
+        let mut stopped: Vec<TargetKey> =
+            std::mem::take(&mut self.dirty.lost).into_iter().collect();
+        let under_way = self
+            .work
+            .iter()
+            .filter(|(_, work)| work.in_flight.is_some());
+        let forbidden = under_way
+            .filter(|(target, _)| !confirmed || self.suspension_of(&target.application).is_some());
+        stopped.extend(forbidden.map(|(target, _)| target.clone()));
+        for target in stopped {
+            if let Some(work) = self.work.get_mut(&target) {
+                work.in_flight = None;
+            }
+            effects.push(Effect::Stop { target });
+        }
+    }
+
+    /// Forgets what was remembered of a target that another member has now; it would be old if it ever came back.
+    pub(crate) fn forget_target(&mut self, target: &TargetKey) {
+        let work = self.work.remove(target);
+        if work.is_some_and(|work| work.in_flight.is_some()) {
+            self.dirty.lost.insert(target.clone());
+        }
     }
 
     /// Tells the edges which kinds to watch where this member works.

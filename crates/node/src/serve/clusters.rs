@@ -212,6 +212,17 @@ impl Clusters {
         }
     }
 
+    /// Stops an apply under way. What it has written stays; nothing more is written.
+    pub(super) fn stop_apply(&self, target: &TargetKey) {
+        let links = locked(&self.links);
+        let running = links
+            .get(&target.cluster)
+            .and_then(|link| link.running.get(target));
+        if let Some(running) = running {
+            running.cancel.cancel();
+        }
+    }
+
     /// What the server would make of these objects; nothing is written.
     pub(super) async fn preview(
         &self,

@@ -1,13 +1,14 @@
 //! Git work of one repository, on a thread of its own: libgit2 blocks, and a slow remote must delay no other.
 
 use super::engine::Engine;
+use super::gate::Gate;
 use super::metrics::{GitOperation, Metrics};
 use crate::cli::{Exit, Failure, failure_chain};
 use crate::clock;
 use crate::config;
 use regraft_engine::Event;
 use regraft_model::git::{CommitOutcome, CommitRequest, History, HistoryError, Relation, Snapshot};
-use regraft_model::id::{ApplicationName, IncidentId, RepositoryName};
+use regraft_model::id::{ApplicationName, Fence, IncidentId, RepositoryName};
 use regraft_model::plan::Edit;
 use regraft_model::source::{Revision, SourceTree, TreeId};
 use regraft_repo::{Credentials, Error, Fetched, Identity, Repository};
@@ -45,6 +46,8 @@ pub(super) enum Work {
     },
     Commit {
         incident: IncidentId,
+        /// Fence of the lock; absent for a proposal's branch.
+        lock: Option<Fence>,
         request: Box<CommitRequest>,
     },
     /// For people: the unified diff of a plan.
@@ -65,6 +68,7 @@ pub(super) enum Work {
 pub(super) fn start(
     config: &config::Repository,
     data_dir: &Path,
+    gate: Gate,
     engine: Engine,
     metrics: Metrics,
 ) -> Result<Git, Failure> {
@@ -84,6 +88,7 @@ pub(super) fn start(
         name: config.name.clone(),
         source: config.credentials.clone(),
         repository,
+        gate,
         engine,
         metrics,
     };
@@ -180,7 +185,9 @@ impl Work {
                 to,
                 outcome: Err(HistoryError::Unreadable(reason)),
             },
-            Work::Commit { incident, request } => Event::Committed {
+            Work::Commit {
+                incident, request, ..
+            } => Event::Committed {
                 incident,
                 key: request.key,
                 outcome: CommitOutcome::Failed { reason },
@@ -194,6 +201,7 @@ struct Worker {
     name: RepositoryName,
     source: regraft_repo::CredentialsSource,
     repository: Repository,
+    gate: Gate,
     engine: Engine,
     metrics: Metrics,
 }
@@ -247,8 +255,16 @@ impl Worker {
                     outcome,
                 });
             }
-            Work::Commit { incident, request } => {
-                let outcome = self.commit(&request);
+            Work::Commit {
+                incident,
+                lock,
+                request,
+            } => {
+                let allowed = lock.map_or(Ok(()), |fence| self.gate.check(&incident, fence));
+                let outcome = match allowed {
+                    Ok(()) => self.commit(&request),
+                    Err(reason) => CommitOutcome::Failed { reason },
+                };
                 let pushed = matches!(
                     outcome,
                     CommitOutcome::Committed(_) | CommitOutcome::AlreadyThere(_)

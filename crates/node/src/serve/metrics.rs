@@ -141,6 +141,7 @@ impl Metrics {
             Effect::History { .. } => "history",
             Effect::Watch { .. } => "watch",
             Effect::Unwatch { .. } => "unwatch",
+            Effect::Stop { .. } => "stop",
             Effect::Apply(_) => "apply",
             Effect::Commit { .. } => "commit",
             Effect::Say { .. } => "say",

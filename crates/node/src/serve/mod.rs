@@ -15,6 +15,7 @@ mod clusters;
 mod documents;
 mod engine;
 mod follow;
+mod gate;
 mod git;
 mod hand;
 mod http;

@@ -2,6 +2,7 @@
 
 use super::admin::Listener;
 use super::clusters::Clusters;
+use super::gate::Gate;
 use super::member::Member;
 use super::metrics::Metrics;
 use super::propose::{People, Proposer};
@@ -81,6 +82,7 @@ fn build(
         let git = git::start(
             repository,
             &config.data_dir,
+            Gate::new(replica.clone()),
             engine.clone(),
             metrics.clone(),
         )?;
@@ -95,13 +97,10 @@ fn build(
         &metrics,
     ));
     let runner = Runner {
-        replica: replica.clone(),
         proposer,
         git: repositories.clone(),
         clusters: Arc::clone(&clusters),
-        engine: engine.clone(),
         metrics: metrics.clone(),
-        runtime: tokio::runtime::Handle::current(),
     };
     let settings = regraft_engine::Settings {
         member: config.member,

@@ -3,7 +3,7 @@
 use regraft_model::id::IncidentId;
 use regraft_model::incident::Incident;
 use regraft_replica::Replica;
-use regraft_state::record::{AuditEntry, Lock};
+use regraft_state::record::{AuditEntry, Lock, Subject, Suspension};
 use regraft_state::store::{Read, ReadError, Walk};
 use regraft_state::table::{self, prefix};
 use regraft_state::view::View;
@@ -46,15 +46,32 @@ pub(super) fn view(replica: &Replica) -> Result<View, ReadError> {
     })?
 }
 
-/// An incident and the lock it holds.
-pub(super) fn lock_and_incident(
-    replica: &Replica,
-    id: &IncidentId,
-) -> Result<(Option<Lock>, Option<Incident>), ReadError> {
+/// What decides whether an incident's commit may be pushed.
+pub(super) struct Standing {
+    pub(super) lock: Option<Lock>,
+    pub(super) incident: Option<Incident>,
+    /// Of everything, or of its application.
+    pub(super) suspension: Option<Suspension>,
+}
+
+/// An incident, the lock it holds, and who suspended it.
+pub(super) fn standing(replica: &Replica, id: &IncidentId) -> Result<Standing, ReadError> {
     replica.read(|read| {
-        let lock = record(read, prefix::LOCKS, id.as_str())?;
-        let incident = record(read, prefix::INCIDENTS, id.as_str())?;
-        Ok((lock, incident))
+        let incident: Option<Incident> = record(read, prefix::INCIDENTS, id.as_str())?;
+        let application = incident
+            .as_ref()
+            .map(|incident| Subject::Application(incident.application.clone()));
+        let mut suspension = None;
+        for subject in std::iter::once(Subject::All).chain(application) {
+            if suspension.is_none() {
+                suspension = record(read, prefix::SUSPENSIONS, &subject.to_string())?;
+            }
+        }
+        Ok(Standing {
+            lock: record(read, prefix::LOCKS, id.as_str())?,
+            incident,
+            suspension,
+        })
     })?
 }
 
