@@ -6,13 +6,14 @@
     reason = "a test stops at the first thing that is not as it should be"
 )]
 
+mod harness;
+
+use harness::{Machine, SECOND, application, fault, fleet, head, plan_for, target};
 use prost::Message;
-use regraft_model::config::{Application, Fleet, Policy};
-use regraft_model::finding::{Change, FailureClass, Finding, Symptom, TargetStatus, Template};
-use regraft_model::id::{Fence, IncidentId, MemberId, Scope, TargetKey};
+use regraft_model::config::Application;
+use regraft_model::finding::{PendingDeletion, SyncState, TargetStatus};
+use regraft_model::id::{Fence, MemberId};
 use regraft_model::incident::{OutcomeKind, Phase};
-use regraft_model::object::ObjectKey;
-use regraft_model::plan::{Action, Delivery, Plan};
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::audit::{AuditHead, BrokenChain, verify};
@@ -20,213 +21,9 @@ use regraft_state::command::{
     Command, Envelope, FORMAT, HeadRelation, RejectionReason, Response, Stamped, Transition,
 };
 use regraft_state::record::{AuditEntry, Confirmation, Subject};
-use regraft_state::store::{Memory, Read, Walk};
+use regraft_state::store::{Memory, Read as _, Walk};
 use regraft_state::view::View;
 use regraft_state::{Halt, apply};
-
-const SECOND: i64 = 1000;
-
-#[derive(Default)]
-struct Machine {
-    store: Memory,
-    view: View,
-    index: u64,
-    sequence: u64,
-    now: i64,
-}
-
-impl Machine {
-    fn entry(&mut self, command: &Command) -> Vec<u8> {
-        self.sequence += 1;
-        let envelope = Envelope {
-            client: "test".to_owned(),
-            sequence: self.sequence,
-            actor: "member/1".to_owned(),
-            format: FORMAT,
-            command: serde_json::to_vec(command).unwrap(),
-        };
-        Stamped {
-            stamped_ms: self.now,
-            command: envelope.encode_to_vec(),
-        }
-        .encode_to_vec()
-    }
-
-    fn apply(&mut self, entry: &[u8]) -> Response {
-        self.index += 1;
-        let applied = apply(&self.store, self.index, entry).unwrap();
-        self.view.apply(&applied.batch.writes).unwrap();
-        self.store.write(applied.batch);
-        serde_json::from_slice(&applied.response).unwrap()
-    }
-
-    fn run(&mut self, command: Command) -> Response {
-        let entry = self.entry(&command);
-        self.apply(&entry)
-    }
-
-    fn refused(&mut self, command: Command) -> RejectionReason {
-        match self.run(command) {
-            Response::Rejected(rejection) => rejection.reason,
-            other => panic!("expected a refusal, got {other:?}"),
-        }
-    }
-
-    fn assign(&mut self, application: &str, cluster: &str, member: u64) -> Fence {
-        let grants = vec![(target(application, cluster), MemberId(member))];
-        self.run(Command::Assign {
-            grants,
-            revoked: vec![],
-        });
-        self.view.assignments[&target(application, cluster)].fence
-    }
-
-    fn open(&mut self, application: &str) -> IncidentId {
-        let fence = self.assign(application, "eu", 1);
-        match self.run(fault(application, "eu", "bad", fence)) {
-            Response::Opened { incident } => incident,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn plan(&mut self, id: &IncidentId) -> Response {
-        let incident = self.view.incidents[id].clone();
-        let plan = Box::new(plan_for(id, incident.application.as_str()));
-        let deadline = Timestamp(self.now + 600 * SECOND);
-        self.advance(id, Transition::Plan { plan, deadline })
-    }
-
-    fn advance(&mut self, id: &IncidentId, transition: Transition) -> Response {
-        let fence = self.view.incidents[id].executor_fence;
-        let transition = Box::new(transition);
-        self.run(Command::Advance {
-            incident: id.clone(),
-            fence,
-            transition,
-        })
-    }
-
-    fn acquire(&mut self, id: &IncidentId, budget: u32) -> Response {
-        let incident = &self.view.incidents[id];
-        let command = Command::Acquire {
-            incident: id.clone(),
-            fence: incident.executor_fence,
-            plan: incident.plan.as_ref().unwrap().id.clone(),
-            scope: Scope::Application(incident.application.clone()),
-            lease: Seconds(60),
-            budget,
-        };
-        self.run(command)
-    }
-
-    fn commit(&mut self, id: &IncidentId) -> Response {
-        let lock = self.view.locks[id].fence;
-        let revision = Revision::from("c0ffee");
-        let deadline = Timestamp(self.now + 600 * SECOND);
-        self.advance(
-            id,
-            Transition::Commit {
-                revision,
-                lock,
-                deadline,
-            },
-        )
-    }
-}
-
-fn target(application: &str, cluster: &str) -> TargetKey {
-    TargetKey {
-        application: application.into(),
-        cluster: cluster.into(),
-    }
-}
-
-fn fault(application: &str, cluster: &str, tree: &str, fence: Fence) -> Command {
-    let workload = ObjectKey {
-        group: "apps".to_owned(),
-        kind: "Deployment".to_owned(),
-        namespace: "shop".to_owned(),
-        name: application.to_owned(),
-    };
-    Command::OpenIncident {
-        application: application.into(),
-        repository: "fleet".into(),
-        branch: "main".into(),
-        class: FailureClass::CrashLoopBackOff,
-        seen_at: Revision::from("bad0"),
-        suspect_tree: TreeId(tree.to_owned()),
-        cluster: cluster.into(),
-        findings: vec![Finding {
-            symptom: Symptom {
-                workload,
-                class: FailureClass::CrashLoopBackOff,
-                template: Template::Newest,
-                evidence: vec![],
-            },
-            since: Timestamp(1),
-            change: Change::Changed,
-        }],
-        member: MemberId(1),
-        fence,
-        deadline: Timestamp(3600 * SECOND),
-    }
-}
-
-fn plan_for(id: &IncidentId, application: &str) -> Plan {
-    Plan {
-        id: format!("{id}.1").into(),
-        incident: id.clone(),
-        attempt: 1,
-        application: application.into(),
-        repository: "fleet".into(),
-        branch: "main".into(),
-        action: Action::Rollback,
-        parent: Revision::from("bad0"),
-        restores: Revision::from("good"),
-        suspects: vec![Revision::from("bad0")],
-        edits: vec![],
-        message: String::new(),
-        diff_hash: "diff".to_owned(),
-        delivery: Delivery::Push,
-        guards: vec![],
-        rejected: vec![],
-    }
-}
-
-fn application(name: &str, clusters: &[&str]) -> Application {
-    Application {
-        name: name.into(),
-        repository: "fleet".into(),
-        location: Default::default(),
-        path: format!("apps/{name}"),
-        clusters: clusters.iter().map(|name| (*name).into()).collect(),
-        namespace: "default".to_owned(),
-        mode: Default::default(),
-        prune: Default::default(),
-        conflicts: Default::default(),
-        suspend: false,
-        deletion: Default::default(),
-        policy: Policy::default(),
-    }
-}
-
-fn fleet(applications: &[Application]) -> Fleet {
-    let by_name = applications.iter().map(|it| (it.name.clone(), it.clone()));
-    Fleet {
-        clusters: Default::default(),
-        applications: by_name.collect(),
-    }
-}
-
-fn head(revision: &str, previous: Option<&str>, relation: HeadRelation) -> Command {
-    Command::RecordHead {
-        repository: "fleet".into(),
-        branch: "main".into(),
-        revision: Revision::from(revision),
-        previous: previous.map(Revision::from),
-        relation,
-    }
-}
 
 #[test]
 fn the_same_entry_twice_changes_the_state_once_and_is_answered_alike() {
@@ -466,6 +263,10 @@ fn planning_again_gives_the_lock_back() {
     );
     assert!(machine.view.locks.is_empty());
     assert_eq!(machine.view.incidents[&id].phase, Phase::Open);
+    let deadline = machine.view.incidents[&id].deadline;
+    machine.now += 60 * SECOND;
+    machine.plan(&id);
+    assert_eq!(machine.view.incidents[&id].deadline, deadline, "shared");
 }
 
 #[test]
@@ -568,14 +369,37 @@ fn what_left_git_is_retiring_until_every_cluster_is_clear() {
 }
 
 #[test]
-fn a_confirmation_names_exactly_the_list_that_waits() {
+fn a_confirmation_names_exactly_the_list_that_waits_and_ends_with_it() {
     let mut machine = Machine::default();
-    let confirmation = Confirmation {
-        target: target("shop", "eu"),
-        token: "of another list".to_owned(),
+    let (key, token) = (target("shop", "eu"), "of this list".to_owned());
+    let mut status = TargetStatus {
+        member: MemberId(1),
+        fence: machine.assign("shop", "eu", 1),
+        pending_deletion: Some(PendingDeletion {
+            token: token.clone(),
+            objects: vec![],
+        }),
+        key: key.clone(),
+        ..TargetStatus::default()
     };
-    let confirm = Command::ConfirmDelete(confirmation);
-    assert_eq!(machine.refused(confirm), RejectionReason::DiffChanged);
+    let report = |status: &TargetStatus| Command::Report {
+        status: Box::new(status.clone()),
+    };
+    let confirm = |token: String| {
+        Command::ConfirmDelete(Confirmation {
+            target: key.clone(),
+            token,
+        })
+    };
+    machine.run(report(&status));
+    let other = machine.refused(confirm("of another list".to_owned()));
+    assert_eq!(other, RejectionReason::DiffChanged);
+    machine.run(confirm(token));
+    assert!(machine.view.confirmations.contains_key(&key));
+    status.pending_deletion = None;
+    status.sync.state = SyncState::Synced;
+    machine.run(report(&status));
+    assert!(machine.view.confirmations.is_empty(), "it is done");
 }
 
 #[test]
