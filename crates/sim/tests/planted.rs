@@ -12,6 +12,10 @@ use regraft_sim::{OnBroken, Options, PlantedBug, run_many};
 /// A planted bug has to show within this many seeds.
 const SEEDS: u64 = 200;
 
+/// What breaks when our own commits are not found on the branch: one is made twice, made again after a veto, or not
+/// counted among the actions that are allowed.
+const COMMITS_NOT_FOUND: [InvariantId; 3] = [InvariantId::I11, InvariantId::I9, InvariantId::I8];
+
 #[track_caller]
 fn check(bug: PlantedBug, expected: &[InvariantId]) {
     let options = Options {
@@ -43,10 +47,7 @@ fn a_stale_fence_that_is_accepted_is_found() {
 
 #[test]
 fn a_missing_trailer_check_is_found() {
-    check(
-        PlantedBug::NoTrailerCheck,
-        &[InvariantId::I11, InvariantId::I9],
-    );
+    check(PlantedBug::NoTrailerCheck, &COMMITS_NOT_FOUND);
 }
 
 #[test]
@@ -66,10 +67,7 @@ fn acting_on_the_unknown_is_found() {
 
 #[test]
 fn a_double_revert_after_a_crash_is_found() {
-    check(
-        PlantedBug::DoubleRevertAfterCrash,
-        &[InvariantId::I11, InvariantId::I9],
-    );
+    check(PlantedBug::DoubleRevertAfterCrash, &COMMITS_NOT_FOUND);
 }
 
 #[test]

@@ -57,7 +57,6 @@ pub(crate) fn heal(examples: &Path, rounds: usize) -> Result<()> {
         repairs.push(repair);
         bench.fleet.wait_verified(STEP_BOUND)?;
     }
-    bench.idle()?;
     let mut failovers = Vec::new();
     for round in 1..=rounds {
         let seconds = bench.failover()?;
@@ -82,7 +81,8 @@ pub(crate) fn heal(examples: &Path, rounds: usize) -> Result<()> {
     ] {
         println!("{what:<46} {seconds:>6.2} s (median of {rounds})");
     }
-    Ok(())
+    println!();
+    bench.idle()
 }
 
 impl Bench {
