@@ -38,9 +38,14 @@ pub(crate) async fn run(connection: &Connection, request: ApplyRequest) -> Apply
         ..ApplyOutcome::default()
     };
     let application = &request.target.application;
-    let wide = inventory::union(&request.inventory_before, &request.inventory);
-    if !inventory::same(&wide, &request.inventory_before)
-        && let Err(error) = inventory::write(connection, application, &wide).await
+    if let Err(error) = inventory::check_readable(connection, application).await {
+        outcome.failures.push(failure(None, &error));
+        return outcome;
+    }
+    let before = &request.inventory_before;
+    let wide = inventory::union(before, &request.inventory);
+    if !inventory::same(&wide, before)
+        && let Err(error) = inventory::write(connection, application, before, &wide).await
     {
         outcome.failures.push(failure(None, &error));
         return outcome;
@@ -63,7 +68,7 @@ pub(crate) async fn run(connection: &Connection, request: ApplyRequest) -> Apply
     outcome.pruned = released.pruned;
     outcome.failures = released.failures;
     if !inventory::same(&exact, &wide)
-        && let Err(error) = inventory::write(connection, application, &exact).await
+        && let Err(error) = inventory::write(connection, application, &wide, &exact).await
     {
         outcome.failures.push(failure(None, &error));
     }
@@ -120,10 +125,7 @@ pub(crate) async fn try_out(
 ) -> Result<Tried, ApplyFailure> {
     let key = staged.object.key();
     let told = |error: Error| failure(Some(staged.object.key()), &error);
-    let kind = KindVersion {
-        api_version: staged.object.api_version().to_owned(),
-        kind: key.kind.clone(),
-    };
+    let kind = KindVersion::of(&staged.object);
     let resource = connection
         .discovery
         .find(connection, &kind)

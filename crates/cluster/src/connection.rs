@@ -8,7 +8,7 @@
 use crate::digest::Digests;
 use crate::discovery::Discovery;
 use crate::error::{Error, chain};
-use crate::inventory::Quarantine;
+use crate::inventory::Stored;
 use crate::traffic::{Breaker, Meter, Traffic, Verb};
 use kube::Client;
 use kube::client::{Body, ClientBuilder};
@@ -69,7 +69,7 @@ pub(crate) struct Connection {
     pub(crate) client: Client,
     pub(crate) discovery: Discovery,
     pub(crate) digests: Digests,
-    pub(crate) quarantine: Quarantine,
+    pub(crate) stored: Stored,
     pub(crate) breaker: Arc<Breaker>,
     pub(crate) traffic: Arc<Traffic>,
     in_flight: Semaphore,
@@ -91,7 +91,7 @@ impl Connection {
             client,
             discovery: Discovery::default(),
             digests: Digests::default(),
-            quarantine: Quarantine::default(),
+            stored: Stored::default(),
             breaker,
             traffic: Arc::clone(traffic),
             in_flight: Semaphore::new(MAX_REQUESTS_IN_FLIGHT),

@@ -201,10 +201,7 @@ mod tests {
         .unwrap();
         let mut kinds = Kinds::new();
         collect(&list, &mut kinds);
-        let kind = KindVersion {
-            api_version: "networking.k8s.io/v1".to_owned(),
-            kind: "Ingress".to_owned(),
-        };
+        let kind = KindVersion::new("networking.k8s.io/v1", "Ingress");
         assert_eq!(kinds.len(), 1);
         assert_eq!(kinds[&kind].scope, Scope::Namespaced);
         assert_eq!(kinds[&kind].api.plural, "ingresses");

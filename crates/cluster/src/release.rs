@@ -103,7 +103,7 @@ async fn prune(
     if !object.text("/metadata/deletionTimestamp").is_empty() {
         return Ok(Prune::Deleted);
     }
-    let request = request::delete(&path, object.uid()).map_err(told)?;
+    let request = request::delete(&path, &json!({"uid": object.uid()})).map_err(told)?;
     match connection
         .call(Verb::Delete, &key.to_string(), request)
         .await
@@ -153,10 +153,7 @@ async fn find(
     key: &ObjectKey,
     version: &str,
 ) -> Result<Option<(String, Object)>, Error> {
-    let kind = KindVersion {
-        api_version: version.to_owned(),
-        kind: key.kind.clone(),
-    };
+    let kind = KindVersion::new(version, &key.kind);
     let resource = match connection.discovery.find(connection, &kind).await {
         Err(Error::NoSuchKind { .. }) if is_absent(connection, &kind).await? => return Ok(None),
         other => other?,

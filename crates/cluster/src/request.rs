@@ -110,13 +110,27 @@ pub(crate) fn create(
     built(builder, Body::from(object.to_string().into_bytes()), path)
 }
 
-/// Deletes exactly the object with this UID; its dependents follow in the background.
-pub(crate) fn delete(path: &str, uid: &str) -> Result<http::Request<Body>, Error> {
+/// Replaces the object whose resource version the new one names.
+pub(crate) fn replace(
+    path: &str,
+    manager: &str,
+    object: &serde_json::Value,
+) -> Result<http::Request<Body>, Error> {
+    let uri = format!("{path}?fieldManager={manager}");
+    let builder = http::Request::put(uri).header(http::header::CONTENT_TYPE, JSON_TYPE);
+    built(builder, Body::from(object.to_string().into_bytes()), path)
+}
+
+/// Deletes the object while the preconditions hold, such as its UID; its dependents follow in the background.
+pub(crate) fn delete(
+    path: &str,
+    preconditions: &serde_json::Value,
+) -> Result<http::Request<Body>, Error> {
     let options = json!({
         "apiVersion": "v1",
         "kind": "DeleteOptions",
         "propagationPolicy": "Background",
-        "preconditions": {"uid": uid},
+        "preconditions": preconditions,
     });
     let builder = http::Request::delete(path).header(http::header::CONTENT_TYPE, JSON_TYPE);
     built(builder, Body::from(options.to_string().into_bytes()), path)

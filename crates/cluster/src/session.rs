@@ -42,14 +42,6 @@ const CRD_SETTLE: [Duration; 3] = [
 const CRD_RETRY_LEAST: Duration = Duration::from_millis(200);
 const CRD_RETRY_MOST: Duration = Duration::from_secs(10);
 
-/// What is watched besides the kinds of applications: the ground of health and evidence.
-const ALWAYS: [(&str, &str, Selection); 4] = [
-    ("v1", "Pod", Selection::All),
-    ("apps/v1", "ReplicaSet", Selection::All),
-    ("autoscaling/v2", "HorizontalPodAutoscaler", Selection::All),
-    ("v1", "Event", Selection::Warnings),
-];
-
 /// The life of one cluster.
 pub(crate) struct Session {
     pub(crate) config: Config,
@@ -123,8 +115,9 @@ impl Session {
         self.tell(ClusterEvent::Ready { uid, version }).await?;
         self.tell(ClusterEvent::Inventories(inventories)).await?;
         let mut tasks = JoinSet::new();
-        for (api_version, kind, selection) in ALWAYS {
-            let kind = kind_version(api_version, kind);
+        for (api_version, kind) in KindVersion::ALWAYS_WATCHED {
+            let kind = KindVersion::new(api_version, kind);
+            let selection = selection(&kind);
             tasks.spawn(self.watch(&connection, kind, selection).run());
         }
         let dirty = Arc::new(Notify::new());
@@ -156,7 +149,7 @@ impl Session {
                 keep
             });
             for kind in wanted {
-                if !is_always_watched(&kind) && !watched.contains_key(&kind) {
+                if !kind.is_always_watched() && !watched.contains_key(&kind) {
                     let task =
                         tasks.spawn(self.watch(connection, kind.clone(), Selection::Ours).run());
                     watched.insert(kind, task);
@@ -255,15 +248,10 @@ async fn probe(connection: Arc<Connection>) {
     }
 }
 
-fn kind_version(api_version: &str, kind: &str) -> KindVersion {
-    KindVersion {
-        api_version: api_version.to_owned(),
-        kind: kind.to_owned(),
+/// What is looked at of a kind that is watched whoever owns its objects.
+fn selection(kind: &KindVersion) -> Selection {
+    match kind.kind.as_str() {
+        "Event" => Selection::Warnings,
+        _ => Selection::All,
     }
-}
-
-fn is_always_watched(kind: &KindVersion) -> bool {
-    ALWAYS
-        .iter()
-        .any(|(api_version, name, _)| kind.api_version == *api_version && kind.kind == *name)
 }

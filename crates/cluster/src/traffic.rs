@@ -49,17 +49,19 @@ pub(crate) enum Verb {
     Watch,
     DryRun,
     Patch,
+    Update,
     Create,
     Delete,
 }
 
 impl Verb {
-    const ALL: [Verb; 7] = [
+    const ALL: [Verb; 8] = [
         Verb::Get,
         Verb::List,
         Verb::Watch,
         Verb::DryRun,
         Verb::Patch,
+        Verb::Update,
         Verb::Create,
         Verb::Delete,
     ];
@@ -71,13 +73,17 @@ impl Verb {
             Verb::Watch => "watch",
             Verb::DryRun => "dry-run",
             Verb::Patch => "patch",
+            Verb::Update => "update",
             Verb::Create => "create",
             Verb::Delete => "delete",
         }
     }
 
     fn writes(self) -> bool {
-        matches!(self, Verb::Patch | Verb::Create | Verb::Delete)
+        matches!(
+            self,
+            Verb::Patch | Verb::Update | Verb::Create | Verb::Delete
+        )
     }
 
     /// Ours are marked; those of kube's watcher carry the word they are traced with.

@@ -67,10 +67,7 @@ async fn until_ready(connection: &Connection, object: &Object) -> Option<ApplyFa
 }
 
 async fn read(connection: &Connection, object: &Object) -> Result<Value, Error> {
-    let kind = KindVersion {
-        api_version: object.api_version().to_owned(),
-        kind: object.kind().to_owned(),
-    };
+    let kind = KindVersion::of(object);
     let resource = connection.discovery.find(connection, &kind).await?;
     let key = object.key();
     let path = request::object_path(&resource, &key)?;

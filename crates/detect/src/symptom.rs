@@ -83,7 +83,7 @@ fn failing_containers<'a>(
         }
     }
     if view.replaces_older_pods() {
-        // Pods that are on their way out say nothing about what is asked for now: their successors may be the fix.
+        // Pods that are on their way out say nothing about the newest template: their successors may be the fix.
         by_class.retain(|_, failing| failing.iter().any(|f| f.age == Age::Newest));
     }
     for failing in by_class.values_mut() {

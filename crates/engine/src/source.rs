@@ -144,13 +144,7 @@ impl Rendered {
             .filter(|object| is_workload(object))
             .map(|object| (object.key(), inputs_of(object, &all)))
             .collect();
-        let kinds = bare
-            .iter()
-            .map(|object| KindVersion {
-                api_version: object.api_version().to_owned(),
-                kind: object.kind().to_owned(),
-            })
-            .collect();
+        let kinds = bare.iter().map(KindVersion::of).collect();
         // The bytes are rendered; only the blob ids are needed from now on.
         files
             .files

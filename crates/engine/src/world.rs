@@ -91,19 +91,14 @@ impl World {
         let dropped: BTreeSet<KindVersion> = before
             .into_iter()
             .flatten()
-            .filter(|kind| !kinds.contains(kind) && !is_always_watched(kind))
+            .filter(|kind| !kinds.contains(kind) && !kind.is_always_watched())
             .cloned()
             .collect();
         self.listed.retain(|kind| !dropped.contains(kind));
         let gone: Vec<ObjectKey> = self
             .live
             .iter()
-            .filter(|(_, object)| {
-                dropped.contains(&KindVersion {
-                    api_version: object.api_version().to_owned(),
-                    kind: object.kind().to_owned(),
-                })
-            })
+            .filter(|(_, object)| dropped.contains(&KindVersion::of(object)))
             .map(|(key, _)| key.clone())
             .collect();
         for key in gone {
@@ -264,16 +259,6 @@ impl World {
         self.children.clear();
         self.events.clear();
     }
-}
-
-/// Kinds that the edge watches whether they are asked for or not: they tell how workloads are and who scales them.
-fn is_always_watched(kind: &KindVersion) -> bool {
-    matches!(
-        (kind.api_version.as_str(), kind.kind.as_str()),
-        ("v1", "Pod" | "Event")
-            | ("apps/v1", "ReplicaSet")
-            | ("autoscaling/v2", "HorizontalPodAutoscaler")
-    )
 }
 
 fn is_scaler(object: &Object) -> bool {

@@ -16,6 +16,37 @@ pub struct KindVersion {
     pub kind: String,
 }
 
+impl KindVersion {
+    /// Kinds that are watched in every cluster, whoever owns them: they tell how workloads are and who scales them.
+    pub const ALWAYS_WATCHED: [(&str, &str); 4] = [
+        ("v1", "Pod"),
+        ("apps/v1", "ReplicaSet"),
+        ("autoscaling/v2", "HorizontalPodAutoscaler"),
+        ("v1", "Event"),
+    ];
+
+    /// From its two parts.
+    #[must_use]
+    pub fn new(api_version: &str, kind: &str) -> Self {
+        Self {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+        }
+    }
+
+    /// Of an object.
+    #[must_use]
+    pub fn of(object: &Object) -> Self {
+        Self::new(object.api_version(), object.kind())
+    }
+
+    /// Whether it is among [`Self::ALWAYS_WATCHED`].
+    #[must_use]
+    pub fn is_always_watched(&self) -> bool {
+        Self::ALWAYS_WATCHED.contains(&(self.api_version.as_str(), self.kind.as_str()))
+    }
+}
+
 /// What was applied for one target, kept in the cluster. Only these may be pruned (I5).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

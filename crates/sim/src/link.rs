@@ -1,6 +1,6 @@
 //! A member's connection to a cluster: what is told, in which order, and when it breaks.
 
-use crate::kube::{Change, Cluster, kind_version};
+use crate::kube::{Change, Cluster};
 use crate::world::{Occurrence, World};
 use regraft_engine::Event;
 use regraft_model::apply::{ClusterEvent, KindVersion};
@@ -8,13 +8,6 @@ use regraft_model::id::ClusterName;
 use regraft_model::object::{APPLICATION_LABEL, Object, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Kinds that the edge always watches, whole.
-const ALWAYS: &[(&str, &str)] = &[
-    ("v1", "Pod"),
-    ("apps/v1", "ReplicaSet"),
-    ("autoscaling/v2", "HorizontalPodAutoscaler"),
-    ("v1", "Event"),
-];
 /// How long a dead connection looks alive at most: the edge's probe.
 const PROBE_MS: i64 = 6_000;
 /// Waits between tries to connect.
@@ -58,7 +51,7 @@ impl World {
         link.wanted = true;
         link.kinds = kinds.clone();
         link.listed
-            .retain(|kind| kinds.contains(kind) || is_always(kind));
+            .retain(|kind| kinds.contains(kind) || kind.is_always_watched());
         if is_new {
             link.generation += 1;
             let generation = link.generation;
@@ -230,10 +223,8 @@ impl World {
             return;
         };
         let mut wanted = link.kinds.clone();
-        wanted.extend(ALWAYS.iter().map(|(version, kind)| KindVersion {
-            api_version: (*version).to_owned(),
-            kind: (*kind).to_owned(),
-        }));
+        let always = KindVersion::ALWAYS_WATCHED.iter();
+        wanted.extend(always.map(|(version, kind)| KindVersion::new(version, kind)));
         let new: Vec<_> = wanted.difference(&link.listed).cloned().collect();
         link.listed.extend(new.iter().cloned());
         for kind in new {
@@ -244,7 +235,7 @@ impl World {
             let objects: Vec<_> = self.clusters[cluster]
                 .objects
                 .values()
-                .filter(|object| kind_version(object) == kind && is_told(object, &kind))
+                .filter(|object| KindVersion::of(object) == kind && is_told(object, &kind))
                 .cloned()
                 .collect();
             for object in objects {
@@ -281,7 +272,7 @@ impl World {
 
     fn tell_change(&mut self, member: usize, cluster: usize, change: &Change) {
         let (kind, key) = match change {
-            Change::Seen(object) => (kind_version(object), object.key()),
+            Change::Seen(object) => (KindVersion::of(object), object.key()),
             Change::Gone(kind, key) => (kind.clone(), key.clone()),
         };
         let watched = self
@@ -392,12 +383,6 @@ impl World {
     }
 }
 
-fn is_always(kind: &KindVersion) -> bool {
-    ALWAYS
-        .iter()
-        .any(|(version, name)| kind.api_version == *version && kind.kind == *name)
-}
-
 fn is_told(object: &Object, kind: &KindVersion) -> bool {
-    is_always(kind) || object.label(APPLICATION_LABEL).is_some()
+    kind.is_always_watched() || object.label(APPLICATION_LABEL).is_some()
 }

@@ -183,14 +183,10 @@ pub(crate) fn advance(
                 plan.edits.len(),
                 plan.parent
             );
-            let replanned = incident.steps.iter().any(|step| step.reason == "Replanned");
             incident.plan = Some(*plan);
             enter(&mut incident, Phase::Planned, now);
-            // Planning again and again must come to an end (I8): later plans share the first one's time.
-            incident.deadline = match replanned {
-                true => incident.deadline.min(deadline),
-                false => deadline,
-            };
+            // Planning again and again must come to an end (I8): no plan has more time than what it comes from.
+            incident.deadline = incident.deadline.min(deadline);
             step(transaction, &mut incident, "Planned", message.clone());
             audit::append(transaction, "Planned", id.as_str(), message)?;
         }

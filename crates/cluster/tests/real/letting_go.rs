@@ -202,6 +202,8 @@ async fn inventories_are_told_after_ready_and_an_unreadable_one_stops_only_its_a
     assert_eq!(told.get("bad-list"), None);
 
     let outcome = world.cluster.apply(request("bad-list", &bad)).await;
+    let empty = world.cluster.apply(request("bad-list", &[])).await;
+    assert_eq!(failures(&empty), failures(&outcome), "it is not empty");
     assert_eq!(
         failures(&outcome),
         [
@@ -212,6 +214,50 @@ async fn inventories_are_told_after_ready_and_an_unreadable_one_stops_only_its_a
     plane.api().delete(&bad_path).unwrap();
     done(&world.cluster.apply(request("bad-list", &bad)).await);
     world.cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inventory_that_another_member_wrote_since_it_was_told_is_not_overwritten() {
+    let plane = shared();
+    let mut late = World::ready(plane.regraft_kubeconfig(), &[]).await;
+    let other = World::ready(plane.regraft_kubeconfig(), &[]).await;
+    let theirs = [
+        namespace("handed", "handed"),
+        config_map("handed", ("handed", "theirs"), "1"),
+    ];
+    done(&other.cluster.apply(request("handed", &theirs)).await);
+    let before = stored(&plane, "handed");
+
+    let ours = [
+        namespace("handed", "handed"),
+        config_map("handed", ("handed", "ours"), "1"),
+    ];
+    let refused = late.cluster.apply(request("handed", &ours)).await;
+    assert_eq!(
+        failures(&refused),
+        [
+            "request: Transient Unreachable: cluster is not connected: ConfigMap \
+          regraft-system/regraft-inventory-handed was written by another one; reading all anew"
+        ]
+    );
+    assert_eq!(stored(&plane, "handed"), before, "nothing is forgotten");
+    let told = late
+        .until(
+            "all inventories anew",
+            |event| matches!(event, ClusterEvent::Inventories(all) if all.contains_key("handed")),
+        )
+        .await;
+    assert!(matches!(
+        told.last(),
+        Some(ClusterEvent::Inventories(all)) if all["handed"] == inventory(&theirs)
+    ));
+    let informed = ApplyRequest {
+        inventory_before: inventory(&theirs),
+        ..request("handed", &ours)
+    };
+    done(&late.cluster.apply(informed).await);
+    late.cluster.stop().await;
+    other.cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

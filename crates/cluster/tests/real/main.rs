@@ -9,6 +9,5 @@
 mod applying;
 mod connection;
 mod letting_go;
-mod rate;
 mod watching;
 mod world;

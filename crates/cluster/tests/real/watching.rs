@@ -1,9 +1,7 @@
 //! What a cluster tells.
 
-use crate::world::{
-    World, config_map, deployment, done, kind_version, namespace, ours, request, shared,
-};
-use regraft_model::apply::ClusterEvent;
+use crate::world::{World, config_map, deployment, done, namespace, ours, request, shared};
+use regraft_model::apply::{ClusterEvent, KindVersion};
 use regraft_model::object::APPLICATION_LABEL;
 use serde_json::json;
 
@@ -13,7 +11,7 @@ async fn changes_are_told_in_order_and_what_loses_our_label_is_gone() {
     let mut world = World::ready(plane.regraft_kubeconfig(), &[("v1", "ConfigMap")]).await;
     world
         .until("the first list", |event| {
-            *event == ClusterEvent::Listed(kind_version("v1", "ConfigMap"))
+            *event == ClusterEvent::Listed(KindVersion::new("v1", "ConfigMap"))
         })
         .await;
     let objects = [
@@ -107,7 +105,7 @@ async fn pods_replica_sets_and_warnings_are_told_trimmed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kind_that_comes_later_is_told_missing_then_listed_then_missing_again() {
     let plane = shared();
-    let kind = kind_version("late.example.com/v1", "Latecomer");
+    let kind = KindVersion::new("late.example.com/v1", "Latecomer");
     let mut world = World::ready(
         plane.regraft_kubeconfig(),
         &[("late.example.com/v1", "Latecomer")],

@@ -92,7 +92,7 @@ impl World {
         cluster.set_kinds(
             kinds
                 .iter()
-                .map(|(version, kind)| kind_version(version, kind))
+                .map(|(version, kind)| KindVersion::new(version, kind))
                 .collect(),
         );
         World { cluster, told }
@@ -104,11 +104,6 @@ impl World {
             .until("ready", |event| matches!(event, ClusterEvent::Ready { .. }))
             .await;
         world
-    }
-
-    /// Takes what is told, for ever.
-    pub(crate) async fn drain(&mut self) {
-        while self.told.recv().await.is_some() {}
     }
 
     /// The next event.
@@ -179,13 +174,6 @@ pub(crate) fn brief(event: &ClusterEvent) -> String {
         }
         ClusterEvent::Gone { key, .. } => format!("gone {key}"),
         other => format!("{other:?}"),
-    }
-}
-
-pub(crate) fn kind_version(api_version: &str, kind: &str) -> KindVersion {
-    KindVersion {
-        api_version: api_version.to_owned(),
-        kind: kind.to_owned(),
     }
 }
 

@@ -125,6 +125,7 @@ impl Engine {
             self.dirty.targets.insert(target);
             return;
         };
+        work.released = outcome.failures.is_empty() && sent.inventory.entries.is_empty();
         if outcome.failures.is_empty() {
             work.tries = 0;
             if let Some(known) = world.inventories.as_mut() {

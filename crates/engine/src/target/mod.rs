@@ -14,7 +14,7 @@ use crate::Engine;
 use crate::effect::Effect;
 use regraft_detect::Dwell;
 use regraft_diff::KnownEqual;
-use regraft_model::apply::{ApplyFailure, Inventory};
+use regraft_model::apply::{ApplyFailure, Inventory, KindVersion};
 use regraft_model::finding::{AppliedInputs, PendingDeletion, SyncState, SyncStatus, TargetStatus};
 use regraft_model::health::Health;
 use regraft_model::id::{ApplicationName, TargetKey};
@@ -43,6 +43,8 @@ pub(crate) struct Work {
     in_flight: Option<InFlight>,
     known_equal: BTreeMap<ObjectKey, KnownEqual>,
     dwell: Dwell,
+    /// The edge has confirmed that the inventory is empty.
+    released: bool,
     failures: Vec<ApplyFailure>,
     /// Tree for which `failures` stand: a new commit is tried at once.
     failed_tree: Option<TreeId>,
@@ -281,10 +283,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn inventory_kinds(
-        &self,
-        target: &TargetKey,
-    ) -> impl Iterator<Item = regraft_model::apply::KindVersion> {
+    pub(super) fn inventory_kinds(&self, target: &TargetKey) -> impl Iterator<Item = KindVersion> {
         let inventories = self
             .worlds
             .get(&target.cluster)
@@ -293,10 +292,7 @@ impl Engine {
         inventory
             .into_iter()
             .flat_map(|inventory| &inventory.entries)
-            .map(|(key, api_version)| regraft_model::apply::KindVersion {
-                api_version: api_version.clone(),
-                kind: key.kind.clone(),
-            })
+            .map(|(key, api_version)| KindVersion::new(api_version, &key.kind))
     }
 
     pub(super) fn answer_sync_request(&self, target: &TargetKey, work: &mut Work) {

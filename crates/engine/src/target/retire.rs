@@ -7,9 +7,11 @@ use crate::effect::Effect;
 use crate::source::Tracked;
 use crate::world::Sight;
 use regraft_diff::{World as Compared, retire};
+use regraft_model::apply::{ApplyRequest, Inventory};
 use regraft_model::config::DeletionPolicy;
 use regraft_model::finding::SyncState;
 use regraft_model::id::TargetKey;
+use regraft_model::source::Revision;
 use regraft_model::time::Timestamp;
 use regraft_state::command::Command;
 
@@ -73,17 +75,20 @@ impl Engine {
         }
         let token = self.confirmed_token(target);
         let comparison = retire(target, &revision, deletion, &compared, &inventory, token);
-        let look = judge_comparison(&comparison);
-        match comparison.request {
-            Some(mut request) => {
-                request.inventory_before = inventory;
-                self.apply(now, work, &target.application, false, request, effects);
-            }
-            None if comparison.blocked.is_empty() => self.retired(now, target, effects),
-            None => self.tell(now, target, work, look, effects),
+        let mut look = judge_comparison(&comparison);
+        if comparison.blocked.is_empty() {
+            let request = match comparison.request {
+                Some(request) => request,
+                None if work.released => return self.retired(now, target, effects),
+                // An inventory that cannot be read is not told, and is not empty: the edge says which of the two it is.
+                None => nothing_left(target, revision, &inventory),
+            };
+            look.sync = self.apply(now, work, &target.application, false, request, effects);
         }
+        self.tell(now, target, work, look, effects);
     }
 
+    /// Nothing of it is left, or ever was.
     fn retired(&mut self, now: Timestamp, target: &TargetKey, effects: &mut Vec<Effect>) {
         let command = Command::Retired {
             target: target.clone(),
@@ -97,5 +102,17 @@ impl Engine {
             .is_some_and(|application| application.clusters.contains(&target.cluster));
         let retiring = self.view.retiring.get(&target.application);
         !configured && retiring.is_some_and(|it| it.clusters.contains(&target.cluster))
+    }
+}
+
+fn nothing_left(target: &TargetKey, revision: Revision, inventory: &Inventory) -> ApplyRequest {
+    ApplyRequest {
+        target: target.clone(),
+        revision,
+        stages: Vec::new(),
+        prune: Vec::new(),
+        orphan: Vec::new(),
+        inventory: inventory.clone(),
+        inventory_before: inventory.clone(),
     }
 }

@@ -173,7 +173,7 @@ impl Cluster {
         self.owned.remove(key);
         self.failing_since.remove(key);
         self.changes
-            .push(Change::Gone(kind_version(&object), key.clone()));
+            .push(Change::Gone(KindVersion::of(&object), key.clone()));
     }
 
     /// Notes which Deployment has to be looked at: workloads carry its name as a label.
@@ -213,13 +213,6 @@ impl Cluster {
 
     pub(crate) fn version(&self) -> u64 {
         self.version
-    }
-}
-
-pub(crate) fn kind_version(object: &Object) -> KindVersion {
-    KindVersion {
-        api_version: object.api_version().to_owned(),
-        kind: object.kind().to_owned(),
     }
 }
 

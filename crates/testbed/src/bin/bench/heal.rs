@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use regraft_testbed::fleet::list;
-use regraft_testbed::{Author, ControlPlane, Fleet, FleetOptions, Stopwatch, WorkClone, wait};
+use regraft_testbed::{
+    Author, ControlPlane, Fleet, FleetOptions, Stopwatch, Usage, WorkClone, wait,
+};
+
+use crate::idle;
 use serde_json::Value;
 
 const CLUSTERS: &[&str] = &["eu-west", "us-east", "ap-south"];
 /// Services whose image is broken in turn.
 const SERVICES: [&str; 3] = ["storefront", "catalog", "payments"];
+const MEMBERS: usize = 3;
 const STEP_BOUND: Duration = Duration::from_secs(120);
 /// How closely Git and the clusters are watched: a hundredth of what is measured.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// How long nothing may happen.
-const IDLE: Duration = Duration::from_secs(60);
-const IDLE_PERCENT_MAX: f64 = 2.0;
-const MIB: f64 = 1024.0 * 1024.0;
-
 struct Bench {
     fleet: Fleet,
     person: WorkClone,
@@ -36,7 +36,7 @@ struct Repair {
 pub(crate) fn heal(examples: &Path, rounds: usize) -> Result<()> {
     let options = FleetOptions {
         clusters: CLUSTERS,
-        members: 3,
+        members: MEMBERS,
         repository: examples,
     };
     let fleet = Fleet::start("heal", &options)?;
@@ -152,7 +152,7 @@ impl Bench {
     /// Kills the leader; seconds until a survivor has acknowledged a write.
     fn failover(&mut self) -> Result<f64> {
         let leader = self.fleet.leader()?;
-        let survivor = leader % 3 + 1;
+        let survivor = leader % MEMBERS + 1;
         self.fleet.member(leader).kill();
         let watch = Stopwatch::start();
         self.look("a write is acknowledged", || {
@@ -171,7 +171,7 @@ impl Bench {
                 let roles: Vec<&Value> = list(members).map(|member| &member["role"]).collect();
                 let known = ["leader", "follower"];
                 let all = roles.iter().all(|role| known.iter().any(|it| *role == it));
-                if all && roles.len() == 3 {
+                if all && roles.len() == MEMBERS {
                     Ok(())
                 } else {
                     Err(members.to_string())
@@ -188,48 +188,28 @@ impl Bench {
             .clusters()
             .map(ControlPlane::audit_mark)
             .collect();
-        let cpu = |bench: &mut Self| -> Result<Vec<(f64, f64)>> {
-            (1..=3)
-                .map(|id| {
-                    let usage = bench.fleet.member(id).usage().context("a member ended")?;
-                    #[expect(clippy::cast_precision_loss, reason = "a few MiB")]
-                    let mib = usage.peak_bytes as f64 / MIB;
-                    Ok((usage.cpu_s, mib))
-                })
-                .collect()
-        };
-        let before = cpu(self)?;
-        let watch = Stopwatch::start();
-        wait::until_every(
-            Duration::from_secs(1),
-            "a minute has passed",
-            IDLE * 2,
-            || {
-                if watch.elapsed() >= IDLE {
-                    Ok(())
-                } else {
-                    Err(String::new())
-                }
-            },
-        )?;
-        let seconds = watch.seconds();
-        for (id, (before, after)) in (1..).zip(before.into_iter().zip(cpu(self)?)) {
-            let percent = (after.0 - before.0) / seconds * 100.0;
-            println!(
-                "idle: member {id} uses {percent:.2} % of a core; its peak is {:.0} MiB",
-                after.1
-            );
-            ensure!(
-                percent < IDLE_PERCENT_MAX,
-                "member {id} used {percent:.2} % of a core while nothing was to do"
-            );
-        }
+        let before = self.usage()?;
+        let seconds =
+            idle::a_minute(|| (1..=MEMBERS).try_for_each(|id| self.fleet.member(id).check()))?;
         for (plane, mark) in self.fleet.clusters().zip(marks) {
             let requests = plane.regraft_requests(mark)?;
             println!("idle: {} writes to {}", requests.writes, plane.name());
             ensure!(requests.writes == 0, "{:?}", requests.written);
         }
+        let used: Vec<(Usage, Usage)> = before.into_iter().zip(self.usage()?).collect();
+        for (id, (_, after)) in (1..).zip(&used) {
+            println!("member {id}: peak {:.0} MiB", idle::peak_mib(after));
+        }
+        for (id, (before, after)) in (1..).zip(&used) {
+            idle::judge(&format!("member {id}"), after.cpu_s - before.cpu_s, seconds)?;
+        }
         Ok(())
+    }
+
+    fn usage(&mut self) -> Result<Vec<Usage>> {
+        (1..=MEMBERS)
+            .map(|id| self.fleet.member(id).usage().context("a member ended"))
+            .collect()
     }
 
     fn look<T>(&self, what: &str, probe: impl FnMut() -> Result<T, String>) -> Result<T> {

@@ -6,6 +6,7 @@
 
 mod fleet;
 mod heal;
+mod idle;
 mod reconcile;
 
 use std::path::PathBuf;

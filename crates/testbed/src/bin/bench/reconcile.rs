@@ -16,16 +16,12 @@ use regraft_testbed::{
 use serde_json::{Value, json};
 
 use crate::fleet::{self, CLUSTER, NAMESPACE};
+use crate::idle;
 
 const STEP_BOUND: Duration = Duration::from_secs(120);
 const READY_BOUND: Duration = Duration::from_secs(60);
 /// The shortest that a member accepts.
 const POLL_INTERVAL_S: u64 = 1;
-/// How long nothing may happen, and how much of a core may be used meanwhile.
-const IDLE: Duration = Duration::from_secs(60);
-const IDLE_PERCENT_MAX: f64 = 2.0;
-const MIB: f64 = 1024.0 * 1024.0;
-
 struct Bench {
     cluster: ControlPlane,
     git: GitServer,
@@ -236,37 +232,17 @@ impl Bench {
 
     fn idle(&mut self) -> Result<()> {
         let meter = self.meter()?;
-        // Time itself is what is measured here; a member that ends is noticed at once.
-        let watch = Stopwatch::start();
         let member = self.regraft.member(1)?;
-        wait::until("a minute has passed", IDLE + READY_BOUND, || {
-            if let Err(ended) = member.check() {
-                return Ok(Err(ended));
-            }
-            if watch.elapsed() >= IDLE {
-                Ok(Ok(()))
-            } else {
-                Err(String::new())
-            }
-        })??;
-        let seconds = meter.watch.seconds();
+        let seconds = idle::a_minute(|| member.check())?;
         let (requests, member, _) = self.since(&meter)?;
         self.print("idle", seconds, &meter)?;
-        let percent = member.cpu_s / seconds * 100.0;
-        println!(
-            "\nidle: {} writes, {percent:.2} % of a core",
-            requests.writes
-        );
+        println!("\nidle: {} writes", requests.writes);
         ensure!(
             requests.writes == 0,
             "regraft wrote while nothing was to do: {:?}",
             requests.written
         );
-        ensure!(
-            percent < IDLE_PERCENT_MAX,
-            "regraft used {percent:.2} % of a core while nothing was to do"
-        );
-        Ok(())
+        idle::judge("the member", member.cpu_s, seconds)
     }
 
     fn meter(&mut self) -> Result<Meter> {
@@ -308,8 +284,7 @@ impl Bench {
             .iter()
             .map(|(verb, count)| format!("{verb} {count}"))
             .collect();
-        #[expect(clippy::cast_precision_loss, reason = "a few MiB")]
-        let peak_mib = member.peak_bytes as f64 / MIB;
+        let peak_mib = idle::peak_mib(&member);
         println!(
             "{title:<28} {seconds:>8.2} {:>11.2} {:>11.2} {:>9.2} {peak_mib:>9.0}  {}",
             requests.writes_span_s,

@@ -1,51 +1,24 @@
-//! The list of what was applied, kept as one ConfigMap per application in the cluster itself.
-//!
-//! Expected flow: read all at connect; before an apply the union is written, after it the exact list.
-//! Guarantees: only objects that were in a list of this installation are ever pruned (I5); an unreadable list stops its
-//! application, never counts as empty, and is never overwritten; the list of another installation is left alone.
-//! Assumptions: one writer per application and cluster within an installation.
-//! Errors: [`Error::InventoryTooLarge`], [`Error::InventoryMalformed`], [`Error::InventoryNotOurs`].
+//! An inventory as a ConfigMap, and back.
 
-use crate::connection::Connection;
 use crate::error::Error;
-use crate::request::{self, Effect, Ownership};
-use crate::task::locked;
-use crate::traffic::Verb;
-use bytes::Bytes;
 use regraft_model::ObjectKey;
 use regraft_model::apply::Inventory;
 use regraft_model::id::ApplicationName;
-use regraft_model::object::FIELD_MANAGER;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use tokio::sync::OnceCell;
 
 /// Namespace of regraft's own objects.
-const SYSTEM_NAMESPACE: &str = "regraft-system";
-/// Where inventories live.
-const COLLECTION: &str = "/api/v1/namespaces/regraft-system/configmaps";
+pub(super) const SYSTEM_NAMESPACE: &str = "regraft-system";
 /// Start of the name of an inventory.
-const NAME_PREFIX: &str = "regraft-inventory-";
+pub(super) const NAME_PREFIX: &str = "regraft-inventory-";
 /// Longest name of a ConfigMap.
 const MAX_NAME_BYTES: usize = 253;
 /// Most bytes of entries: etcd takes 1.5 MiB a request, a ConfigMap 1 MiB; about 20,000 objects.
 const MAX_ENTRIES_BYTES: usize = 900 * 1024;
-/// ConfigMaps in one answer.
-const PAGE_SIZE: usize = 100;
-/// Most pages: 100,000 applications in one cluster.
-const MAX_PAGES: usize = 1_000;
 
 /// API version -> kind -> namespace -> names.
 type Entries = BTreeMap<String, BTreeMap<String, BTreeMap<String, BTreeSet<String>>>>;
-
-/// Names of inventories that could not be read, and whether our namespace is known to be there.
-#[derive(Default)]
-pub(crate) struct Quarantine {
-    names: Mutex<BTreeSet<String>>,
-    namespace: OnceCell<()>,
-}
 
 /// Both lists together, as the new owner's.
 pub(crate) fn union(before: &Inventory, after: &Inventory) -> Inventory {
@@ -65,165 +38,7 @@ pub(crate) fn same(one: &Inventory, other: &Inventory) -> bool {
         && (one.entries.is_empty() || one.installation == other.installation)
 }
 
-/// All inventories of the cluster by application. Unreadable ones are left out and stop their application.
-pub(crate) async fn read_all(
-    connection: &Connection,
-) -> Result<BTreeMap<String, Inventory>, Error> {
-    let mut all = BTreeMap::new();
-    let mut token = String::new();
-    for _ in 0..MAX_PAGES {
-        let path = format!(
-            "{COLLECTION}?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dregraft&limit={PAGE_SIZE}{token}"
-        );
-        let request = request::get(&path, "inventories")?;
-        let page = connection.call(Verb::List, "inventories", request).await?;
-        for object in page["items"].as_array().into_iter().flatten() {
-            take(connection, object, &mut all);
-        }
-        match page["metadata"]["continue"].as_str() {
-            Some(next) if !next.is_empty() => {
-                token = format!("&continue={}", request::escaped(next));
-            }
-            _ => return Ok(all),
-        }
-    }
-    Err(Error::InventoryMalformed {
-        name: SYSTEM_NAMESPACE.to_owned(),
-        what: format!("there are more than {} of them", MAX_PAGES * PAGE_SIZE),
-    })
-}
-
-/// Stores an inventory; an empty one is removed.
-pub(crate) async fn write(
-    connection: &Connection,
-    application: &ApplicationName,
-    inventory: &Inventory,
-) -> Result<(), Error> {
-    let name = name(application.as_str());
-    release_quarantine(connection, &name).await?;
-    if inventory.entries.is_empty() {
-        return remove(connection, &name, &inventory.installation).await;
-    }
-    let body = Bytes::from(
-        encode(application, &name, inventory)?
-            .to_string()
-            .into_bytes(),
-    );
-    connection
-        .quarantine
-        .namespace
-        .get_or_try_init(|| make_namespace(connection))
-        .await?;
-    let store = |ownership| put(connection, &name, inventory, body.clone(), ownership);
-    match store(Ownership::Respect).await {
-        // Somebody removed our namespace since.
-        Err(error) if error.is_not_found() => {
-            make_namespace(connection).await?;
-            store(Ownership::Respect).await
-        }
-        // Restored from a backup or edited by hand: still ours while it says so.
-        Err(error) if error.is_conflict() => {
-            let stored = connection.get(&path(&name), &subject(&name)).await?;
-            owned_by(&name, &stored, &inventory.installation)?;
-            store(Ownership::Take).await
-        }
-        other => other,
-    }
-}
-
-async fn put(
-    connection: &Connection,
-    name: &str,
-    inventory: &Inventory,
-    body: Bytes,
-    ownership: Ownership,
-) -> Result<(), Error> {
-    let manager = manager(&inventory.installation);
-    let request = request::apply(&path(name), &manager, body, Effect::Write, ownership)?;
-    connection
-        .call(Verb::Patch, &subject(name), request)
-        .await
-        .map(|_| ())
-}
-
-async fn remove(connection: &Connection, name: &str, installation: &str) -> Result<(), Error> {
-    let stored = match connection.get(&path(name), &subject(name)).await {
-        Err(error) if error.is_not_found() => return Ok(()),
-        other => other?,
-    };
-    owned_by(name, &stored, installation)?;
-    let uid = stored["metadata"]["uid"].as_str().unwrap_or_default();
-    let request = request::delete(&path(name), uid)?;
-    match connection.call(Verb::Delete, &subject(name), request).await {
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => Ok(()),
-    }
-}
-
-async fn make_namespace(connection: &Connection) -> Result<(), Error> {
-    let subject = format!("namespace {SYSTEM_NAMESPACE}");
-    let path = format!("/api/v1/namespaces/{SYSTEM_NAMESPACE}");
-    match connection.get(&path, &subject).await {
-        Err(error) if error.is_not_found() => {}
-        other => return other.map(|_| ()),
-    }
-    let object = json!({
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {
-            "name": SYSTEM_NAMESPACE,
-            "labels": {"app.kubernetes.io/managed-by": "regraft"},
-        },
-    });
-    let request = request::create("/api/v1/namespaces", FIELD_MANAGER, &object)?;
-    match connection.call(Verb::Create, &subject, request).await {
-        // Another member was faster.
-        Err(error) if error.is_conflict() => Ok(()),
-        other => other.map(|_| ()),
-    }
-}
-
-/// An unreadable inventory stops its application until a person deleted it or made it readable.
-async fn release_quarantine(connection: &Connection, name: &str) -> Result<(), Error> {
-    if !locked(&connection.quarantine.names).contains(name) {
-        return Ok(());
-    }
-    match connection.get(&path(name), &subject(name)).await {
-        Err(error) if error.is_not_found() => {
-            locked(&connection.quarantine.names).remove(name);
-            Ok(())
-        }
-        Err(error) => Err(error),
-        Ok(object) => {
-            decode(&object)?;
-            // Readable again, but the reader was told nothing of it: start over and tell all.
-            connection.breaker.trip();
-            Err(Error::NotConnected {
-                reason: format!(
-                    "ConfigMap {SYSTEM_NAMESPACE}/{name} is readable again; reading all anew"
-                ),
-            })
-        }
-    }
-}
-
-fn take(connection: &Connection, object: &Value, all: &mut BTreeMap<String, Inventory>) {
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    if !name.starts_with(NAME_PREFIX) {
-        return;
-    }
-    match decode(object) {
-        Ok((application, inventory)) => {
-            all.insert(application, inventory);
-        }
-        Err(error) => {
-            tracing::error!(%error, "this application stands still until the ConfigMap is repaired or deleted");
-            locked(&connection.quarantine.names).insert(name.to_owned());
-        }
-    }
-}
-
-fn encode(
+pub(super) fn encode(
     application: &ApplicationName,
     name: &str,
     inventory: &Inventory,
@@ -263,7 +78,7 @@ fn encode(
     }))
 }
 
-fn decode(object: &Value) -> Result<(String, Inventory), Error> {
+pub(super) fn decode(object: &Value) -> Result<(String, Inventory), Error> {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let malformed = |what: String| Error::InventoryMalformed {
         name: format!("{SYSTEM_NAMESPACE}/{name}"),
@@ -305,9 +120,8 @@ fn decode(object: &Value) -> Result<(String, Inventory), Error> {
     Ok((application.to_owned(), inventory))
 }
 
-fn owned_by(name: &str, stored: &Value, installation: &str) -> Result<(), Error> {
-    let owner = stored["data"]["installation"].as_str().unwrap_or_default();
-    if owner == installation || owner.is_empty() {
+pub(super) fn owned_by(name: &str, owner: &str, installation: &str) -> Result<(), Error> {
+    if owner == installation {
         return Ok(());
     }
     Err(Error::InventoryNotOurs {
@@ -317,7 +131,7 @@ fn owned_by(name: &str, stored: &Value, installation: &str) -> Result<(), Error>
 }
 
 /// Name of the ConfigMap. What a name cannot hold, or is too long, is replaced by a hash; the data tells the true name.
-fn name(application: &str) -> String {
+pub(super) fn name(application: &str) -> String {
     let plain = application.bytes().all(|byte| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
     }) && application.ends_with(|last: char| last.is_ascii_alphanumeric())
@@ -332,25 +146,12 @@ fn name(application: &str) -> String {
     format!("{NAME_PREFIX}sha256--{}", short_hash(application))
 }
 
-/// Field manager of an inventory: two installations are two managers, so that the server tells their conflict.
-fn manager(installation: &str) -> String {
-    format!("{FIELD_MANAGER}-inventory-{}", short_hash(installation))
-}
-
 fn short_hash(text: &str) -> String {
     let hash = Sha256::digest(text.as_bytes());
     hash.iter()
         .take(16)
         .map(|byte| format!("{byte:02x}"))
         .collect()
-}
-
-fn path(name: &str) -> String {
-    format!("{COLLECTION}/{name}")
-}
-
-fn subject(name: &str) -> String {
-    format!("ConfigMap {SYSTEM_NAMESPACE}/{name}")
 }
 
 #[cfg(test)]
