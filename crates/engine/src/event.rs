@@ -123,4 +123,6 @@ pub enum ProposeOutcome {
     /// It is not known whether it was or will be applied. The runner has already tried again with the same
     /// sequence within its bound.
     Unknown(String),
+    /// It was not applied and as it is never will be: for people, why.
+    Invalid(String),
 }

@@ -29,7 +29,7 @@ pub use event::{Event, ProposalId, ProposeOutcome, Role};
 pub use lead::SILENT_MS;
 pub use report::Report;
 
-use proposal::Proposals;
+use proposal::{Proposals, Refused};
 use regraft_model::apply::ClusterEvent;
 use regraft_model::config::{Application, Fleet};
 use regraft_model::git::Snapshot;
@@ -232,8 +232,14 @@ impl Engine {
         outcome: ProposeOutcome,
         effects: &mut Vec<Effect>,
     ) {
-        if let Some((intent, rejection)) = self.proposals.answered(now, self.applied, id, outcome) {
-            self.refused(now, &intent, &rejection, effects);
+        match self.proposals.answered(now, self.applied, id, outcome) {
+            Some((intent, Refused::Rejected(rejection))) => {
+                self.refused(now, &intent, &rejection, effects);
+            }
+            Some((intent, Refused::Invalid(reason))) => {
+                lead::say(effects, effect::Level::Page, &intent, reason);
+            }
+            None => {}
         }
         self.dirty.everything = true;
     }

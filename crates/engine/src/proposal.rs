@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 /// Pause before an intent that was refused, or whose outcome is unknown, is tried again.
 const RETRY_MS: i64 = 500;
+/// Pause before an intent that can never be applied as it is is tried again: it may have changed by then.
+const INVALID_RETRY_MS: i64 = 60_000;
 /// A proposal without an answer is forgotten after this; the runner's own bound is shorter.
 const FORGET_MS: i64 = 30_000;
 
@@ -16,6 +18,15 @@ const FORGET_MS: i64 = 30_000;
 pub(crate) struct Proposals {
     next: u64,
     pending: BTreeMap<String, Pending>,
+}
+
+/// Why an intent came to nothing.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The state as it is now does not allow it.
+    Rejected(Rejection),
+    /// It can never be applied as it is.
+    Invalid(String),
 }
 
 #[derive(Debug)]
@@ -61,14 +72,14 @@ impl Proposals {
             .is_some_and(|pending| pending.until > now)
     }
 
-    /// Takes an answer in; returns the intent and the refusal, when it was one worth telling.
+    /// Takes an answer in; returns the intent and why it came to nothing, when that is worth telling.
     pub(crate) fn answered(
         &mut self,
         now: Timestamp,
         applied: u64,
         id: ProposalId,
         outcome: ProposeOutcome,
-    ) -> Option<(String, Rejection)> {
+    ) -> Option<(String, Refused)> {
         let intent = self
             .pending
             .iter()
@@ -85,7 +96,7 @@ impl Proposals {
                     rejection.reason,
                     RejectionReason::AlreadyDone | RejectionReason::HeadMoved
                 );
-                return telling.then_some((intent, rejection));
+                return telling.then_some((intent, Refused::Rejected(rejection)));
             }
             ProposeOutcome::Answered { index, .. } if index > applied => {
                 pending.applied_at = Some(index);
@@ -94,6 +105,10 @@ impl Proposals {
                 self.pending.remove(&intent);
             }
             ProposeOutcome::Unknown(_) => pending.until = Timestamp(now.0 + RETRY_MS),
+            ProposeOutcome::Invalid(reason) => {
+                pending.until = Timestamp(now.0 + INVALID_RETRY_MS);
+                return Some((intent, Refused::Invalid(reason)));
+            }
         }
         None
     }

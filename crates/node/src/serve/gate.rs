@@ -36,7 +36,8 @@ impl Gate {
                 lock.fence
             ));
         }
-        if lock.expires_at <= clock::now() {
+        // Our clock may be behind: the lock has run out when any member that led says so.
+        if lock.expires_at <= clock::now().max(standing.stamped_at) {
             return Err(format!("the lock of {id} ran out at {}", lock.expires_at));
         }
         if let Some(suspension) = standing.suspension {

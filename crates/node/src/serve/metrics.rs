@@ -163,6 +163,7 @@ impl Metrics {
             } => "rejected",
             ProposeOutcome::Answered { .. } => "applied",
             ProposeOutcome::Unknown(_) => "unknown",
+            ProposeOutcome::Invalid(_) => "invalid",
         };
         self.0
             .proposals

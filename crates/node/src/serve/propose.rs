@@ -5,7 +5,7 @@
 //! - Guarantees: commands about one subject keep their order (one lane each); the same (client, sequence) is applied
 //!   once, however often it is proposed; within [`ANSWER_BOUND`] there is an answer, possibly "unknown".
 //! - Assumptions: the boot id is new at every start.
-//! - Errors: they end as [`ProposeOutcome::Unknown`] or as [`Undecided`], with the reason for people.
+//! - Errors: they end as [`ProposeOutcome::Unknown`], [`ProposeOutcome::Invalid`] or as [`Undecided`], with the reason for people.
 
 use super::engine::Engine;
 use super::metrics::Metrics;
@@ -52,6 +52,8 @@ pub(super) struct Undecided {
 pub(super) enum UndecidedKind {
     /// It never got into the log.
     NotProposed,
+    /// It never gets into the log as it is.
+    Invalid,
     /// It may be applied, now or later.
     Unknown,
     /// The state cannot go on; a person has to look.
@@ -84,6 +86,9 @@ impl Proposer {
                 while let Some((id, command)) = queue.recv().await {
                     let outcome = match session.propose(&replica, &actor, &command).await {
                         Ok((index, response)) => ProposeOutcome::Answered { index, response },
+                        Err(undecided) if undecided.kind == UndecidedKind::Invalid => {
+                            ProposeOutcome::Invalid(undecided.reason)
+                        }
                         Err(undecided) => ProposeOutcome::Unknown(undecided.reason),
                     };
                     metrics.proposal(&outcome);
@@ -141,8 +146,8 @@ impl Session {
         command: &Command,
     ) -> Result<(u64, Response), Undecided> {
         self.sequence += 1;
-        let not_proposed = |reason: String| Undecided {
-            kind: UndecidedKind::NotProposed,
+        let invalid = |reason: String| Undecided {
+            kind: UndecidedKind::Invalid,
             reason,
         };
         let envelope = Envelope {
@@ -150,8 +155,7 @@ impl Session {
             sequence: self.sequence,
             actor: actor.to_owned(),
             format: FORMAT,
-            command: serde_json::to_vec(command)
-                .map_err(|error| not_proposed(error.to_string()))?,
+            command: serde_json::to_vec(command).map_err(|error| invalid(error.to_string()))?,
         };
         let bytes = envelope.encode_to_vec();
         let started = clock::instant();
@@ -176,7 +180,7 @@ impl Session {
                         reason: error.to_string(),
                     });
                 }
-                ProposeError::TooLarge { .. } => return Err(not_proposed(error.to_string())),
+                ProposeError::TooLarge { .. } => return Err(invalid(error.to_string())),
                 ProposeError::Unknown => kind = UndecidedKind::Unknown,
                 ProposeError::NotLeader { .. } | ProposeError::Unavailable { .. } => {}
             }

@@ -2,6 +2,7 @@
 
 use regraft_model::id::IncidentId;
 use regraft_model::incident::Incident;
+use regraft_model::time::Timestamp;
 use regraft_replica::Replica;
 use regraft_state::record::{AuditEntry, Lock, Subject, Suspension};
 use regraft_state::store::{Read, ReadError, Walk};
@@ -48,6 +49,8 @@ pub(super) fn view(replica: &Replica) -> Result<View, ReadError> {
 
 /// What decides whether an incident's commit may be pushed.
 pub(super) struct Standing {
+    /// The newest stamp of a leader: time that has passed for all.
+    pub(super) stamped_at: Timestamp,
     pub(super) lock: Option<Lock>,
     pub(super) incident: Option<Incident>,
     /// Of everything, or of its application.
@@ -68,6 +71,7 @@ pub(super) fn standing(replica: &Replica, id: &IncidentId) -> Result<Standing, R
             }
         }
         Ok(Standing {
+            stamped_at: record(read, table::TIME, "")?.unwrap_or_default(),
             lock: record(read, prefix::LOCKS, id.as_str())?,
             incident,
             suspension,

@@ -98,6 +98,12 @@ impl From<Undecided> for Refusal {
                 undecided.reason,
                 "nothing was changed: try again in a second",
             ),
+            UndecidedKind::Invalid => Self::new(
+                Code::InvalidArgument,
+                "Invalid",
+                undecided.reason,
+                "nothing was changed: ask for less at once",
+            ),
             UndecidedKind::Unknown => Self::new(
                 Code::DeadlineExceeded,
                 "OutcomeUnknown",

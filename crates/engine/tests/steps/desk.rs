@@ -1,0 +1,260 @@
+//! One engine beside the state it proposes to; whatever else it asks for is answered by the test.
+
+use prost::Message as _;
+use regraft_engine::{Effect, Engine, Event, ProposeOutcome, Role, Settings};
+use regraft_model::apply::{ClusterEvent, Inventory, KindVersion};
+use regraft_model::git::Snapshot;
+use regraft_model::id::{MemberId, TargetKey};
+use regraft_model::object::Object;
+use regraft_model::source::{FileMode, Revision, SourceFile, SourceTree, TreeId};
+use regraft_model::time::{Seconds, Timestamp};
+use regraft_state::command::{Command, Envelope, FORMAT, Response, Stamped};
+use regraft_state::store::Memory;
+use std::collections::{BTreeMap, VecDeque};
+
+pub(crate) const REPOSITORY: &str = "fleet";
+pub(crate) const FIRST: &str = "1111111111111111111111111111111111111111";
+pub(crate) const UID: &str = "uid-of-eu";
+
+const CONFIGURATION: &str = "
+apiVersion: regraft.dev/v1alpha1
+kind: Cluster
+metadata: {name: eu}
+---
+apiVersion: regraft.dev/v1alpha1
+kind: Application
+metadata: {name: web}
+spec: {path: apps/web, clusters: [eu], namespace: shop}
+";
+const MANIFEST: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: web}, data: {a: '1'}}";
+
+/// Member 1 of three, which leads.
+pub(crate) struct Desk {
+    engine: Engine,
+    store: Memory,
+    index: u64,
+    sequence: u64,
+    pub(crate) now: i64,
+    /// Every proposal is answered with this, and none applied.
+    pub(crate) refuse_with: Option<ProposeOutcome>,
+    pub(crate) proposed: Vec<Command>,
+}
+
+impl Desk {
+    pub(crate) fn new(branch: &str) -> Self {
+        let settings = Settings {
+            member: MemberId(1),
+            installation: "i".to_owned(),
+            repositories: vec![(REPOSITORY.into(), branch.into())],
+            poll: Seconds(1),
+        };
+        Self {
+            engine: Engine::new(settings),
+            store: Memory::default(),
+            index: 0,
+            sequence: 0,
+            now: 1_700_000_000_000,
+            refuse_with: None,
+            proposed: Vec::new(),
+        }
+    }
+
+    /// The same state under an engine that was started anew.
+    pub(crate) fn restarted(self, branch: &str) -> Self {
+        let pairs = self.store.0.clone().into_iter().collect();
+        let mut next = Self::new(branch);
+        (next.store, next.index, next.now) = (self.store, self.index, self.now + 1000);
+        next.sequence = self.sequence;
+        let index = next.index;
+        next.tell(Event::Restored { index, pairs });
+        next
+    }
+
+    /// Leads with proof, and time goes on; what is asked for besides proposals.
+    pub(crate) fn wait(&mut self, millis: i64) -> Vec<Effect> {
+        self.now += millis;
+        let mut asked = self.role(true);
+        asked.extend(self.tell(Event::Tick));
+        asked
+    }
+
+    /// Time goes on without proof that the state is the majority's.
+    pub(crate) fn wait_unconfirmed(&mut self, millis: i64) -> Vec<Effect> {
+        self.now += millis;
+        self.tell(Event::Tick)
+    }
+
+    fn role(&mut self, confirmed: bool) -> Vec<Effect> {
+        let members: Vec<MemberId> = (1..=3).map(MemberId).collect();
+        self.tell(Event::Role(Role {
+            leader: Some(MemberId(1)),
+            silent_ms: members.iter().map(|id| (*id, 0)).collect(),
+            members,
+            confirmed_at: confirmed.then_some(Timestamp(self.now)),
+        }))
+    }
+
+    /// What is asked for besides proposals, which are applied at once.
+    pub(crate) fn tell(&mut self, event: Event) -> Vec<Effect> {
+        let mut asked = Vec::new();
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for effect in self.engine.on(event, Timestamp(self.now)) {
+                let Effect::Propose { id, command } = effect else {
+                    asked.push(effect);
+                    continue;
+                };
+                self.proposed.push((*command).clone());
+                let outcome = match &self.refuse_with {
+                    Some(outcome) => outcome.clone(),
+                    None => {
+                        let (response, replicated) = self.apply(&command);
+                        events.push_back(replicated);
+                        ProposeOutcome::Answered {
+                            index: self.index,
+                            response,
+                        }
+                    }
+                };
+                events.push_back(Event::Proposed { id, outcome });
+            }
+        }
+        asked
+    }
+
+    /// Another member or a person had a command applied.
+    pub(crate) fn replicate(&mut self, command: &Command) -> Vec<Effect> {
+        let (_, replicated) = self.apply(command);
+        self.tell(replicated)
+    }
+
+    fn apply(&mut self, command: &Command) -> (Response, Event) {
+        self.index += 1;
+        self.sequence += 1;
+        let envelope = Envelope {
+            client: "test".to_owned(),
+            sequence: self.sequence,
+            actor: "test".to_owned(),
+            format: FORMAT,
+            command: serde_json::to_vec(command).unwrap(),
+        };
+        let stamped = Stamped {
+            stamped_ms: self.now,
+            command: envelope.encode_to_vec(),
+        };
+        let applied =
+            regraft_state::apply(&self.store, self.index, &stamped.encode_to_vec()).unwrap();
+        let writes = applied.batch.writes.clone();
+        self.store.write(applied.batch);
+        let response = serde_json::from_slice(&applied.response).unwrap();
+        let index = self.index;
+        (response, Event::Replicated { index, writes })
+    }
+
+    /// Git answers, and the cluster tells that it is empty: ends with the first apply under way.
+    pub(crate) fn until_applying(&mut self) -> Vec<Effect> {
+        self.wait(1000);
+        self.tell(Event::Fetched {
+            repository: REPOSITORY.into(),
+            outcome: Ok((FIRST.into(), None)),
+        });
+        self.load(FIRST);
+        self.wait(1000);
+        // The leader spreads targets over all members: this test's one comes here.
+        self.replicate(&assign(1));
+        self.read(FIRST);
+        self.wait(1000);
+        self.cluster_tells()
+    }
+
+    fn load(&mut self, revision: &str) -> Vec<Effect> {
+        let tree = |files: &[(&str, &str)]| SourceTree {
+            revision: revision.into(),
+            files: files
+                .iter()
+                .map(|(path, text)| ((*path).to_owned(), file(text)))
+                .collect(),
+        };
+        self.tell(Event::Loaded {
+            repository: REPOSITORY.into(),
+            revision: revision.into(),
+            outcome: Ok(Snapshot {
+                revision: revision.into(),
+                config: tree(&[(".regraft/fleet.yaml", CONFIGURATION)]),
+                trees: BTreeMap::from([("apps/web".to_owned(), TreeId("t".to_owned()))]),
+            }),
+        })
+    }
+
+    pub(crate) fn read(&mut self, revision: &str) -> Vec<Effect> {
+        let files = BTreeMap::from([("apps/web/web.yaml".to_owned(), file(MANIFEST))]);
+        let revision = Revision::from(revision);
+        let tree = SourceTree {
+            revision: revision.clone(),
+            files,
+        };
+        self.tell(Event::SourceRead {
+            application: "web".into(),
+            revision,
+            outcome: Ok((TreeId("t".to_owned()), tree)),
+        })
+    }
+
+    /// A new connection to a cluster that has nothing of ours, and what is asked for within a second.
+    pub(crate) fn cluster_tells(&mut self) -> Vec<Effect> {
+        let inventory = Inventory {
+            installation: "i".to_owned(),
+            entries: BTreeMap::new(),
+        };
+        let kinds = [
+            KindVersion::new("v1", "ConfigMap"),
+            KindVersion::new("v1", "Namespace"),
+        ];
+        let always = KindVersion::ALWAYS_WATCHED
+            .into_iter()
+            .map(|(version, kind)| KindVersion::new(version, kind));
+        let mut told = vec![ClusterEvent::Ready {
+            uid: UID.to_owned(),
+            version: "v1.34.2".to_owned(),
+        }];
+        told.extend(kinds.into_iter().chain(always).map(ClusterEvent::Listed));
+        let namespace = r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"shop"}}"#;
+        let namespace = Object(serde_json::from_str(namespace).unwrap());
+        told.push(ClusterEvent::Seen(namespace));
+        told.push(ClusterEvent::Inventories(BTreeMap::from([(
+            "web".to_owned(),
+            inventory,
+        )])));
+        let mut asked = Vec::new();
+        for event in told {
+            asked.extend(self.tell(Event::Cluster {
+                cluster: "eu".into(),
+                event,
+            }));
+        }
+        asked.extend(self.wait(1000));
+        asked
+    }
+}
+
+pub(crate) fn target() -> TargetKey {
+    TargetKey {
+        application: "web".into(),
+        cluster: "eu".into(),
+    }
+}
+
+pub(crate) fn assign(member: u64) -> Command {
+    Command::Assign {
+        grants: vec![(target(), MemberId(member))],
+        revoked: vec![],
+    }
+}
+
+fn file(text: &str) -> SourceFile {
+    SourceFile {
+        blob: regraft_model::source::BlobId(text.len().to_string()),
+        mode: FileMode::Regular,
+        bytes: text.as_bytes().to_vec(),
+    }
+}
