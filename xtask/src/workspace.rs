@@ -14,8 +14,10 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     pub(crate) fn find() -> Result<Self> {
-        // xtask lives one folder below the root it was compiled from.
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        // Cargo says it at run time: checkouts that share a target folder share the binary.
+        let xtask = std::env::var_os("CARGO_MANIFEST_DIR")
+            .context("CARGO_MANIFEST_DIR is not set: start it as `cargo xtask`")?;
+        let root = Path::new(&xtask)
             .parent()
             .context("xtask has no parent folder")?
             .to_path_buf();

@@ -74,6 +74,8 @@ pub struct CommitRequest {
     pub message: String,
     /// Value of the `Regraft-Plan` trailer: looked for in the branch before committing.
     pub key: String,
+    /// Value of the `Regraft-Installation` trailer: another installation's commit with the same key is not ours.
+    pub installation: String,
     /// Search for `key` back to this revision (exclusive).
     pub search_from: Revision,
 }

@@ -13,6 +13,8 @@ use std::fmt;
 pub struct Plan {
     /// Its id, from incident and attempt.
     pub id: PlanId,
+    /// Id of the installation that made it.
+    pub installation: String,
     /// The incident it repairs.
     pub incident: IncidentId,
     /// Which attempt of that incident, from 1.
@@ -104,6 +106,8 @@ pub enum Guard {
     DangerousObjects,
     /// Does another application read the same files?
     SharedFiles,
+    /// Does another installation of regraft repair here too?
+    OtherInstallation,
     /// Did a person undo the same repair before?
     Veto,
     /// Did the same repair not help before?

@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Case<'a> {
     /// Now.
     pub now: Timestamp,
+    /// Id of this installation.
+    pub installation: &'a str,
     /// The incident.
     pub incident: &'a Incident,
     /// Its application.

@@ -59,6 +59,7 @@ fn already_committed<'a>(case: &Case<'a>) -> Option<&'a Commit> {
     case.history.commits.iter().find(|commit| {
         commit.trailer(message::PLAN_TRAILER) == Some(id.as_str())
             && commit.trailer(message::INCIDENT_TRAILER) == Some(case.incident.id.as_str())
+            && commit.trailer(message::INSTALLATION_TRAILER) == Some(case.installation)
     })
 }
 
@@ -116,6 +117,7 @@ fn word(guard: Guard) -> &'static str {
         Guard::PartialFailure => "PartialFailure",
         Guard::DangerousObjects => "DangerousObjects",
         Guard::SharedFiles => "SharedFiles",
+        Guard::OtherInstallation => "OtherInstallation",
         Guard::Veto => "Veto",
         Guard::Ineffective => "Ineffective",
         Guard::ConcurrentRepairs => "ConcurrentRepairs",
@@ -132,6 +134,7 @@ fn plan(case: &Case<'_>, draft: &Draft<'_>, mut asked: Vec<GuardResult>) -> Plan
     let diff_hash = diff_hash(&draft.edits);
     let mut plan = Plan {
         id: case.plan_id(),
+        installation: case.installation.to_owned(),
         incident: case.incident.id.clone(),
         attempt: case.attempt(),
         application: case.application.name.clone(),

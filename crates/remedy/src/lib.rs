@@ -30,7 +30,7 @@ pub use case::{Case, Decision};
 pub use check::{Violation, check};
 pub use decide::decide;
 pub use edit::{diff_hash, fingerprint, restored, undone};
-pub use message::{INCIDENT_TRAILER, PLAN_TRAILER};
+pub use message::{INCIDENT_TRAILER, INSTALLATION_TRAILER, PLAN_TRAILER};
 pub use storm::{Storm, storm};
 
 /// Step of an incident that says its repair reached the tracked branch: what rates and cool-downs count.

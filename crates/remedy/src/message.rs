@@ -15,6 +15,8 @@ use std::fmt::Write as _;
 pub const PLAN_TRAILER: &str = "Regraft-Plan";
 /// Trailer with the incident's id.
 pub const INCIDENT_TRAILER: &str = "Regraft-Incident";
+/// Trailer with the installation's id.
+pub const INSTALLATION_TRAILER: &str = "Regraft-Installation";
 const ACTION_TRAILER: &str = "Regraft-Action";
 const REVERTS_TRAILER: &str = "Regraft-Reverts";
 
@@ -50,9 +52,10 @@ pub(crate) fn write(case: &Case<'_>, draft: &Draft<'_>, plan: &Plan) -> String {
 /// The trailers of a plan, exactly as they end its message.
 pub(crate) fn trailers(plan: &Plan) -> String {
     let mut text = format!(
-        "{PLAN_TRAILER}: {}\n{INCIDENT_TRAILER}: {}\n{ACTION_TRAILER}: {}\n",
+        "{PLAN_TRAILER}: {}\n{INCIDENT_TRAILER}: {}\n{INSTALLATION_TRAILER}: {}\n{ACTION_TRAILER}: {}\n",
         one_line(plan.id.as_str()),
         one_line(plan.incident.as_str()),
+        one_line(&plan.installation),
         plan.action
     );
     for suspect in &plan.suspects {

@@ -53,7 +53,7 @@ impl Repository {
         let heads = self.sync(&[request.push_to.as_str()])?;
         let tip = self.tip(&heads)?;
         self.with_view(|view| {
-            if let Some(found) = view.find_key(tip, Some(&request.search_from), &request.key)? {
+            if let Some(found) = view.find_key(tip, Some(&request.search_from), request)? {
                 return Ok(settled(CommitOutcome::AlreadyThere(revision(&found))));
             }
             if revision(&tip) != request.parent {
@@ -124,16 +124,8 @@ impl Repository {
             "its key is empty".to_owned()
         } else if request.message.contains('\0') {
             "its message holds a NUL character".to_owned()
-        } else if !message::trailers(&request.message)
-            .iter()
-            .any(|(name, value)| name == message::PLAN_TRAILER && *value == request.key)
-        {
-            // Without it, nothing would stop the same repair from being committed twice.
-            format!(
-                "its message has no trailer `{}: {}`",
-                message::PLAN_TRAILER,
-                request.key
-            )
+        } else if let Some((name, value)) = missing_trailer(request) {
+            format!("its message has no trailer `{name}: {value}`")
         } else {
             return Ok(());
         };
@@ -155,14 +147,30 @@ impl Repository {
     }
 }
 
+/// A trailer that a message lacks; without it, nothing would stop the same repair from being committed twice.
+fn missing_trailer(request: &CommitRequest) -> Option<(&'static str, &str)> {
+    let trailers = message::trailers(&request.message);
+    [
+        (message::PLAN_TRAILER, request.key.as_str()),
+        (message::INSTALLATION_TRAILER, request.installation.as_str()),
+    ]
+    .into_iter()
+    .find(|(wanted, as_is)| {
+        !trailers
+            .iter()
+            .any(|(name, value)| name == wanted && value == as_is)
+    })
+}
+
 impl View<'_> {
     /// The commit that carries a key, between a tip and a revision (exclusive).
     fn find_key(
         &self,
         tip: Oid,
         back_to: Option<&Revision>,
-        key: &str,
+        request: &CommitRequest,
     ) -> Result<Option<Oid>, Error> {
+        let key = &request.key;
         let damaged = |error: git2::Error| self.damaged(&error);
         let mut walk = self.git.revwalk().map_err(damaged)?;
         walk.push(tip).map_err(damaged)?;
@@ -183,7 +191,8 @@ impl View<'_> {
             }
             let id = id.map_err(damaged)?;
             let commit = self.git.find_commit(id).map_err(damaged)?;
-            if message::carries_key(&String::from_utf8_lossy(commit.message_bytes()), key) {
+            let message = String::from_utf8_lossy(commit.message_bytes());
+            if message::carries_key(&message, key, &request.installation) {
                 return Ok(Some(id));
             }
         }
@@ -243,7 +252,7 @@ impl View<'_> {
             return Ok(order(None, Kind::Forward));
         };
         let found = self
-            .find_key(proposal, Some(&revision(&tip)), &request.key)?
+            .find_key(proposal, Some(&revision(&tip)), request)?
             .ok_or_else(|| Error::BranchTaken {
                 branch: request.push_to.as_str().to_owned(),
             })?;

@@ -2,6 +2,8 @@
 
 /// The trailer that names a plan.
 pub const PLAN_TRAILER: &str = "Regraft-Plan";
+/// The trailer that names the installation.
+pub(crate) const INSTALLATION_TRAILER: &str = "Regraft-Installation";
 
 /// `Key: value` lines of the last paragraph, in order; indented lines continue the one before. The subject is never a
 /// trailer.
@@ -24,13 +26,16 @@ pub(crate) fn trailers(message: &str) -> Vec<(String, String)> {
     found
 }
 
-/// Whether a message carries a plan's key. Any line counts, not only the last paragraph: a forge that squashes leaves
-/// our trailers in the middle, and a repair must not be committed twice.
-pub(crate) fn carries_key(message: &str, key: &str) -> bool {
-    message
-        .lines()
-        .filter_map(trailer)
-        .any(|(name, value)| name.eq_ignore_ascii_case(PLAN_TRAILER) && value == key)
+/// Whether a message carries an installation's key. Any line counts, not only the last paragraph: a forge that squashes
+/// leaves our trailers in the middle, and a repair must not be committed twice.
+pub(crate) fn carries_key(message: &str, key: &str, installation: &str) -> bool {
+    let carries = |trailer_name: &str, wanted: &str| {
+        message
+            .lines()
+            .filter_map(trailer)
+            .any(|(name, value)| name.eq_ignore_ascii_case(trailer_name) && value == wanted)
+    };
+    carries(PLAN_TRAILER, key) && carries(INSTALLATION_TRAILER, installation)
 }
 
 fn trailer(line: &str) -> Option<(&str, &str)> {
@@ -71,11 +76,16 @@ mod tests {
 
     #[test]
     fn a_squashed_message_still_carries_the_key_and_a_quoted_one_does_not() {
-        let squashed =
-            "Merge (#7)\n\n* Roll back\n\nRegraft-Plan: web-7.1\n\nCo-authored-by: A <a@b>\n";
-        assert!(carries_key(squashed, "web-7.1"));
-        assert!(!carries_key(squashed, "web-7.2"));
-        assert!(!carries_key("x\n\n> Regraft-Plan: web-7.1\n", "web-7.1"));
-        assert!(!carries_key("x\n\nRegraft-Plan: web-7.10\n", "web-7.1"));
+        let squashed = "Merge (#7)\n\n* Roll back\n\nRegraft-Plan: web-7.1\nRegraft-Installation: i\n\nCo-authored-by: A <a@b>\n";
+        assert!(carries_key(squashed, "web-7.1", "i"));
+        assert!(!carries_key(squashed, "web-7.2", "i"));
+        assert!(!carries_key(squashed, "web-7.1", "other"));
+        let carries = |plan: &str| {
+            let message = format!("x\n\n{plan}\nRegraft-Installation: i\n");
+            carries_key(&message, "web-7.1", "i")
+        };
+        assert!(carries("Regraft-Plan: web-7.1"));
+        assert!(!carries("> Regraft-Plan: web-7.1"));
+        assert!(!carries("Regraft-Plan: web-7.10"));
     }
 }

@@ -124,6 +124,7 @@ impl Engine {
                 edits: plan.edits.clone(),
                 message,
                 key,
+                installation: plan.installation.clone(),
                 search_from: plan.restores.clone(),
             }),
         });

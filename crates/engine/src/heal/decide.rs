@@ -226,6 +226,7 @@ impl Engine {
             .unwrap_or_default();
         decide(&Case {
             now,
+            installation: self.view.installation.as_deref().unwrap_or_default(),
             incident,
             application,
             fleet: &fleet,

@@ -21,7 +21,7 @@ use regraft_model::{Guard, GuardResult, Seconds, Timestamp};
 const ASK_AGAIN: Seconds = Seconds(10);
 
 /// Every guard there is, in the order they are asked.
-pub(crate) const ALL: [Guard; 15] = [
+pub(crate) const ALL: [Guard; 16] = [
     Guard::Suspended,
     Guard::Frozen,
     Guard::Evidence,
@@ -30,6 +30,7 @@ pub(crate) const ALL: [Guard; 15] = [
     Guard::PartialFailure,
     Guard::DangerousObjects,
     Guard::SharedFiles,
+    Guard::OtherInstallation,
     Guard::Veto,
     Guard::Ineffective,
     Guard::ConcurrentRepairs,
@@ -56,6 +57,7 @@ pub(crate) fn of_draft(case: &Case<'_>, line: &Line<'_>, draft: &Draft<'_>) -> V
         partial::partial_failure(case, line, draft),
         dangerous::dangerous_objects(draft),
         shared::shared_files(case, draft),
+        standing::other_installation(case),
         standing::veto(case, draft),
         standing::ineffective(case),
         rates::concurrent_repairs(case),

@@ -5,7 +5,7 @@ use super::{passed, propose, refused, wait};
 use crate::case::Case;
 use crate::draft::Draft;
 use crate::edit::fingerprint;
-use crate::message::PLAN_TRAILER;
+use crate::message::{INSTALLATION_TRAILER, PLAN_TRAILER};
 use regraft_model::{Commit, Guard, GuardResult, Mode, SourceTree};
 
 /// A pause ends when a person resumes; until then the incident waits, at most until its own deadline.
@@ -72,6 +72,28 @@ pub(super) fn mode(case: &Case<'_>) -> GuardResult {
             format!("mode propose (policy {policy}): a person decides"),
         ),
         Mode::Auto => passed(Guard::Mode, format!("mode auto (policy {policy})")),
+    }
+}
+
+/// Two installations that repair the same files would not see each other's locks and vetoes.
+pub(super) fn other_installation(case: &Case<'_>) -> GuardResult {
+    let other = case.history.commits.iter().find_map(|commit| {
+        let by = commit.trailer(INSTALLATION_TRAILER)?;
+        (by != case.installation).then_some((commit, by))
+    });
+    match other {
+        Some((commit, by)) => propose(
+            Guard::OtherInstallation,
+            format!(
+                "{} is by regraft installation {by}, not by this one ({}): only one may repair here",
+                commit.revision.short(),
+                case.installation
+            ),
+        ),
+        None => passed(
+            Guard::OtherInstallation,
+            "no other installation of regraft commits here",
+        ),
     }
 }
 

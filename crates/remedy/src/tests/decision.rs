@@ -63,7 +63,7 @@ fn a_bad_release_is_restored_byte_for_byte() {
             mode: Default::default(),
         }]
     );
-    assert_eq!(plan.guards.len(), 15);
+    assert_eq!(plan.guards.len(), 16);
 }
 
 #[test]
@@ -313,6 +313,10 @@ fn our_own_commit_is_recognised_when_nobody_recorded_it() {
         vec![
             ("Regraft-Plan".to_owned(), plan.to_owned()),
             ("Regraft-Incident".to_owned(), "storefront-7".to_owned()),
+            (
+                "Regraft-Installation".to_owned(),
+                super::scenario::INSTALLATION.to_owned(),
+            ),
         ]
     };
     scenario

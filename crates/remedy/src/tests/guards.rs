@@ -622,3 +622,22 @@ fn no_is_stronger_than_later_and_later_than_a_proposal() {
         }
     ));
 }
+
+#[test]
+fn another_installation_on_the_same_files_leaves_the_repair_to_a_person() {
+    let mut scenario = Scenario::bad_release();
+    let commit = scenario.commit('b', "revert(storefront): restore web.yaml", &[]);
+    commit.trailers = vec![
+        ("Regraft-Plan".to_owned(), "storefront-7.1".to_owned()),
+        ("Regraft-Incident".to_owned(), "storefront-7".to_owned()),
+        ("Regraft-Installation".to_owned(), "ffffffff".to_owned()),
+    ];
+    scenario.seen_at('b');
+    assert_eq!(scenario.plan().delivery, Delivery::Propose);
+    check(
+        &scenario,
+        Guard::OtherInstallation,
+        Answer::Propose,
+        "by regraft installation ffffffff",
+    );
+}

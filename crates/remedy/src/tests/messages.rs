@@ -24,6 +24,7 @@ fn is_readable(plan: &Plan) {
     let expected: Vec<(&str, String)> = [
         ("Regraft-Plan", plan.id.to_string()),
         ("Regraft-Incident", plan.incident.to_string()),
+        ("Regraft-Installation", plan.installation.clone()),
         ("Regraft-Action", "rollback".to_owned()),
     ]
     .into_iter()
@@ -92,6 +93,7 @@ fn a_rollback_that_is_pushed() {
     - DangerousObjects: objects that change: 1; none is deleted or of a kind
       that needs a person
     - SharedFiles: no other application reads the files it changes
+    - OtherInstallation: no other installation of regraft commits here
     - Veto: nobody undid this repair before
     - Ineffective: no repair of these inputs failed before
     - ConcurrentRepairs: 0 of at most 1 repairs under way
@@ -106,6 +108,7 @@ fn a_rollback_that_is_pushed() {
 
     Regraft-Plan: storefront-7.1
     Regraft-Incident: storefront-7
+    Regraft-Installation: 0a1b2c3d
     Regraft-Action: rollback
     Regraft-Reverts: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
     ");
@@ -168,6 +171,7 @@ fn a_rollback_that_is_proposed() {
     - Storm: there is no storm of failures that this commit does not explain
     - PartialFailure: it fails in 2 of 2 clusters and is healthy in none
     - SharedFiles: no other application reads the files it changes
+    - OtherInstallation: no other installation of regraft commits here
     - Veto: nobody undid this repair before
     - Ineffective: no repair of these inputs failed before
     - ConcurrentRepairs: 0 of at most 1 repairs under way
@@ -186,6 +190,7 @@ fn a_rollback_that_is_proposed() {
 
     Regraft-Plan: storefront-7.1
     Regraft-Incident: storefront-7
+    Regraft-Installation: 0a1b2c3d
     Regraft-Action: rollback
     Regraft-Reverts: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
     Regraft-Reverts: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
@@ -249,7 +254,7 @@ fn nobody_elses_text_becomes_a_trailer_or_shows_a_secret() {
         .message
         .lines()
         .filter(|line| line.starts_with("Regraft-") || line.starts_with("---"));
-    assert_eq!(lines.count(), 4, "{}", plan.message);
+    assert_eq!(lines.count(), 5, "{}", plan.message);
 }
 
 proptest! {

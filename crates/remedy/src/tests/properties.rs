@@ -130,6 +130,7 @@ proptest! {
         scenario.history.commits.last_mut().expect("ours").trailers = vec![
             ("Regraft-Plan".to_owned(), plan.id.to_string()),
             ("Regraft-Incident".to_owned(), plan.incident.to_string()),
+            ("Regraft-Installation".to_owned(), plan.installation.clone()),
         ];
         prop_assert_eq!(scenario.decide(), Decision::AlreadyCommitted { revision: revision('f') });
     }

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// 2026-01-31T12:00:00Z: when the failure began.
 pub(super) const NOON: Timestamp = Timestamp(1_769_860_800_000);
+pub(super) const INSTALLATION: &str = "0a1b2c3d";
 pub(super) const WEB: &str = "apps/storefront/web.yaml";
 pub(super) const API: &str = "apps/storefront/api.yaml";
 pub(super) const SETTINGS: &str = "apps/storefront/settings.yaml";
@@ -183,6 +184,7 @@ impl Scenario {
         let incidents: Vec<&Incident> = self.others.iter().chain([&self.incident]).collect();
         ask(&Case {
             now: self.now,
+            installation: INSTALLATION,
             incident: &self.incident,
             application: &self.application,
             fleet: &self.fleet,

@@ -290,6 +290,7 @@ fn requests_that_must_not_become_commits_are_refused_with_a_reason() {
     };
     shown += &change("no trailer", &|r| r.message = "Roll back".to_owned());
     shown += &change("other trailer", &|r| r.key = "web-7.2".to_owned());
+    shown += &change("other installation", &|r| r.installation = "o".to_owned());
     shown += &change("no key", &|r| r.key = String::new());
     shown += &change("other repository", &|r| r.repository = "other".into());
     shown += &change("other branch", &|r| r.branch = "other".into());

@@ -174,10 +174,11 @@ impl World {
             parent: parent.clone(),
             edits: self.restore(parent, good, "apps/web"),
             message: format!(
-                "Roll back web to {}\n\nIt crashed.\n\nRegraft-Plan: {KEY}\nRegraft-Action: rollback\n",
+                "Roll back web to {}\n\nIt crashed.\n\nRegraft-Plan: {KEY}\nRegraft-Installation: i\nRegraft-Action: rollback\n",
                 good.short()
             ),
             key: KEY.to_owned(),
+            installation: "i".to_owned(),
             search_from: good.clone(),
         }
     }

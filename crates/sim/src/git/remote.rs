@@ -1,7 +1,7 @@
 //! The remote's branches, and what a member's push meets there.
 
 use super::store::{Author, Store, Tree};
-use super::{BRANCH, PLAN_TRAILER};
+use super::{BRANCH, INSTALLATION_TRAILER, PLAN_TRAILER};
 use crate::plant::PlantedBug;
 use regraft_model::git::{CommitOutcome, CommitRequest};
 use regraft_model::id::{BranchName, Fence, IncidentId, MemberId};
@@ -89,7 +89,11 @@ impl Remote {
                 .store
                 .line(target)
                 .take_while(|commit| commit.revision != request.search_from)
-                .find(|commit| commit.trailer(PLAN_TRAILER).as_deref() == Some(&request.key))
+                .find(|commit| {
+                    commit.trailer(PLAN_TRAILER).as_deref() == Some(&request.key)
+                        && commit.trailer(INSTALLATION_TRAILER).as_deref()
+                            == Some(&request.installation)
+                })
         {
             return Some(CommitOutcome::AlreadyThere(found.revision.clone()));
         }

@@ -166,6 +166,7 @@ pub(crate) fn fault(application: &str, cluster: &str, tree: &str, fence: Fence) 
 pub(crate) fn plan_for(id: &IncidentId, application: &str) -> Plan {
     Plan {
         id: format!("{id}.1").into(),
+        installation: "i".to_owned(),
         incident: id.clone(),
         attempt: 1,
         application: application.into(),

@@ -146,9 +146,9 @@ impl World {
     }
 }
 
-/// The folder beside this crate's: the demo runs from a checkout.
+/// Of the checkout the demo runs in.
 fn examples() -> Result<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../gitops-examples");
-    path.canonicalize()
-        .with_context(|| format!("find {}", path.display()))
+    Path::new("gitops-examples")
+        .canonicalize()
+        .context("find gitops-examples: start the demo in a checkout, as `cargo xtask demo`")
 }
