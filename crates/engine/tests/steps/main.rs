@@ -1,7 +1,6 @@
 //! Single steps of one engine that seeded worlds meet too rarely to be relied on.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "a test stops at the first thing that is not as it should be"
 )]
 
