@@ -60,6 +60,10 @@ impl Engine {
             .and_then(|all| all.get(target.application.as_str()))
             .cloned();
         let inventory = inventory.unwrap_or_else(|| self.empty_inventory());
+        if self.view.installation.as_deref() != Some(inventory.installation.as_str()) {
+            // Another installation reconciles it there: nothing of it is ours to let go.
+            return self.retired(now, target, effects);
+        }
         let compared = Compared {
             live: &world.live,
             scaled: &world.scaled,

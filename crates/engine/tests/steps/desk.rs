@@ -3,9 +3,9 @@
 use prost::Message as _;
 use regraft_engine::{Effect, Engine, Event, ProposeOutcome, Role, Settings};
 use regraft_model::apply::{ClusterEvent, Inventory, KindVersion};
-use regraft_model::git::Snapshot;
+use regraft_model::git::{Relation, Snapshot};
 use regraft_model::id::{MemberId, TargetKey};
-use regraft_model::object::Object;
+use regraft_model::object::{Object, ObjectKey};
 use regraft_model::source::{FileMode, Revision, SourceFile, SourceTree, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::command::{Command, Envelope, FORMAT, Response, Stamped};
@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 pub(crate) const REPOSITORY: &str = "fleet";
 pub(crate) const FIRST: &str = "1111111111111111111111111111111111111111";
+const INSTALLATION: &str = "i";
 pub(crate) const UID: &str = "uid-of-eu";
 
 const CONFIGURATION: &str = "
@@ -38,13 +39,15 @@ pub(crate) struct Desk {
     /// Every proposal is answered with this, and none applied.
     pub(crate) refuse_with: Option<ProposeOutcome>,
     pub(crate) proposed: Vec<Command>,
+    /// Whose inventory of the application the cluster has.
+    pub(crate) inventory_of: &'static str,
 }
 
 impl Desk {
     pub(crate) fn new(branch: &str) -> Self {
         let settings = Settings {
             member: MemberId(1),
-            installation: "i".to_owned(),
+            installation: INSTALLATION.to_owned(),
             repositories: vec![(REPOSITORY.into(), branch.into())],
             poll: Seconds(1),
         };
@@ -56,6 +59,7 @@ impl Desk {
             now: 1_700_000_000_000,
             refuse_with: None,
             proposed: Vec::new(),
+            inventory_of: INSTALLATION,
         }
     }
 
@@ -158,7 +162,7 @@ impl Desk {
             repository: REPOSITORY.into(),
             outcome: Ok((FIRST.into(), None)),
         });
-        self.load(FIRST);
+        self.load(FIRST, CONFIGURATION);
         self.wait(1000);
         // The leader spreads targets over all members: this test's one comes here.
         self.replicate(&assign(1));
@@ -167,7 +171,7 @@ impl Desk {
         self.cluster_tells()
     }
 
-    fn load(&mut self, revision: &str) -> Vec<Effect> {
+    pub(crate) fn load(&mut self, revision: &str, configuration: &str) -> Vec<Effect> {
         let tree = |files: &[(&str, &str)]| SourceTree {
             revision: revision.into(),
             files: files
@@ -180,10 +184,23 @@ impl Desk {
             revision: revision.into(),
             outcome: Ok(Snapshot {
                 revision: revision.into(),
-                config: tree(&[(".regraft/fleet.yaml", CONFIGURATION)]),
+                config: tree(&[(".regraft/fleet.yaml", configuration)]),
                 trees: BTreeMap::from([("apps/web".to_owned(), TreeId("t".to_owned()))]),
             }),
         })
+    }
+
+    /// The application leaves Git.
+    pub(crate) fn leave(&mut self) -> Vec<Effect> {
+        const SECOND: &str = "2222222222222222222222222222222222222222";
+        let cluster_only = CONFIGURATION.split("---").next().unwrap_or_default();
+        let mut asked = self.wait(1000);
+        asked.extend(self.tell(Event::Fetched {
+            repository: REPOSITORY.into(),
+            outcome: Ok((SECOND.into(), Some(Relation::Descends))),
+        }));
+        asked.extend(self.load(SECOND, cluster_only));
+        asked
     }
 
     pub(crate) fn read(&mut self, revision: &str) -> Vec<Effect> {
@@ -200,11 +217,19 @@ impl Desk {
         })
     }
 
-    /// A new connection to a cluster that has nothing of ours, and what is asked for within a second.
+    /// A new connection to a cluster that has an older object of the application, and what is asked for within a second.
     pub(crate) fn cluster_tells(&mut self) -> Vec<Effect> {
         let inventory = Inventory {
-            installation: "i".to_owned(),
-            entries: BTreeMap::new(),
+            installation: self.inventory_of.to_owned(),
+            entries: BTreeMap::from([(
+                ObjectKey {
+                    group: String::new(),
+                    kind: "ConfigMap".to_owned(),
+                    namespace: "shop".to_owned(),
+                    name: "older".to_owned(),
+                },
+                "v1".to_owned(),
+            )]),
         };
         let kinds = [
             KindVersion::new("v1", "ConfigMap"),

@@ -119,6 +119,24 @@ fn another_tracked_branch_begins_anew() {
     assert!(recorded, "{:?}", other.proposed);
 }
 
+#[test]
+fn an_application_that_another_installation_reconciles_is_let_go_without_a_write() {
+    for (owner, is_ours) in [("i", true), ("other", false)] {
+        let mut desk = Desk::new("main");
+        desk.inventory_of = owner;
+        assert_eq!(is_applying(&desk.until_applying()), is_ours);
+        let mut asked = desk.leave();
+        desk.wait(1000);
+        asked.extend(desk.cluster_tells());
+        assert_eq!(is_applying(&asked), is_ours, "{owner}: {asked:?}");
+        let is_retired = desk
+            .proposed
+            .iter()
+            .any(|command| matches!(command, Command::Retired { .. }));
+        assert_eq!(is_retired, !is_ours);
+    }
+}
+
 /// The desk a second later, and the head it asked the remote about.
 fn waited(mut desk: Desk) -> (Desk, Option<Option<Revision>>) {
     let asked = desk.wait(1000);
