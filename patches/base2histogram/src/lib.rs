@@ -48,6 +48,12 @@ pub struct PercentileStats {
 #[derive(Debug, Clone, Default)]
 pub struct AsciiChart(Vec<(String, PercentileStats)>);
 
+impl fmt::Display for PercentileStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
 impl<T> Histogram<T> {
     /// One without samples.
     #[must_use]
