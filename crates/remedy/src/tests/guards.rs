@@ -6,7 +6,7 @@ use crate::{Decision, INCIDENT_TRAILER, PLAN_TRAILER, Storm, fingerprint};
 use regraft_model::config::PartialFailure;
 use regraft_model::finding::{Change, SyncState, Template};
 use regraft_model::plan::{Answer, Delivery};
-use regraft_model::{Guard, GuardResult, Health, Phase, Timestamp, TreeId};
+use regraft_model::{Guard, GuardResult, Health, Mode, Phase, Timestamp, TreeId};
 
 fn answer(guards: &[GuardResult], guard: Guard) -> GuardResult {
     guards
@@ -109,7 +109,12 @@ fn clusters_that_cannot_be_seen_are_waited_for_and_then_refused() {
     }
     let mut scenario = Scenario::bad_release();
     scenario.statuses.pop_last();
-    check(&scenario, Guard::Evidence, Answer::Wait(at(720)), "us-east");
+    check(
+        &scenario,
+        Guard::Evidence,
+        Answer::Wait(at(1800)),
+        "us-east",
+    );
     // A cluster that a person paused is not asked.
     scenario
         .fleet
@@ -123,6 +128,25 @@ fn clusters_that_cannot_be_seen_are_waited_for_and_then_refused() {
         Answer::Passed,
         "all clusters (1)",
     );
+}
+
+#[test]
+fn a_cluster_that_was_seen_a_moment_ago_is_waited_for_however_old_the_incident_is() {
+    for mode in [Mode::Observe, Mode::Propose, Mode::Auto] {
+        let mut scenario = Scenario::bad_release();
+        scenario.application.mode = mode;
+        scenario.now = at(1500);
+        scenario.status("us-east", |status| {
+            status.sync.state = SyncState::Unknown;
+            status.health_since = at(1499);
+        });
+        check(
+            &scenario,
+            Guard::Evidence,
+            Answer::Wait(at(2099)),
+            "us-east",
+        );
+    }
 }
 
 #[test]
