@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const SILENT_MS: u64 = 5000;
 /// Most targets granted by one command, so that commands stay small.
 const MAX_GRANTS: usize = 500;
+/// Shortest pause between two questions to a remote, when people ask for syncs.
+const REQUESTED_MS: i64 = 1000;
 /// How long the leader must have led before it evens the load out: members join one by one.
 const SETTLED_MS: i64 = 5000;
 
@@ -29,6 +31,7 @@ impl Engine {
             return;
         }
         self.ask_remotes(now, effects);
+        self.answer_requests(now, effects);
         self.record_configurations(now, effects);
         self.spread_targets(now, effects);
         self.replace_executors(now, effects);
@@ -56,6 +59,8 @@ impl Engine {
             }
         };
         tracked.unreadable = None;
+        tracked.told = Some((tracked.asked_with, revision.clone()));
+        self.dirty.everything |= self.view.syncs.values().any(|request| !request.asked);
         let previous = self.tracked_head(repository);
         let Some(tracked) = self.tracked.get(repository) else {
             return;
@@ -113,13 +118,19 @@ impl Engine {
     }
 
     fn ask_remotes(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let applied = self.applied;
         for (repository, _) in self.settings.repositories.clone() {
+            let requested = self.requested(&repository);
             let Some(tracked) = self.tracked.get_mut(&repository) else {
                 continue;
             };
             let poll = match tracked.unreadable {
                 Some(_) => self.settings.poll.as_millis().max(READ_AGAIN_MS),
                 None => self.settings.poll.as_millis(),
+            };
+            let poll = match requested.is_some_and(|index| index > tracked.asked_with) {
+                true => poll.min(REQUESTED_MS),
+                false => poll,
             };
             let due = tracked
                 .asked_at
@@ -130,9 +141,46 @@ impl Engine {
             let known = self.tracked_head(&repository);
             if let Some(tracked) = self.tracked.get_mut(&repository) {
                 tracked.asked_at = Some(now);
+                tracked.asked_with = applied;
                 tracked.asked_about.clone_from(&known);
             }
             effects.push(Effect::Fetch { repository, known });
+        }
+    }
+
+    /// The index of the newest sync that a person asked for in a repository and that waits for its remote.
+    fn requested(&self, repository: &RepositoryName) -> Option<u64> {
+        let waiting = self.view.syncs.values().filter(|request| !request.asked);
+        waiting
+            .filter(|request| {
+                let application = self.application(&request.application);
+                application.is_some_and(|application| application.repository == *repository)
+            })
+            .map(|request| request.fence.0)
+            .max()
+    }
+
+    /// Says which requests for a sync came before the remote told what is the recorded head.
+    fn answer_requests(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let mut asked = Vec::new();
+        for request in self.view.syncs.values().filter(|request| !request.asked) {
+            let Some(application) = self.application(&request.application) else {
+                continue;
+            };
+            let head = self.tracked_head(&application.repository);
+            let tracked = self.tracked.get(&application.repository);
+            let told = tracked.and_then(|tracked| tracked.told.as_ref());
+            if let (Some(head), Some((index, tip))) = (head, told)
+                && head == *tip
+                && *index >= request.fence.0
+            {
+                asked.push((request.application.clone(), request.fence));
+            }
+        }
+        for (application, fence) in asked {
+            let intent = format!("asked/{application}");
+            let command = Command::RemoteAsked { application, fence };
+            self.propose(now, intent, command, effects);
         }
     }
 

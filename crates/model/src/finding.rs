@@ -125,6 +125,9 @@ pub struct TargetStatus {
     pub verified_inputs: BTreeMap<String, String>,
     /// Deletions beyond the cap that wait for a person.
     pub pending_deletion: Option<PendingDeletion>,
+    /// Fence of the newest requested sync it has answered: it was Synced or Blocked at a head that the remote told after
+    /// that request.
+    pub answered_sync: Fence,
 }
 
 /// Deletions beyond the cap that wait for `confirm-delete`.

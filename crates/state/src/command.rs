@@ -226,6 +226,13 @@ pub enum Command {
         /// Application.
         application: ApplicationName,
     },
+    /// The remote was asked after a request for a sync, and the tip it told is the recorded head.
+    RemoteAsked {
+        /// Application.
+        application: ApplicationName,
+        /// Fence of the request.
+        fence: Fence,
+    },
 }
 
 /// How a new head relates to the recorded one.
@@ -323,6 +330,11 @@ pub enum Response {
         /// Its fence.
         fence: Fence,
     },
+    /// A sync was asked for.
+    Requested {
+        /// The request's fence: what the targets' statuses answer.
+        fence: Fence,
+    },
     /// Refused; nothing changed.
     Rejected(Rejection),
 }
@@ -356,6 +368,8 @@ pub enum RejectionReason {
     ClusterChanged,
     /// The approval names another diff.
     DiffChanged,
+    /// It is suspended.
+    Suspended,
     /// Already so.
     AlreadyDone,
     /// Another incident of the application is open for other inputs.

@@ -54,7 +54,7 @@ impl Engine {
             return sync(SyncState::OutOfSync, "NotConfirmed", message);
         }
         let same_inputs = work.failed_tree == tree;
-        if work.pause_until > now && same_inputs && asked <= work.answered_sync {
+        if work.pause_until > now && same_inputs && asked <= work.tried_for {
             work.wake = work.wake.min(work.pause_until);
             return failed(&work.failures, &differs);
         }
@@ -74,7 +74,7 @@ impl Engine {
                 work.failed_tree.clone_from(&tree);
             }
         }
-        work.answered_sync = asked;
+        work.tried_for = asked;
         work.in_flight = Some(InFlight {
             since: now,
             revision: request.revision.clone(),

@@ -80,7 +80,6 @@ impl Engine {
             }
         } else if look.in_sync_with.is_some() {
             work.failures.clear();
-            self.answer_sync_request(target, work);
         }
         look
     }

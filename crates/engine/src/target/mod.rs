@@ -17,7 +17,7 @@ use regraft_diff::KnownEqual;
 use regraft_model::apply::{ApplyFailure, Inventory, KindVersion};
 use regraft_model::finding::{AppliedInputs, PendingDeletion, SyncState, SyncStatus, TargetStatus};
 use regraft_model::health::Health;
-use regraft_model::id::{ApplicationName, TargetKey};
+use regraft_model::id::{ApplicationName, Fence, TargetKey};
 use regraft_model::object::ObjectKey;
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::Timestamp;
@@ -53,7 +53,8 @@ pub(crate) struct Work {
     corrected_at: Option<Timestamp>,
     fights: u32,
     health: Option<(Health, Timestamp)>,
-    answered_sync: u64,
+    /// Fence of the newest requested sync for which a failed apply was tried again.
+    tried_for: u64,
     wake: Timestamp,
 }
 
@@ -240,6 +241,7 @@ impl Engine {
                 work.health = None;
             }
         }
+        status.answered_sync = self.answered_sync(target, &status.sync, before.answered_sync);
         self.judge_health(now, work, &mut status);
         if let Some(at) = health::verify_revision(self, now, &mut status) {
             work.wake = work.wake.min(at);
@@ -295,10 +297,13 @@ impl Engine {
             .map(|(key, api_version)| KindVersion::new(api_version, &key.kind))
     }
 
-    pub(super) fn answer_sync_request(&self, target: &TargetKey, work: &mut Work) {
-        if let Some(request) = self.view.syncs.get(&target.application) {
-            work.answered_sync = request.fence.0;
-        }
+    /// The newest requested sync that a target in this state has answered.
+    fn answered_sync(&self, target: &TargetKey, sync: &SyncStatus, before: Fence) -> Fence {
+        // Written and still failing, or not seen: whoever asked has to wait.
+        let settled = matches!(sync.state, SyncState::Synced | SyncState::Blocked);
+        let request = self.view.syncs.get(&target.application);
+        let answered = request.filter(|request| settled && request.asked);
+        answered.map_or(before, |request| before.max(request.fence))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use prost::Message as _;
 use regraft_engine::{Effect, Engine, Event, ProposeOutcome, Role, Settings};
-use regraft_model::apply::{ClusterEvent, Inventory, KindVersion};
+use regraft_model::apply::{
+    ApplyOutcome, ApplyRequest, ClusterEvent, Inventory, KindVersion, Written,
+};
 use regraft_model::git::Snapshot;
 use regraft_model::id::{MemberId, TargetKey};
 use regraft_model::object::Object;
@@ -10,12 +12,15 @@ use regraft_model::source::{FileMode, Revision, SourceFile, SourceTree, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::command::{Command, Envelope, FORMAT, Response, Stamped};
 use regraft_state::store::Memory;
+use regraft_state::view::View;
 use std::collections::{BTreeMap, VecDeque};
 
 pub(crate) const REPOSITORY: &str = "fleet";
 pub(crate) const FIRST: &str = "1111111111111111111111111111111111111111";
 pub(crate) const UID: &str = "uid-of-eu";
 
+/// Long: a remote that is asked sooner is asked for a reason.
+const POLL: Seconds = Seconds(60);
 const CONFIGURATION: &str = "
 apiVersion: regraft.dev/v1alpha1
 kind: Cluster
@@ -38,6 +43,8 @@ pub(crate) struct Desk {
     /// Every proposal is answered with this, and none applied.
     pub(crate) refuse_with: Option<ProposeOutcome>,
     pub(crate) proposed: Vec<Command>,
+    /// The newest apply that was asked for.
+    applying: Option<ApplyRequest>,
 }
 
 impl Desk {
@@ -46,7 +53,7 @@ impl Desk {
             member: MemberId(1),
             installation: "i".to_owned(),
             repositories: vec![(REPOSITORY.into(), branch.into())],
-            poll: Seconds(1),
+            poll: POLL,
         };
         Self {
             engine: Engine::new(settings),
@@ -56,6 +63,7 @@ impl Desk {
             now: 1_700_000_000_000,
             refuse_with: None,
             proposed: Vec::new(),
+            applying: None,
         }
     }
 
@@ -68,6 +76,25 @@ impl Desk {
         let index = next.index;
         next.tell(Event::Restored { index, pairs });
         next
+    }
+
+    pub(crate) fn view(&self) -> &View {
+        self.engine.view()
+    }
+
+    /// The apply under way has written everything.
+    pub(crate) fn apply_succeeds(&mut self) -> Vec<Effect> {
+        let request = self.applying.take().unwrap();
+        let objects = request.stages.iter().flat_map(|stage| &stage.objects);
+        let objects = objects
+            .map(|staged| (staged.object.clone(), Written::Written))
+            .collect();
+        self.tell(Event::Applied(ApplyOutcome {
+            target: request.target,
+            revision: request.revision,
+            objects,
+            ..ApplyOutcome::default()
+        }))
     }
 
     /// Leads with proof, and time goes on; what is asked for besides proposals.
@@ -101,6 +128,9 @@ impl Desk {
         while let Some(event) = events.pop_front() {
             for effect in self.engine.on(event, Timestamp(self.now)) {
                 let Effect::Propose { id, command } = effect else {
+                    if let Effect::Apply(request) = &effect {
+                        self.applying = Some((**request).clone());
+                    }
                     asked.push(effect);
                     continue;
                 };

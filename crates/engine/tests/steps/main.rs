@@ -8,7 +8,9 @@ mod desk;
 
 use desk::{Desk, FIRST, REPOSITORY, assign, target};
 use regraft_engine::{Effect, Event, Level, ProposeOutcome};
-use regraft_model::id::ClusterName;
+use regraft_model::finding::SyncState;
+use regraft_model::git::Relation;
+use regraft_model::id::{ClusterName, Fence};
 use regraft_model::source::Revision;
 use regraft_state::command::Command;
 use regraft_state::record::Subject;
@@ -117,6 +119,64 @@ fn another_tracked_branch_begins_anew() {
         matches!(command, Command::RecordHead { revision, .. } if revision.0 == elsewhere)
     });
     assert!(recorded, "{:?}", other.proposed);
+}
+
+#[test]
+fn a_requested_sync_is_answered_only_at_a_head_that_the_remote_told_after_it() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.wait(1000);
+    let request = Command::SyncNow {
+        application: "web".into(),
+    };
+    desk.proposed.clear();
+    let asked = desk.replicate(&request);
+    assert_eq!(fetches(&asked), 1, "{asked:?}");
+    // Another request comes while the remote is being asked: what it tells is too old for that one.
+    assert_eq!(fetches(&desk.replicate(&request)), 0);
+    let same = || Event::Fetched {
+        repository: REPOSITORY.into(),
+        outcome: Ok((FIRST.into(), Some(Relation::Same))),
+    };
+    assert_eq!(fetches(&desk.tell(same())), 0, "at most once a second");
+    assert_eq!(remote_asked(&desk), 0);
+    assert_eq!(fetches(&desk.wait(1000)), 1);
+    desk.tell(same());
+    assert_eq!(remote_asked(&desk), 1);
+    assert_eq!(fetches(&desk.wait(5000)), 0, "every request is answered");
+}
+
+#[test]
+fn a_target_says_which_requested_sync_it_has_answered() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.wait(1000);
+    desk.apply_succeeds();
+    let answered = |desk: &Desk| desk.view().statuses[&target()].answered_sync;
+    assert_eq!(
+        desk.view().statuses[&target()].sync.state,
+        SyncState::Synced
+    );
+    desk.replicate(&Command::SyncNow {
+        application: "web".into(),
+    });
+    let fence = desk.view().syncs.values().next().unwrap().fence;
+    assert_eq!(answered(&desk), Fence(0), "the old head answers nothing");
+    desk.tell(Event::Fetched {
+        repository: REPOSITORY.into(),
+        outcome: Ok((FIRST.into(), Some(Relation::Same))),
+    });
+    assert_eq!(answered(&desk), fence);
+}
+
+fn fetches(asked: &[Effect]) -> usize {
+    let is_fetch = |effect: &&Effect| matches!(effect, Effect::Fetch { .. });
+    asked.iter().filter(is_fetch).count()
+}
+
+fn remote_asked(desk: &Desk) -> usize {
+    let is_answer = |command: &&Command| matches!(command, Command::RemoteAsked { .. });
+    desk.proposed.iter().filter(is_answer).count()
 }
 
 /// The desk a second later, and the head it asked the remote about.

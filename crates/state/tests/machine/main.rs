@@ -501,3 +501,67 @@ fn chain(store: &Memory) -> (AuditHead, Vec<AuditEntry>) {
         .unwrap();
     (serde_json::from_slice(&head).unwrap(), entries)
 }
+
+#[test]
+fn a_sync_of_what_is_suspended_is_refused_with_who_suspended_it_and_what_to_do() {
+    let sync = |machine: &mut Machine| {
+        machine.run(Command::SyncNow {
+            application: "shop".into(),
+        })
+    };
+    let refusal = |response: Response| match response {
+        Response::Rejected(rejection) => (rejection.reason, rejection.message),
+        other => panic!("{other:?}"),
+    };
+    let mut machine = Machine::default();
+    machine.run(Command::Suspend {
+        subject: Subject::Application("shop".into()),
+        reason: "drill".to_owned(),
+    });
+    let (reason, message) = refusal(sync(&mut machine));
+    assert_eq!(reason, RejectionReason::Suspended);
+    for part in ["member/1", "drill", "`regraft resume shop`"] {
+        assert!(message.contains(part), "{message}");
+    }
+    machine.run(Command::Suspend {
+        subject: Subject::All,
+        reason: "flood".to_owned(),
+    });
+    let (_, message) = refusal(sync(&mut machine));
+    assert!(message.contains("`regraft resume --all`"), "{message}");
+
+    let mut machine = Machine::default();
+    machine.run(head("aaa", None, HeadRelation::First));
+    let mut paused = application("shop", &["eu"]);
+    paused.suspend = true;
+    machine.run(Command::RecordConfiguration {
+        repository: "fleet".into(),
+        branch: "main".into(),
+        revision: Revision::from("aaa"),
+        fleet: fleet(&[paused]),
+    });
+    let (_, message) = refusal(sync(&mut machine));
+    assert!(message.contains("spec.suspend"), "{message}");
+    assert!(machine.view.syncs.is_empty());
+}
+
+#[test]
+fn only_the_newest_request_for_a_sync_is_answered_by_the_remote() {
+    let mut machine = Machine::default();
+    let request = |machine: &mut Machine| match machine.run(Command::SyncNow {
+        application: "shop".into(),
+    }) {
+        Response::Requested { fence } => fence,
+        other => panic!("{other:?}"),
+    };
+    let asked = |fence: Fence| Command::RemoteAsked {
+        application: "shop".into(),
+        fence,
+    };
+    let (first, second) = (request(&mut machine), request(&mut machine));
+    assert_eq!(machine.refused(asked(first)), RejectionReason::AlreadyDone);
+    assert!(!machine.view.syncs[&"shop".into()].asked);
+    machine.run(asked(second));
+    assert!(machine.view.syncs[&"shop".into()].asked);
+    assert_eq!(machine.refused(asked(second)), RejectionReason::AlreadyDone);
+}
