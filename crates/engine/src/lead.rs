@@ -1,7 +1,8 @@
 //! What only the leader does: asks remotes, records heads and configurations, spreads the work.
 
-use crate::effect::{Effect, Level};
+use crate::effect::{Effect, Level, prevented};
 use crate::{Engine, READ_AGAIN_MS};
+use regraft_model::InvariantId;
 use regraft_model::git::Relation;
 use regraft_model::id::{MemberId, RepositoryName, TargetKey};
 use regraft_model::source::Revision;
@@ -102,6 +103,12 @@ impl Engine {
             | RejectionReason::OtherIncidentOpen => Level::Info,
             _ => Level::Warning,
         };
+        if matches!(
+            rejection.reason,
+            RejectionReason::StaleFence | RejectionReason::LockExpired | RejectionReason::Busy
+        ) {
+            effects.push(prevented(InvariantId::I2));
+        }
         self.note_refusal(now, intent, rejection);
         say(
             effects,
@@ -341,10 +348,9 @@ impl Engine {
         configured
             .chain(retiring)
             .flat_map(|(application, clusters)| {
-                clusters.iter().map(|cluster| TargetKey {
-                    application: application.name.clone(),
-                    cluster: cluster.clone(),
-                })
+                clusters
+                    .iter()
+                    .map(|cluster| TargetKey::new(&application.name, cluster))
             })
             .collect()
     }

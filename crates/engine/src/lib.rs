@@ -24,7 +24,7 @@ mod source;
 mod target;
 mod world;
 
-pub use effect::{CountKind, Effect, Level};
+pub use effect::{Effect, Level};
 pub use event::{Event, ProposalId, ProposeOutcome, Role};
 pub use lead::SILENT_MS;
 pub use report::Report;
@@ -337,6 +337,8 @@ impl Engine {
 
     /// Brings what is read from Git up to the recorded heads.
     fn refresh(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        // What may be asked again needs no record: applications come and go.
+        self.asked.retain(|_, until| *until > now);
         for (repository, _) in self.settings.repositories.clone() {
             let Some(head) = self.view.heads.get(&repository) else {
                 continue;

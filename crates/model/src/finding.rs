@@ -38,7 +38,10 @@ pub struct Symptom {
     pub class: FailureClass,
     /// Whether the failing pods belong to the newest template of the workload.
     pub template: Template,
-    /// What was seen.
+    /// The object that holds the newest template (a ReplicaSet, or the workload); absent while the controller has not seen
+    /// the latest one, so that nobody can tell whose pods fail.
+    pub newest_template: Option<ObjectKey>,
+    /// What was seen, for people.
     pub evidence: Vec<Evidence>,
 }
 

@@ -12,7 +12,7 @@ use regraft_model::id::{
     Scope, TargetKey,
 };
 use regraft_model::incident::OutcomeKind;
-use regraft_model::plan::Plan;
+use regraft_model::plan::{GuardResult, Plan, Rejected};
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -263,6 +263,10 @@ pub enum Transition {
         message: String,
         /// The plan it would carry out, in shadow mode.
         plan: Option<Box<Plan>>,
+        /// What the guards said, when it was decided to wait.
+        guards: Vec<GuardResult>,
+        /// What else was thought of, and why not.
+        rejected: Vec<Rejected>,
     },
     /// Open -> Planned.
     Plan {
@@ -304,6 +308,10 @@ pub enum Transition {
         message: String,
         /// Inputs for which healing is closed until a person commits others.
         closed: Vec<TreeId>,
+        /// What the guards said, when it was decided to end.
+        guards: Vec<GuardResult>,
+        /// What else was thought of, and why not.
+        rejected: Vec<Rejected>,
     },
     /// Open, Planned or Locked -> Committed: our commit was found on the branch, though nobody recorded it.
     Adopt {

@@ -277,18 +277,17 @@ fn end_by_veto(
         format!("{reason} ({by})"),
     )?;
     if incident.is_open() {
-        {
-            let closed = vec![incident.suspect_tree.clone()];
-            incident::end(
-                transaction,
-                &mut incident,
-                OutcomeKind::Vetoed,
-                reason,
-                closed,
-            )?
-        };
+        let closed = vec![incident.suspect_tree.clone()];
+        incident::end(
+            transaction,
+            &mut incident,
+            OutcomeKind::Vetoed,
+            reason,
+            closed,
+        )?;
     } else {
-        incident::step(transaction, &mut incident, "Vetoed", reason);
+        let message = format!("never again, by {by}: {reason}");
+        incident::step(transaction, &mut incident, "Vetoed", message);
         incident::save(transaction, &incident)?;
     }
     Ok(Response::Done)

@@ -1,7 +1,7 @@
 //! From a commit to its end: what phase Committed does, and who undid it later (I9).
 
 use crate::Engine;
-use crate::effect::{CountKind, Effect};
+use crate::effect::{Effect, prevented};
 use crate::planted::Bug;
 use regraft_model::InvariantId;
 use regraft_model::config::Application;
@@ -45,10 +45,7 @@ impl Engine {
         }
         let mut healthy_since = incident.phase_since;
         for cluster in &application.clusters {
-            let key = TargetKey {
-                application: application.name.clone(),
-                cluster: cluster.clone(),
-            };
+            let key = TargetKey::new(&application.name, cluster);
             let Some(status) = self.view.statuses.get(&key) else {
                 return;
             };
@@ -129,10 +126,7 @@ impl Engine {
             }
         }
         for (incident, fingerprint, revision) in found {
-            effects.push(Effect::Count {
-                invariant: InvariantId::I9,
-                kind: CountKind::Prevented,
-            });
+            effects.push(prevented(InvariantId::I9));
             let intent = format!("veto/{incident}");
             let command = Command::RecordVeto {
                 incident,

@@ -11,9 +11,10 @@ mod look;
 mod retire;
 
 use crate::Engine;
-use crate::effect::Effect;
+use crate::effect::{Effect, prevented};
 use regraft_detect::Dwell;
 use regraft_diff::KnownEqual;
+use regraft_model::InvariantId;
 use regraft_model::apply::{ApplyFailure, Inventory, KindVersion};
 use regraft_model::finding::{AppliedInputs, PendingDeletion, SyncState, SyncStatus, TargetStatus};
 use regraft_model::health::Health;
@@ -55,6 +56,10 @@ pub(crate) struct Work {
     health: Option<(Health, Timestamp)>,
     /// Fence of the newest requested sync for which a failed apply was tried again.
     tried_for: u64,
+    /// Something is to be written, and there is no proof yet that this member may.
+    unproven: bool,
+    /// The tree for which deletions are held back because not all of it could be read.
+    kept_for: Option<TreeId>,
     wake: Timestamp,
 }
 
@@ -149,6 +154,7 @@ impl Engine {
             if let Some(work) = self.work.get_mut(&target) {
                 work.in_flight = None;
             }
+            effects.push(prevented(InvariantId::I2));
             effects.push(Effect::Stop { target });
         }
     }
@@ -242,6 +248,11 @@ impl Engine {
             }
         }
         status.answered_sync = self.answered_sync(target, &status.sync, before.answered_sync);
+        let asks =
+            |status: &TargetStatus| status.pending_deletion.as_ref().map(|it| it.token.clone());
+        if status.pending_deletion.is_some() && asks(&before) != asks(&status) {
+            effects.push(prevented(InvariantId::I5));
+        }
         self.judge_health(now, work, &mut status);
         if let Some(at) = health::verify_revision(self, now, &mut status) {
             work.wake = work.wake.min(at);

@@ -73,10 +73,8 @@ pub(super) fn clusters<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a ClusterN
 
 /// Where the application stands in a cluster.
 pub(super) fn status<'a>(case: &Case<'a>, cluster: &ClusterName) -> Option<&'a TargetStatus> {
-    case.statuses.get(&TargetKey {
-        application: case.application.name.clone(),
-        cluster: cluster.clone(),
-    })
+    case.statuses
+        .get(&TargetKey::new(&case.application.name, cluster))
 }
 
 fn is_seen(status: Option<&TargetStatus>) -> bool {

@@ -99,7 +99,6 @@ fn a_rollback_that_is_pushed() {
     - ConcurrentRepairs: 0 of at most 1 repairs under way
     - ActionRate: at most 0 of 3 actions in the last hour in each cluster
     - SameAction: 0 of at most 2 rollbacks of this application in 24h
-    - Attempts: attempt 1 of at most 2
     - Cooldown: no repair of this application ended within 10m
 
     To veto, `git revert` this commit: regraft takes any commit that undoes
@@ -177,7 +176,6 @@ fn a_rollback_that_is_proposed() {
     - ConcurrentRepairs: 0 of at most 1 repairs under way
     - ActionRate: at most 0 of 3 actions in the last hour in each cluster
     - SameAction: 0 of at most 2 rollbacks of this application in 24h
-    - Attempts: attempt 1 of at most 2
     - Cooldown: no repair of this application ended within 10m
 
     For a person to decide:
