@@ -5,9 +5,10 @@ use regraft_engine::{Effect, Engine, Event, ProposeOutcome, Role, Settings};
 use regraft_model::apply::{
     ApplyOutcome, ApplyRequest, ClusterEvent, Inventory, KindVersion, Written,
 };
+use regraft_model::finding::FailureClass;
 use regraft_model::git::Snapshot;
-use regraft_model::id::{MemberId, TargetKey};
-use regraft_model::object::Object;
+use regraft_model::id::{IncidentId, MemberId, TargetKey};
+use regraft_model::object::{Object, ObjectKey};
 use regraft_model::source::{FileMode, Revision, SourceFile, SourceTree, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::command::{Command, Envelope, FORMAT, Response, Stamped};
@@ -95,6 +96,27 @@ impl Desk {
             objects,
             ..ApplyOutcome::default()
         }))
+    }
+
+    /// An incident that this member executes, a minute before its deadline.
+    pub(crate) fn with_incident(&mut self) -> IncidentId {
+        self.until_applying();
+        self.apply_succeeds();
+        let command = Command::OpenIncident {
+            application: "web".into(),
+            repository: REPOSITORY.into(),
+            branch: "main".into(),
+            class: FailureClass::CrashLoopBackOff,
+            seen_at: FIRST.into(),
+            suspect_tree: TreeId("t".to_owned()),
+            cluster: "eu".into(),
+            findings: vec![],
+            member: MemberId(1),
+            fence: self.view().assignments[&target()].fence,
+            deadline: Timestamp(self.now + 60_000),
+        };
+        self.replicate(&command);
+        self.view().incidents.keys().next().unwrap().clone()
     }
 
     /// Leads with proof, and time goes on; what is asked for besides proposals.
@@ -271,6 +293,15 @@ pub(crate) fn target() -> TargetKey {
     TargetKey {
         application: "web".into(),
         cluster: "eu".into(),
+    }
+}
+
+pub(crate) fn config_map() -> ObjectKey {
+    ObjectKey {
+        group: String::new(),
+        kind: "ConfigMap".to_owned(),
+        namespace: "shop".to_owned(),
+        name: "web".to_owned(),
     }
 }
 
