@@ -27,10 +27,7 @@ pub(super) fn concurrent_repairs(case: &Case<'_>) -> GuardResult {
     if count(under_way.len()) < limit {
         return passed(
             Guard::ConcurrentRepairs,
-            format!(
-                "{} of at most {limit} repairs under way (maxConcurrentRepairs)",
-                under_way.len()
-            ),
+            format!("{} of at most {limit} repairs under way", under_way.len()),
         );
     }
     let names: Vec<_> = under_way.iter().map(|other| other.id.as_str()).collect();
@@ -41,8 +38,9 @@ pub(super) fn concurrent_repairs(case: &Case<'_>) -> GuardResult {
         case.now,
         until.unwrap_or(case.now.plus(ASK_AGAIN)),
         format!(
-            "{} of at most {limit} repairs under way (maxConcurrentRepairs): {}",
+            "{} of at most {limit} repairs under way (maxConcurrentRepairs of policy {}): {}",
             under_way.len(),
+            case.application.policy.name,
             names.join(", ")
         ),
     )
@@ -70,8 +68,9 @@ pub(super) fn action_rate(case: &Case<'_>) -> GuardResult {
                 case.now,
                 until,
                 format!(
-                    "{} of at most {limit} actions in the last hour in {cluster} (maxActionsPerHour)",
-                    times.len()
+                    "{} of at most {limit} actions in the last hour in {cluster} (maxActionsPerHour of policy {})",
+                    times.len(),
+                    case.application.policy.name
                 ),
             );
         }
@@ -79,9 +78,7 @@ pub(super) fn action_rate(case: &Case<'_>) -> GuardResult {
     }
     passed(
         Guard::ActionRate,
-        format!(
-            "at most {most} of {limit} actions in the last hour in each cluster (maxActionsPerHour)"
-        ),
+        format!("at most {most} of {limit} actions in the last hour in each cluster"),
     )
 }
 
@@ -94,12 +91,16 @@ pub(super) fn same_action(case: &Case<'_>) -> GuardResult {
         .filter_map(|incident| incident.committed_at)
         .filter(|at| case.now.millis_since(*at) < DAY.as_millis())
         .count();
-    let reason = format!(
-        "{done} of at most {limit} rollbacks of this application without a person in 24h (maxSameActionPerDay)"
-    );
+    let reason = format!("{done} of at most {limit} rollbacks of it without a person in 24h");
     match count(done) < limit {
         true => passed(Guard::SameAction, reason),
-        false => refused(Guard::SameAction, reason),
+        false => refused(
+            Guard::SameAction,
+            format!(
+                "{reason}: commit a fix, or raise maxSameActionPerDay of policy {}",
+                case.application.policy.name
+            ),
+        ),
     }
 }
 
@@ -115,11 +116,14 @@ pub(super) fn cooldown(case: &Case<'_>) -> GuardResult {
             Guard::Cooldown,
             case.now,
             until,
-            format!("a repair of this application ended less than {quiet} ago (cooldown)"),
+            format!(
+                "a repair of this application ended less than {quiet} ago (cooldown of policy {})",
+                case.application.policy.name
+            ),
         ),
         None => passed(
             Guard::Cooldown,
-            format!("no repair of this application ended within {quiet} (cooldown)"),
+            format!("no repair of this application ended within {quiet}"),
         ),
     }
 }

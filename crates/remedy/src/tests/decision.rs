@@ -63,7 +63,7 @@ fn a_bad_release_is_restored_byte_for_byte() {
             mode: Default::default(),
         }]
     );
-    assert_eq!(plan.guards.len(), 16);
+    assert_eq!(plan.guards.len(), 15);
 }
 
 #[test]

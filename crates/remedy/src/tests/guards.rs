@@ -585,7 +585,7 @@ fn what_a_person_approved_is_not_counted_as_the_same_action() {
         &scenario,
         Guard::SameAction,
         Answer::Refused,
-        "1 of at most 1 rollbacks of this application without a person in 24h (maxSameActionPerDay)",
+        "without a person in 24h: commit a fix, or raise maxSameActionPerDay of policy default",
     );
     scenario.others[0].approval = Some(Approval {
         actor: "user/bob".to_owned(),
