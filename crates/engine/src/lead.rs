@@ -1,6 +1,7 @@
 //! What only the leader does: asks remotes, records heads and configurations, spreads the work.
 
 use crate::effect::{Effect, Level, prevented};
+use crate::intent::Intent;
 use crate::{Engine, READ_AGAIN_MS};
 use regraft_model::InvariantId;
 use regraft_model::git::Relation;
@@ -28,7 +29,7 @@ impl Engine {
         if self.view.installation.is_none() {
             let installation = self.settings.installation.clone();
             let command = Command::Initialise { installation };
-            self.propose(now, "initialise".to_owned(), command, effects);
+            self.propose(now, Intent::Initialise, command, effects);
             return;
         }
         self.ask_remotes(now, effects);
@@ -85,14 +86,14 @@ impl Engine {
             previous,
             relation,
         };
-        self.propose(now, format!("head/{repository}"), command, effects);
+        self.propose(now, Intent::Head(repository.clone()), command, effects);
     }
 
     /// Takes note of a refusal that somebody should know of.
     pub(crate) fn refused(
         &mut self,
         now: Timestamp,
-        intent: &str,
+        intent: &Intent,
         rejection: &Rejection,
         effects: &mut Vec<Effect>,
     ) {
@@ -113,7 +114,7 @@ impl Engine {
         say(
             effects,
             level,
-            intent,
+            &intent.to_string(),
             format!("{:?}: {}", rejection.reason, rejection.message),
         );
     }
@@ -185,7 +186,7 @@ impl Engine {
             }
         }
         for (application, fence) in asked {
-            let intent = format!("asked/{application}");
+            let intent = Intent::RemoteAsked(application.clone());
             let command = Command::RemoteAsked { application, fence };
             self.propose(now, intent, command, effects);
         }
@@ -212,7 +213,12 @@ impl Engine {
         }
         for command in commands {
             if let Command::RecordConfiguration { repository, .. } = &command {
-                self.propose(now, format!("configuration/{repository}"), command, effects);
+                self.propose(
+                    now,
+                    Intent::Configuration(repository.clone()),
+                    command,
+                    effects,
+                );
             }
         }
     }
@@ -258,7 +264,7 @@ impl Engine {
         };
         if !grants.is_empty() || !revoked.is_empty() {
             let command = Command::Assign { grants, revoked };
-            self.propose(now, "assign".to_owned(), command, effects);
+            self.propose(now, Intent::Assign, command, effects);
         }
     }
 
@@ -309,7 +315,7 @@ impl Engine {
         }
         for command in commands {
             if let Command::AssignExecutor { incident, .. } = &command {
-                self.propose(now, format!("executor/{incident}"), command, effects);
+                self.propose(now, Intent::Executor(incident.clone()), command, effects);
             }
         }
     }

@@ -12,6 +12,7 @@
 pub mod effect;
 pub mod event;
 mod heal;
+mod intent;
 mod lead;
 #[cfg(feature = "planted")]
 pub mod planted;
@@ -29,6 +30,7 @@ pub use event::{Event, ProposalId, ProposeOutcome, Role};
 pub use lead::SILENT_MS;
 pub use report::Report;
 
+use intent::Intent;
 use proposal::{Proposals, Refused};
 use regraft_model::apply::ClusterEvent;
 use regraft_model::config::{Application, Fleet};
@@ -237,7 +239,7 @@ impl Engine {
                 self.refused(now, &intent, &rejection, effects);
             }
             Some((intent, Refused::Invalid(reason))) => {
-                lead::say(effects, effect::Level::Page, &intent, reason);
+                lead::say(effects, effect::Level::Page, &intent.to_string(), reason);
             }
             None => {}
         }
@@ -424,7 +426,7 @@ impl Engine {
     fn propose(
         &mut self,
         now: Timestamp,
-        intent: String,
+        intent: Intent,
         command: Command,
         effects: &mut Vec<Effect>,
     ) {

@@ -4,6 +4,7 @@
 
 use super::{COMMIT_AGAIN_MS, REVIEW, intent};
 use crate::effect::{Effect, Level, prevented};
+use crate::intent::Intent;
 use crate::lead::say;
 use crate::planted::Bug;
 use crate::{CONFIRMED_MS, Engine};
@@ -265,7 +266,7 @@ impl Engine {
             fence: incident.executor_fence,
             lease,
         };
-        self.propose(now, format!("renew/{}", incident.id), command, effects);
+        self.propose(now, Intent::Renew(incident.id.clone()), command, effects);
         if left > CONFIRMED_MS {
             Keeping::Held
         } else {

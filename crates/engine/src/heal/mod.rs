@@ -13,6 +13,7 @@ mod verify;
 
 use crate::Engine;
 use crate::effect::{Effect, Level, prevented};
+use crate::intent::Intent;
 use crate::lead::say;
 use regraft_model::InvariantId;
 use regraft_model::config::{Application, Mode};
@@ -103,7 +104,7 @@ impl Engine {
             fence: status.fence,
             deadline: now.plus(Seconds(patience)),
         };
-        self.propose(now, format!("open/{}", status.key), command, effects);
+        self.propose(now, Intent::Open(status.key.clone()), command, effects);
     }
 
     /// Carries on every incident this member executes.
@@ -160,12 +161,11 @@ impl Engine {
     }
 
     /// Remembers a refusal that a step has to react to.
-    pub(crate) fn note_refusal(&mut self, now: Timestamp, intent: &str, rejection: &Rejection) {
-        let id = intent.strip_prefix("incident/");
-        let Some(id) = id.or_else(|| intent.strip_prefix("renew/")) else {
+    pub(crate) fn note_refusal(&mut self, now: Timestamp, intent: &Intent, rejection: &Rejection) {
+        let (Intent::Incident(id) | Intent::Renew(id)) = intent else {
             return;
         };
-        if let Some(work) = self.cases.get_mut(&IncidentId::from(id)) {
+        if let Some(work) = self.cases.get_mut(id) {
             work.decide_at = Timestamp(now.0 + COMMIT_AGAIN_MS);
             if rejection.reason == RejectionReason::Busy {
                 work.refused = Some(rejection.clone());
@@ -392,6 +392,6 @@ pub(super) fn count_guards(guards: &[GuardResult], effects: &mut Vec<Effect>) {
     }
 }
 
-fn intent(incident: &Incident) -> String {
-    format!("incident/{}", incident.id)
+fn intent(incident: &Incident) -> Intent {
+    Intent::Incident(incident.id.clone())
 }

@@ -2,6 +2,7 @@
 
 use crate::Engine;
 use crate::effect::{Effect, prevented};
+use crate::intent::Intent;
 use crate::planted::Bug;
 use regraft_model::InvariantId;
 use regraft_model::config::Application;
@@ -127,7 +128,7 @@ impl Engine {
         }
         for (incident, fingerprint, revision) in found {
             effects.push(prevented(InvariantId::I9));
-            let intent = format!("veto/{incident}");
+            let intent = Intent::Veto(incident.clone());
             let command = Command::RecordVeto {
                 incident,
                 fingerprint,

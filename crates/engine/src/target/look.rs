@@ -3,6 +3,7 @@
 use super::{Look, Work, sync};
 use crate::Engine;
 use crate::effect::{Effect, prevented};
+use crate::intent::Intent;
 use crate::planted::Bug;
 use crate::source::{Rendered, Tracked};
 use crate::world::Sight;
@@ -158,7 +159,7 @@ impl Engine {
                     cluster: cluster.clone(),
                     uid,
                 };
-                self.propose(now, format!("cluster/{cluster}"), command, effects);
+                self.propose(now, Intent::Cluster(cluster.clone()), command, effects);
                 return unknown(
                     "Registering",
                     format!("{cluster} is seen for the first time"),

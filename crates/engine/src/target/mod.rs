@@ -12,6 +12,7 @@ mod retire;
 
 use crate::Engine;
 use crate::effect::{Effect, prevented};
+use crate::intent::Intent;
 use regraft_detect::Dwell;
 use regraft_diff::KnownEqual;
 use regraft_model::InvariantId;
@@ -264,7 +265,7 @@ impl Engine {
             let command = Command::Report {
                 status: Box::new(status.clone()),
             };
-            self.propose(now, format!("report/{target}"), command, effects);
+            self.propose(now, Intent::Report(target.clone()), command, effects);
         }
         self.open_incident(now, &status, effects);
     }
