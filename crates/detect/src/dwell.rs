@@ -10,11 +10,9 @@
 //!
 //! Assumptions: between `Ready` and `Lost` the caller's objects are complete (no news means no change).
 
-use crate::evidence::{Spoken, spoken_template};
 use crate::symptom::bears_crash_marks;
 use crate::{CRASH_LOOP_GRACE, WorkloadView, symptoms};
 use regraft_model::{FailureClass, ObjectKey, Seconds, Symptom, Timestamp};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A symptom and since when it holds.
@@ -29,7 +27,7 @@ pub struct Held {
 }
 
 /// Whether a symptom held long enough to count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmation {
     /// Not yet; it counts if it is still seen at this moment.
     Pending(Timestamp),
@@ -38,13 +36,12 @@ pub enum Confirmation {
 }
 
 /// Remembers since when which workload fails how. It holds one entry for each workload and class that fails.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<Entry>", into = "Vec<Entry>")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dwell {
     entries: BTreeMap<(ObjectKey, FailureClass), Entry>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     symptom: Symptom,
     /// The template it was last told of.
@@ -145,13 +142,10 @@ impl Entry {
 
     /// Whether a new sight of the symptom is the same failure: the same template, within the grace.
     fn continues(&self, symptom: &Symptom, now: Timestamp) -> bool {
-        let same_template = match spoken_template(symptom) {
-            Spoken::Unsettled => true,
-            // It was first seen while that could not be told.
-            Spoken::Of(template) => {
-                self.template.as_ref() == template
-                    || (self.template.is_none() && self.is_unsettled())
-            }
+        // Where either cannot be told, it may be the same.
+        let same_template = match (&self.template, &symptom.newest_template) {
+            (Some(known), Some(newest)) => known == newest,
+            _ => true,
         };
         same_template
             && self
@@ -160,8 +154,8 @@ impl Entry {
     }
 
     fn see(&mut self, symptom: Symptom, now: Timestamp, confirm_for: Seconds) {
-        if let Spoken::Of(template) = spoken_template(&symptom) {
-            self.template = template.cloned();
+        if symptom.newest_template.is_some() {
+            self.template.clone_from(&symptom.newest_template);
         }
         self.symptom = symptom;
         self.last_seen = now;
@@ -190,7 +184,7 @@ impl Entry {
 
     /// Whether it cannot be told which template fails.
     fn is_unsettled(&self) -> bool {
-        spoken_template(&self.symptom) == Spoken::Unsettled
+        self.symptom.newest_template.is_none()
     }
 
     /// What is told of it: while its template cannot be told, it does not count.
@@ -218,22 +212,5 @@ impl Entry {
             Confirmation::Confirmed => None,
         };
         [may_look_over, counts].into_iter().flatten().min()
-    }
-}
-
-impl From<Vec<Entry>> for Dwell {
-    fn from(entries: Vec<Entry>) -> Self {
-        Self {
-            entries: entries
-                .into_iter()
-                .map(|entry| ((entry.symptom.workload.clone(), entry.symptom.class), entry))
-                .collect(),
-        }
-    }
-}
-
-impl From<Dwell> for Vec<Entry> {
-    fn from(dwell: Dwell) -> Self {
-        dwell.entries.into_values().collect()
     }
 }

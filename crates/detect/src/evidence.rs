@@ -3,7 +3,7 @@
 use crate::container::{ContainerStatus, time};
 use crate::redact::{one_line, redact, truncate};
 use crate::view::{Age, WorkloadView, condition, is_ready};
-use regraft_model::{Evidence, Object, ObjectKey, Symptom, Timestamp};
+use regraft_model::{Evidence, Object, ObjectKey, Timestamp};
 use serde_json::Value;
 
 /// Most pieces of evidence for one symptom: enough to judge, little enough to replicate.
@@ -57,24 +57,6 @@ pub(crate) fn gather(
     gathered.extend(warnings(view, now));
     gathered.truncate(MAX_EVIDENCE);
     gathered
-}
-
-/// Which template a symptom speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spoken<'s> {
-    /// Of the one this object holds; another one is another failure.
-    Of(Option<&'s ObjectKey>),
-    /// It cannot be told until the controller has seen the latest one.
-    Unsettled,
-}
-
-/// Reads that from the evidence, which survives storing.
-pub(crate) fn spoken_template(symptom: &Symptom) -> Spoken<'_> {
-    let find = |field: &str| symptom.evidence.iter().find(|one| one.field == field);
-    match find(UNSETTLED_TEMPLATE) {
-        Some(_) => Spoken::Unsettled,
-        None => Spoken::Of(find(NEWEST_TEMPLATE).map(|evidence| &evidence.object)),
-    }
 }
 
 fn newest_template(view: &WorkloadView<'_>, now: Timestamp) -> Evidence {

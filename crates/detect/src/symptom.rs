@@ -40,6 +40,7 @@ pub fn symptoms(view: &WorkloadView<'_>, now: Timestamp) -> Vec<Symptom> {
                 } else {
                     Template::Newest
                 },
+                newest_template: view.is_observed().then(|| view.newest_template()),
                 evidence: match class {
                     FailureClass::ProgressDeadlineExceeded => {
                         let all: Vec<_> = by_class.values().flatten().copied().collect();

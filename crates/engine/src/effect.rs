@@ -11,32 +11,32 @@ use regraft_model::source::Revision;
 use regraft_state::command::Command;
 use std::collections::BTreeSet;
 
-/// Everything an engine can ask for. Each effect but the last three is answered by one event, or by none when
-/// the member dies; asking twice is harmless.
+/// Everything an engine can ask for. Where an event answers an effect, it comes once, or never when the member dies; asking
+/// twice is harmless.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Propose a command under this engine's session.
+    /// Propose a command under this engine's session. Answered by `Proposed`.
     Propose {
         /// Names the answer.
         id: ProposalId,
         /// The command.
         command: Box<Command>,
     },
-    /// Ask the remote for the tracked branch's tip, and fetch it when it moved.
+    /// Ask the remote for the tracked branch's tip, and fetch it when it moved. Answered by `Fetched`.
     Fetch {
         /// Repository.
         repository: RepositoryName,
         /// The recorded head, to tell the relation.
         known: Option<Revision>,
     },
-    /// Read a revision's configuration and tree ids; fetch it first when it is not here.
+    /// Read a revision's configuration and tree ids; fetch it first when it is not here. Answered by `Loaded`.
     Load {
         /// Repository.
         repository: RepositoryName,
         /// Revision.
         revision: Revision,
     },
-    /// Read an application's files.
+    /// Read an application's files. Answered by `SourceRead`.
     Read {
         /// Application.
         application: ApplicationName,
@@ -47,7 +47,7 @@ pub enum Effect {
         /// Directory.
         path: String,
     },
-    /// Read what changed below a directory between two revisions.
+    /// Read what changed below a directory between two revisions. Answered by `HistoryRead`.
     History {
         /// Incident it is for.
         incident: IncidentId,
@@ -60,7 +60,8 @@ pub enum Effect {
         /// Directory.
         path: String,
     },
-    /// Keep exactly these kinds of ours watched in a cluster; connects it when it is new.
+    /// Keep exactly these kinds of ours watched in a cluster; connects it when it is new. What it shows comes as `Cluster`
+    /// events for as long as it is watched.
     Watch {
         /// Cluster.
         cluster: ClusterName,
@@ -69,20 +70,21 @@ pub enum Effect {
         /// Kinds, besides those always watched.
         kinds: BTreeSet<KindVersion>,
     },
-    /// Disconnect a cluster.
+    /// Disconnect a cluster. Not answered.
     Unwatch {
         /// Cluster.
         cluster: ClusterName,
     },
-    /// Carry out staged writes in a cluster.
+    /// Carry out staged writes in a cluster. Answered by `Applied`.
     Apply(Box<ApplyRequest>),
-    /// Stop the writes of an apply under way, when there is one: they may not go on.
+    /// Stop the writes of an apply under way, when there is one: they may not go on. Not answered: the
+    /// apply is.
     Stop {
         /// Target.
         target: TargetKey,
     },
     /// Commit and push. With a lock, the runner first makes sure by a linearizable read that the fence still
-    /// holds, and answers `Failed` when it does not (I2).
+    /// holds, and answers `Failed` when it does not (I2). Answered by `Committed`.
     Commit {
         /// Incident.
         incident: IncidentId,
@@ -91,7 +93,7 @@ pub enum Effect {
         /// The commit.
         request: Box<CommitRequest>,
     },
-    /// Tell people.
+    /// Tell people. Not answered.
     Say {
         /// How loud.
         level: Level,
@@ -100,13 +102,15 @@ pub enum Effect {
         /// For people.
         message: String,
     },
-    /// An invariant stopped something, or was found broken: counts in `/metrics`.
-    Count {
+    /// What keeps an invariant stopped something that would have broken it: counts in `/metrics`. Not answered.
+    Prevented {
         /// Which.
         invariant: InvariantId,
-        /// Whether it held.
-        kind: CountKind,
     },
+}
+
+pub(crate) fn prevented(invariant: InvariantId) -> Effect {
+    Effect::Prevented { invariant }
 }
 
 /// How loud.
@@ -118,13 +122,4 @@ pub enum Level {
     Warning,
     /// A person has to look.
     Page,
-}
-
-/// What is counted of an invariant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CountKind {
-    /// The guard stopped something that would have broken it.
-    Prevented,
-    /// It was found broken.
-    Violated,
 }

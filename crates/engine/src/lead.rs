@@ -1,7 +1,9 @@
 //! What only the leader does: asks remotes, records heads and configurations, spreads the work.
 
-use crate::effect::{Effect, Level};
+use crate::effect::{Effect, Level, prevented};
+use crate::intent::Intent;
 use crate::{Engine, READ_AGAIN_MS};
+use regraft_model::InvariantId;
 use regraft_model::git::Relation;
 use regraft_model::id::{MemberId, RepositoryName, TargetKey};
 use regraft_model::source::Revision;
@@ -14,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const SILENT_MS: u64 = 5000;
 /// Most targets granted by one command, so that commands stay small.
 const MAX_GRANTS: usize = 500;
+/// Shortest pause between two questions to a remote, when people ask for syncs.
+const REQUESTED_MS: i64 = 1000;
 /// How long the leader must have led before it evens the load out: members join one by one.
 const SETTLED_MS: i64 = 5000;
 
@@ -25,10 +29,11 @@ impl Engine {
         if self.view.installation.is_none() {
             let installation = self.settings.installation.clone();
             let command = Command::Initialise { installation };
-            self.propose(now, "initialise".to_owned(), command, effects);
+            self.propose(now, Intent::Initialise, command, effects);
             return;
         }
         self.ask_remotes(now, effects);
+        self.answer_requests(now, effects);
         self.record_configurations(now, effects);
         self.spread_targets(now, effects);
         self.replace_executors(now, effects);
@@ -56,6 +61,8 @@ impl Engine {
             }
         };
         tracked.unreadable = None;
+        tracked.told = Some((tracked.asked_with, revision.clone()));
+        self.dirty.everything |= self.view.syncs.values().any(|request| !request.asked);
         let previous = self.tracked_head(repository);
         let Some(tracked) = self.tracked.get(repository) else {
             return;
@@ -79,14 +86,14 @@ impl Engine {
             previous,
             relation,
         };
-        self.propose(now, format!("head/{repository}"), command, effects);
+        self.propose(now, Intent::Head(repository.clone()), command, effects);
     }
 
     /// Takes note of a refusal that somebody should know of.
     pub(crate) fn refused(
         &mut self,
         now: Timestamp,
-        intent: &str,
+        intent: &Intent,
         rejection: &Rejection,
         effects: &mut Vec<Effect>,
     ) {
@@ -97,11 +104,17 @@ impl Engine {
             | RejectionReason::OtherIncidentOpen => Level::Info,
             _ => Level::Warning,
         };
+        if matches!(
+            rejection.reason,
+            RejectionReason::StaleFence | RejectionReason::LockExpired | RejectionReason::Busy
+        ) {
+            effects.push(prevented(InvariantId::I2));
+        }
         self.note_refusal(now, intent, rejection);
         say(
             effects,
             level,
-            intent,
+            &intent.to_string(),
             format!("{:?}: {}", rejection.reason, rejection.message),
         );
     }
@@ -113,13 +126,19 @@ impl Engine {
     }
 
     fn ask_remotes(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let applied = self.applied;
         for (repository, _) in self.settings.repositories.clone() {
+            let requested = self.requested(&repository);
             let Some(tracked) = self.tracked.get_mut(&repository) else {
                 continue;
             };
             let poll = match tracked.unreadable {
                 Some(_) => self.settings.poll.as_millis().max(READ_AGAIN_MS),
                 None => self.settings.poll.as_millis(),
+            };
+            let poll = match requested.is_some_and(|index| index > tracked.asked_with) {
+                true => poll.min(REQUESTED_MS),
+                false => poll,
             };
             let due = tracked
                 .asked_at
@@ -130,9 +149,46 @@ impl Engine {
             let known = self.tracked_head(&repository);
             if let Some(tracked) = self.tracked.get_mut(&repository) {
                 tracked.asked_at = Some(now);
+                tracked.asked_with = applied;
                 tracked.asked_about.clone_from(&known);
             }
             effects.push(Effect::Fetch { repository, known });
+        }
+    }
+
+    /// The index of the newest sync that a person asked for in a repository and that waits for its remote.
+    fn requested(&self, repository: &RepositoryName) -> Option<u64> {
+        let waiting = self.view.syncs.values().filter(|request| !request.asked);
+        waiting
+            .filter(|request| {
+                let application = self.application(&request.application);
+                application.is_some_and(|application| application.repository == *repository)
+            })
+            .map(|request| request.fence.0)
+            .max()
+    }
+
+    /// Says which requests for a sync came before the remote told what is the recorded head.
+    fn answer_requests(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let mut asked = Vec::new();
+        for request in self.view.syncs.values().filter(|request| !request.asked) {
+            let Some(application) = self.application(&request.application) else {
+                continue;
+            };
+            let head = self.tracked_head(&application.repository);
+            let tracked = self.tracked.get(&application.repository);
+            let told = tracked.and_then(|tracked| tracked.told.as_ref());
+            if let (Some(head), Some((index, tip))) = (head, told)
+                && head == *tip
+                && *index >= request.fence.0
+            {
+                asked.push((request.application.clone(), request.fence));
+            }
+        }
+        for (application, fence) in asked {
+            let intent = Intent::RemoteAsked(application.clone());
+            let command = Command::RemoteAsked { application, fence };
+            self.propose(now, intent, command, effects);
         }
     }
 
@@ -157,7 +213,12 @@ impl Engine {
         }
         for command in commands {
             if let Command::RecordConfiguration { repository, .. } = &command {
-                self.propose(now, format!("configuration/{repository}"), command, effects);
+                self.propose(
+                    now,
+                    Intent::Configuration(repository.clone()),
+                    command,
+                    effects,
+                );
             }
         }
     }
@@ -203,7 +264,7 @@ impl Engine {
         };
         if !grants.is_empty() || !revoked.is_empty() {
             let command = Command::Assign { grants, revoked };
-            self.propose(now, "assign".to_owned(), command, effects);
+            self.propose(now, Intent::Assign, command, effects);
         }
     }
 
@@ -254,7 +315,7 @@ impl Engine {
         }
         for command in commands {
             if let Command::AssignExecutor { incident, .. } = &command {
-                self.propose(now, format!("executor/{incident}"), command, effects);
+                self.propose(now, Intent::Executor(incident.clone()), command, effects);
             }
         }
     }
@@ -293,10 +354,9 @@ impl Engine {
         configured
             .chain(retiring)
             .flat_map(|(application, clusters)| {
-                clusters.iter().map(|cluster| TargetKey {
-                    application: application.name.clone(),
-                    cluster: cluster.clone(),
-                })
+                clusters
+                    .iter()
+                    .map(|cluster| TargetKey::new(&application.name, cluster))
             })
             .collect()
     }

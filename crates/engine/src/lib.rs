@@ -12,6 +12,7 @@
 pub mod effect;
 pub mod event;
 mod heal;
+mod intent;
 mod lead;
 #[cfg(feature = "planted")]
 pub mod planted;
@@ -24,11 +25,12 @@ mod source;
 mod target;
 mod world;
 
-pub use effect::{CountKind, Effect, Level};
+pub use effect::{Effect, Level};
 pub use event::{Event, ProposalId, ProposeOutcome, Role};
 pub use lead::SILENT_MS;
 pub use report::Report;
 
+use intent::Intent;
 use proposal::{Proposals, Refused};
 use regraft_model::apply::ClusterEvent;
 use regraft_model::config::{Application, Fleet};
@@ -237,7 +239,7 @@ impl Engine {
                 self.refused(now, &intent, &rejection, effects);
             }
             Some((intent, Refused::Invalid(reason))) => {
-                lead::say(effects, effect::Level::Page, &intent, reason);
+                lead::say(effects, effect::Level::Page, &intent.to_string(), reason);
             }
             None => {}
         }
@@ -337,6 +339,8 @@ impl Engine {
 
     /// Brings what is read from Git up to the recorded heads.
     fn refresh(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        // What may be asked again needs no record: applications come and go.
+        self.asked.retain(|_, until| *until > now);
         for (repository, _) in self.settings.repositories.clone() {
             let Some(head) = self.view.heads.get(&repository) else {
                 continue;
@@ -422,7 +426,7 @@ impl Engine {
     fn propose(
         &mut self,
         now: Timestamp,
-        intent: String,
+        intent: Intent,
         command: Command,
         effects: &mut Vec<Effect>,
     ) {

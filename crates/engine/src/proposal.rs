@@ -2,6 +2,7 @@
 
 use crate::effect::Effect;
 use crate::event::{ProposalId, ProposeOutcome};
+use crate::intent::Intent;
 use regraft_model::time::Timestamp;
 use regraft_state::command::{Command, Rejection, RejectionReason, Response};
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ const FORGET_MS: i64 = 30_000;
 #[derive(Debug, Default)]
 pub(crate) struct Proposals {
     next: u64,
-    pending: BTreeMap<String, Pending>,
+    pending: BTreeMap<Intent, Pending>,
 }
 
 /// Why an intent came to nothing.
@@ -42,7 +43,7 @@ impl Proposals {
     pub(crate) fn propose(
         &mut self,
         now: Timestamp,
-        intent: String,
+        intent: Intent,
         command: Command,
         effects: &mut Vec<Effect>,
     ) {
@@ -66,7 +67,7 @@ impl Proposals {
         });
     }
 
-    pub(crate) fn is_pending(&self, now: Timestamp, intent: &str) -> bool {
+    pub(crate) fn is_pending(&self, now: Timestamp, intent: &Intent) -> bool {
         self.pending
             .get(intent)
             .is_some_and(|pending| pending.until > now)
@@ -79,7 +80,7 @@ impl Proposals {
         applied: u64,
         id: ProposalId,
         outcome: ProposeOutcome,
-    ) -> Option<(String, Refused)> {
+    ) -> Option<(Intent, Refused)> {
         let intent = self
             .pending
             .iter()

@@ -28,6 +28,10 @@ pub(crate) struct Tracked {
     pub(crate) asked_at: Option<Timestamp>,
     /// The recorded head it was asked about.
     pub(crate) asked_about: Option<Revision>,
+    /// The log index that was applied when it was last asked.
+    pub(crate) asked_with: u64,
+    /// The tip it told last, and the log index that was applied when it was asked for that.
+    pub(crate) told: Option<(u64, Revision)>,
 }
 
 impl Tracked {

@@ -120,7 +120,8 @@ pub struct Policy {
     pub verify_for: Seconds,
     /// How long to wait for clusters that still roll the suspect out. Default 10 m (the rollout deadline of Deployments).
     pub rollout_wait: Seconds,
-    /// How long a committed repair may take to be applied and verified, beyond `verify_for`. Default 15 m.
+    /// How long a repair that is on the branch may take to be applied and healthy everywhere, before `verify_for` begins to
+    /// count at the latest. Default 15 m.
     pub verify_deadline: Seconds,
     /// Quiet time after an incident of the application ended. Default 10 m.
     pub cooldown: Seconds,
@@ -128,8 +129,6 @@ pub struct Policy {
     pub max_actions_per_hour: u32,
     /// Same action on the same application within 24 h. Default 2.
     pub max_same_action_per_day: u32,
-    /// Attempts within one incident. Default 2.
-    pub max_attempts: u32,
     /// Services under repair at a time in the whole fleet. Default 1.
     pub max_concurrent_repairs: u32,
     /// Lease of the repair's lock; it is renewed while the plan lives. Default 60 s.
@@ -168,7 +167,6 @@ impl Default for Policy {
             cooldown: Seconds(600),
             max_actions_per_hour: 3,
             max_same_action_per_day: 2,
-            max_attempts: 2,
             max_concurrent_repairs: 1,
             lock_lease: Seconds(60),
             storm_percent: 20,

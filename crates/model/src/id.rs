@@ -58,7 +58,7 @@ name!(
     IncidentId
 );
 name!(
-    /// A plan: `<incident>.<attempt>`. It survives planning again on a new head: same attempt, same id.
+    /// A plan: `<incident>.1`. It survives planning again on a new head: an incident has one repair, by one key.
     PlanId
 );
 
@@ -95,6 +95,16 @@ pub struct TargetKey {
     pub application: ApplicationName,
     /// The cluster.
     pub cluster: ClusterName,
+}
+
+impl TargetKey {
+    /// The target of an application in a cluster.
+    pub fn new(application: &ApplicationName, cluster: &ClusterName) -> Self {
+        Self {
+            application: application.clone(),
+            cluster: cluster.clone(),
+        }
+    }
 }
 
 impl fmt::Display for TargetKey {

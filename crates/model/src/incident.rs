@@ -4,7 +4,7 @@ use crate::finding::{FailureClass, Finding};
 use crate::id::{
     ApplicationName, BranchName, ClusterName, Fence, IncidentId, MemberId, RepositoryName,
 };
-use crate::plan::Plan;
+use crate::plan::{GuardResult, Plan, Rejected};
 use crate::source::{Revision, TreeId};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -45,14 +45,18 @@ pub struct Incident {
     pub deadline: Timestamp,
     /// What it waits for, for people; empty when nothing.
     pub waits_for: String,
-    /// The current attempt, from 1; 0 before the first plan.
-    pub attempt: u32,
-    /// The plan of the current attempt.
+    /// The newest plan.
     pub plan: Option<Plan>,
+    /// What the guards said when it was last decided on, at most [`Incident::MAX_GUARDS`].
+    pub guards: Vec<GuardResult>,
+    /// What else was thought of then, and why not, at most [`Incident::MAX_REJECTED`].
+    pub rejected: Vec<Rejected>,
     /// Fence of the lock its plan holds.
     pub lock: Option<Fence>,
     /// Our commit on the tracked branch.
     pub committed: Option<Revision>,
+    /// When it was found there, stamped by the leader: what rates and quiet times count.
+    pub committed_at: Option<Timestamp>,
     /// A person's approval of a proposal.
     pub approval: Option<Approval>,
     /// What happened, oldest first, at most [`Incident::MAX_STEPS`].
@@ -66,6 +70,16 @@ pub struct Incident {
 impl Incident {
     /// Most steps kept; the oldest after the first go.
     pub const MAX_STEPS: usize = 100;
+    /// Most answers of guards kept; there are fewer guards than that.
+    pub const MAX_GUARDS: usize = 32;
+    /// Most rejected alternatives kept; a decision names a few.
+    pub const MAX_REJECTED: usize = 16;
+
+    /// Whether a person approved exactly the newest plan.
+    pub fn is_approved(&self) -> bool {
+        let approved = self.approval.as_ref().map(|approval| &approval.diff_hash);
+        approved.is_some() && approved == self.plan.as_ref().map(|plan| &plan.diff_hash)
+    }
 
     /// Whether it has not ended.
     pub fn is_open(&self) -> bool {
@@ -115,8 +129,6 @@ pub enum OutcomeKind {
     Recovered,
     /// A person's commit came first.
     Superseded,
-    /// Our commit was taken back because it did not help.
-    Reverted,
     /// A person undid our commit; it is never committed again.
     Vetoed,
     /// Handed to a person.

@@ -31,7 +31,7 @@ invariants! {
     I5 "prune touches only our inventory, never after a render with problems, never more than the delete cap without a confirmation",
     I6 "same commit, same world: no writes",
     I7 "no plan from stale, missing or too little evidence",
-    I8 "attempts per scope and window are bounded, and every incident ends",
+    I8 "repairs of an application and in a cluster are bounded, and every incident ends",
     I9 "a person's revert of our commit is a veto",
     I10 "during a storm nothing is touched",
     I11 "nothing acknowledged is lost, and no action happens twice",

@@ -11,14 +11,12 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
-    /// Its id, from incident and attempt.
+    /// Its id, from the incident.
     pub id: PlanId,
     /// Id of the installation that made it.
     pub installation: String,
     /// The incident it repairs.
     pub incident: IncidentId,
-    /// Which attempt of that incident, from 1.
-    pub attempt: u32,
     /// The application.
     pub application: ApplicationName,
     /// The repository.
@@ -118,8 +116,6 @@ pub enum Guard {
     ActionRate,
     /// Was the same action done too often in 24 h?
     SameAction,
-    /// Are attempts left?
-    Attempts,
     /// Did an incident of this application end just now?
     Cooldown,
     /// Is the evidence fresh and complete?

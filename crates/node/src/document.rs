@@ -4,7 +4,9 @@
 use regraft_model::config::Mode;
 use regraft_model::finding::{PendingDeletion, SyncState};
 use regraft_model::health::Health;
-use regraft_model::id::{ApplicationName, ClusterName, IncidentId, MemberId, RepositoryName};
+use regraft_model::id::{
+    ApplicationName, ClusterName, Fence, IncidentId, MemberId, RepositoryName,
+};
 use regraft_model::incident::Incident;
 use regraft_model::source::Revision;
 use regraft_model::time::Timestamp;
@@ -47,6 +49,8 @@ pub(crate) struct ApplicationDocument {
     /// Why a person paused it.
     pub(crate) suspended: Option<String>,
     pub(crate) pending_deletion: Option<PendingDeletion>,
+    /// Fence of the newest requested sync it has answered.
+    pub(crate) answered_sync: Fence,
 }
 
 /// One cluster, as the answering member sees it.

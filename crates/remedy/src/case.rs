@@ -46,14 +46,10 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// The attempt a plan would be, from 1.
-    pub(crate) fn attempt(&self) -> u32 {
-        self.incident.attempt.max(1)
-    }
-
-    /// The id of the plan of this attempt; planning again on another head keeps it.
+    /// The id of the incident's plan; planning again on another head keeps it. An incident has one repair: one that does not
+    /// help is left to a person.
     pub(crate) fn plan_id(&self) -> PlanId {
-        PlanId(format!("{}.{}", self.incident.id, self.attempt()))
+        PlanId(format!("{}.1", self.incident.id))
     }
 
     /// When waiting for other clusters ends.
@@ -78,7 +74,7 @@ pub enum Decision {
         /// The guards that were asked.
         guards: Vec<GuardResult>,
     },
-    /// Our commit of this attempt is on the branch already, though nobody recorded it (I11).
+    /// Our commit is on the branch already, though nobody recorded it (I11).
     AlreadyCommitted {
         /// The commit.
         revision: Revision,
@@ -93,7 +89,7 @@ pub enum Decision {
     /// A person must take over.
     Escalate {
         /// Stable word.
-        reason_word: &'static str,
+        reason_word: String,
         /// For people: what is known, and the next action.
         reason: String,
         /// The guards that were asked.

@@ -15,7 +15,7 @@ use std::fmt;
 /// A broken promise of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Violation {
-    /// Its incident, attempt, id, application, repository or branch are not those of the case.
+    /// Its incident, id, application, repository or branch are not those of the case.
     AnotherCase,
     /// Its parent is not the tip (I3).
     ParentIsNotTip,
@@ -85,7 +85,6 @@ pub fn check(plan: &Plan, case: &Case<'_>) -> Vec<Violation> {
 
 fn identity(plan: &Plan, case: &Case<'_>, found: &mut Vec<Violation>) {
     let same_case = plan.incident == case.incident.id
-        && plan.attempt == case.attempt()
         && plan.id == case.plan_id()
         && plan.application == case.application.name
         && plan.application == case.incident.application

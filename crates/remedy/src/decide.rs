@@ -9,7 +9,7 @@ use crate::guards;
 use crate::line::Line;
 use crate::message;
 use regraft_model::plan::{Action, Answer, Delivery, Rejected};
-use regraft_model::{Commit, Guard, GuardResult, Mode, Plan, Timestamp};
+use regraft_model::{Commit, GuardResult, Mode, Plan, Timestamp};
 
 /// Decides what to do about an incident now. The same case gives the same decision.
 pub fn decide(case: &Case<'_>) -> Decision {
@@ -46,14 +46,14 @@ pub fn decide(case: &Case<'_>) -> Decision {
     }
     let listed: Vec<_> = violations.iter().map(ToString::to_string).collect();
     Decision::Escalate {
-        reason_word: "BrokenPlan",
+        reason_word: "BrokenPlan".to_owned(),
         reason: format!("the plan breaks its own rules: {}", listed.join("; ")),
         guards: plan.guards,
         rejected: plan.rejected,
     }
 }
 
-/// Our commit of this attempt, by its trailers (I11).
+/// Our commit, by its trailers (I11).
 fn already_committed<'a>(case: &Case<'a>) -> Option<&'a Commit> {
     let id = case.plan_id();
     case.history.commits.iter().find(|commit| {
@@ -67,7 +67,7 @@ fn stopped(stop: Stop, guards: Vec<GuardResult>) -> Decision {
     match stop {
         Stop::Superseded { by, reason } => Decision::Superseded { by, reason },
         Stop::Escalate { word, reason } => Decision::Escalate {
-            reason_word: word,
+            reason_word: word.to_owned(),
             reason,
             guards,
             rejected: vec![restart_rejected()],
@@ -79,7 +79,7 @@ fn stopped(stop: Stop, guards: Vec<GuardResult>) -> Decision {
 fn held_back(guards: Vec<GuardResult>) -> Decision {
     if let Some(refusal) = guards.iter().find(|one| one.answer == Answer::Refused) {
         return Decision::Escalate {
-            reason_word: word(refusal.guard),
+            reason_word: refusal.guard.to_string(),
             reason: refusal.reason.clone(),
             rejected: vec![Rejected {
                 alternative: "commit the rollback".to_owned(),
@@ -108,27 +108,6 @@ fn held_back(guards: Vec<GuardResult>) -> Decision {
     }
 }
 
-fn word(guard: Guard) -> &'static str {
-    match guard {
-        Guard::Mode => "Mode",
-        Guard::Suspended => "Suspended",
-        Guard::Frozen => "Frozen",
-        Guard::Storm => "Storm",
-        Guard::PartialFailure => "PartialFailure",
-        Guard::DangerousObjects => "DangerousObjects",
-        Guard::SharedFiles => "SharedFiles",
-        Guard::OtherInstallation => "OtherInstallation",
-        Guard::Veto => "Veto",
-        Guard::Ineffective => "Ineffective",
-        Guard::ConcurrentRepairs => "ConcurrentRepairs",
-        Guard::ActionRate => "ActionRate",
-        Guard::SameAction => "SameAction",
-        Guard::Attempts => "Attempts",
-        Guard::Cooldown => "Cooldown",
-        Guard::Evidence => "Evidence",
-    }
-}
-
 fn plan(case: &Case<'_>, draft: &Draft<'_>, mut asked: Vec<GuardResult>) -> Plan {
     asked.sort_by_key(|one| guards::ALL.iter().position(|guard| *guard == one.guard));
     let diff_hash = diff_hash(&draft.edits);
@@ -136,7 +115,6 @@ fn plan(case: &Case<'_>, draft: &Draft<'_>, mut asked: Vec<GuardResult>) -> Plan
         id: case.plan_id(),
         installation: case.installation.to_owned(),
         incident: case.incident.id.clone(),
-        attempt: case.attempt(),
         application: case.application.name.clone(),
         repository: case.incident.repository.clone(),
         branch: case.incident.branch.clone(),

@@ -182,12 +182,10 @@ fn verified_suspect<'a>(case: &Case<'a>) -> Option<&'a ClusterName> {
 
 fn target_statuses<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a TargetStatus> + use<'a> {
     let (statuses, application) = (case.statuses, &case.application.name);
-    case.incident.targets.keys().filter_map(move |cluster| {
-        statuses.get(&TargetKey {
-            application: application.clone(),
-            cluster: cluster.clone(),
-        })
-    })
+    case.incident
+        .targets
+        .keys()
+        .filter_map(move |cluster| statuses.get(&TargetKey::new(application, cluster)))
 }
 
 /// Whether restoring would lose what a commit that is no suspect did to one of the files.

@@ -32,6 +32,3 @@ pub use decide::decide;
 pub use edit::{diff_hash, fingerprint, restored, undone};
 pub use message::{INCIDENT_TRAILER, INSTALLATION_TRAILER, PLAN_TRAILER};
 pub use storm::{Storm, storm};
-
-/// Step of an incident that says its repair reached the tracked branch: what rates and cool-downs count.
-pub const COMMITTED_STEP: &str = "Committed";

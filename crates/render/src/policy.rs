@@ -14,7 +14,6 @@ pub(crate) const POLICY_FIELDS: &[&str] = &[
     "cooldown",
     "maxActionsPerHour",
     "maxSameActionPerDay",
-    "maxAttempts",
     "maxConcurrentRepairs",
     "lockLease",
     "stormPercent",
@@ -62,7 +61,7 @@ pub(crate) fn policy(
             *place = span;
         }
     }
-    let counts: [(&str, &mut u32, u32, u32); 7] = [
+    let counts: [(&str, &mut u32, u32, u32); 6] = [
         (
             "maxActionsPerHour",
             &mut policy.max_actions_per_hour,
@@ -75,7 +74,6 @@ pub(crate) fn policy(
             1,
             u32::MAX,
         ),
-        ("maxAttempts", &mut policy.max_attempts, 1, u32::MAX),
         (
             "maxConcurrentRepairs",
             &mut policy.max_concurrent_repairs,

@@ -164,7 +164,7 @@ fn configuration_mistakes_are_told_with_their_place_and_spare_their_siblings() {
             "policy values that make no sense",
             spec(
                 "Policy",
-                "  confirmFor: 0s\n  stormPercent: 120\n  maxConcurrentRepairs: 0\n  verifyFor: 5 minutes\n  cooldown: 90\n  lockLease: 1s\n  maxAttempts: 1.5\n",
+                "  confirmFor: 0s\n  stormPercent: 120\n  maxConcurrentRepairs: 0\n  verifyFor: 5 minutes\n  cooldown: 90\n  lockLease: 1s\n  maxActionsPerHour: 1.5\n",
             ),
         ),
         (

@@ -121,7 +121,6 @@ pub(crate) struct Policy {
     pub(crate) lock_lease: u64,
     pub(crate) max_actions_per_hour: u32,
     pub(crate) max_same_action_per_day: u32,
-    pub(crate) max_attempts: u32,
     pub(crate) storm_workloads: u32,
     pub(crate) storm_percent: u32,
     pub(crate) storm_window: u64,
@@ -142,7 +141,6 @@ impl Policy {
             lock_lease: 6,
             max_actions_per_hour: if tight { 3 } else { 12 },
             max_same_action_per_day: if tight { 2 } else { 8 },
-            max_attempts: 2,
             storm_workloads: 3,
             storm_percent: 20,
             storm_window: 60,
@@ -286,7 +284,6 @@ impl Policy {
         for (name, number) in [
             ("maxActionsPerHour", self.max_actions_per_hour),
             ("maxSameActionPerDay", self.max_same_action_per_day),
-            ("maxAttempts", self.max_attempts),
             ("stormWorkloads", self.storm_workloads),
             ("stormPercent", self.storm_percent),
             ("deleteCapPercent", self.delete_cap_percent),

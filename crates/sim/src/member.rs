@@ -5,7 +5,7 @@ use crate::git::{BRANCH, REPOSITORY};
 use crate::plant::PlantedBug;
 use crate::world::{Occurrence, World};
 use prost::Message;
-use regraft_engine::{CountKind, Effect, Engine, Event, ProposalId, Settings};
+use regraft_engine::{Effect, Engine, Event, ProposalId, Settings};
 use regraft_model::id::{Fence, MemberId};
 use regraft_model::source::Revision;
 use regraft_model::{Seconds, Timestamp};
@@ -182,13 +182,7 @@ impl World {
                 Effect::Watch { .. } | Effect::Unwatch { .. } | Effect::Stop { .. } => {
                     self.perform(member, life, effect)
                 }
-                Effect::Say { .. } => {}
-                Effect::Count { invariant, kind } => {
-                    if *kind == CountKind::Violated {
-                        let message = format!("member {} counts a violation", member + 1);
-                        self.fail(Some(*invariant), message);
-                    }
-                }
+                Effect::Say { .. } | Effect::Prevented { .. } => {}
                 _ => {
                     let delay = match self.mishap(5) {
                         true => self.rng.range(100, 3_000),
@@ -283,7 +277,7 @@ impl World {
             Effect::Unwatch { cluster } => self.unwatch_cluster(member, &cluster),
             Effect::Stop { target } => self.give_way(member, &target),
             Effect::Apply(request) => self.start_apply(member, life, *request),
-            Effect::Say { .. } | Effect::Count { .. } => {}
+            Effect::Say { .. } | Effect::Prevented { .. } => {}
         }
     }
 

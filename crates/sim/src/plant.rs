@@ -17,7 +17,7 @@ pub enum PlantedBug {
     PruneAfterProblems,
     /// Plans are made from clusters that cannot be seen.
     ActOnUnknown,
-    /// After a restart a commit under way is planned again as a new attempt.
+    /// After a restart a commit under way is planned again under another key.
     DoubleRevertAfterCrash,
     /// A person's revert of ours is forgotten.
     VetoForgotten,

@@ -12,7 +12,7 @@ use regraft_model::id::{
     Scope, TargetKey,
 };
 use regraft_model::incident::OutcomeKind;
-use regraft_model::plan::Plan;
+use regraft_model::plan::{GuardResult, Plan, Rejected};
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -226,6 +226,13 @@ pub enum Command {
         /// Application.
         application: ApplicationName,
     },
+    /// The remote was asked after a request for a sync, and the tip it told is the recorded head.
+    RemoteAsked {
+        /// Application.
+        application: ApplicationName,
+        /// Fence of the request.
+        fence: Fence,
+    },
 }
 
 /// How a new head relates to the recorded one.
@@ -256,6 +263,10 @@ pub enum Transition {
         message: String,
         /// The plan it would carry out, in shadow mode.
         plan: Option<Box<Plan>>,
+        /// What the guards said, when it was decided to wait.
+        guards: Vec<GuardResult>,
+        /// What else was thought of, and why not.
+        rejected: Vec<Rejected>,
     },
     /// Open -> Planned.
     Plan {
@@ -297,6 +308,10 @@ pub enum Transition {
         message: String,
         /// Inputs for which healing is closed until a person commits others.
         closed: Vec<TreeId>,
+        /// What the guards said, when it was decided to end.
+        guards: Vec<GuardResult>,
+        /// What else was thought of, and why not.
+        rejected: Vec<Rejected>,
     },
     /// Open, Planned or Locked -> Committed: our commit was found on the branch, though nobody recorded it.
     Adopt {
@@ -321,6 +336,11 @@ pub enum Response {
     /// A lock was granted.
     Granted {
         /// Its fence.
+        fence: Fence,
+    },
+    /// A sync was asked for.
+    Requested {
+        /// The request's fence: what the targets' statuses answer.
         fence: Fence,
     },
     /// Refused; nothing changed.
@@ -356,6 +376,8 @@ pub enum RejectionReason {
     ClusterChanged,
     /// The approval names another diff.
     DiffChanged,
+    /// It is suspended.
+    Suspended,
     /// Already so.
     AlreadyDone,
     /// Another incident of the application is open for other inputs.

@@ -19,6 +19,7 @@ use regraft_model::id::{
     TargetKey,
 };
 use regraft_model::incident::{Incident, Outcome, OutcomeKind, Phase, Step};
+use regraft_model::plan::{GuardResult, Rejected};
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::Timestamp;
 use std::collections::BTreeMap;
@@ -47,10 +48,7 @@ pub(crate) fn open(
     member: MemberId,
     fence: Fence,
 ) -> Result<Response, Halt> {
-    let target = TargetKey {
-        application: fault.application.clone(),
-        cluster: fault.cluster.clone(),
-    };
+    let target = TargetKey::new(&fault.application, &fault.cluster);
     if let Some(refusal) = target::stale(transaction, &target, member, fence)? {
         return Ok(refusal);
     }
@@ -148,8 +146,11 @@ pub(crate) fn advance(
                 outcome,
                 message,
                 closed,
+                guards,
+                rejected,
             },
         ) => {
+            decided(&mut incident, guards, rejected);
             end(transaction, &mut incident, outcome, message, closed)?;
             return Ok(Response::Done);
         }
@@ -159,8 +160,11 @@ pub(crate) fn advance(
                 reason,
                 message,
                 plan,
+                guards,
+                rejected,
             },
         ) => {
+            decided(&mut incident, guards, rejected);
             if let (Phase::Open, Some(plan)) = (incident.phase, plan) {
                 incident.plan = Some(*plan);
             }
@@ -168,13 +172,10 @@ pub(crate) fn advance(
             step(transaction, &mut incident, &reason, message);
         }
         (Phase::Open | Phase::Proposed, Transition::Plan { plan, deadline }) => {
-            if plan.incident != *id || plan.attempt != incident.attempt {
+            if plan.incident != *id {
                 return Ok(rejected(
                     RejectionReason::WrongPhase,
-                    format!(
-                        "{} is not a plan for attempt {} of {id}",
-                        plan.id, incident.attempt
-                    ),
+                    format!("{} is not a plan for {id}", plan.id),
                 ));
             }
             let message = format!(
@@ -183,6 +184,7 @@ pub(crate) fn advance(
                 plan.edits.len(),
                 plan.parent
             );
+            decided(&mut incident, plan.guards.clone(), plan.rejected.clone());
             incident.plan = Some(*plan);
             enter(&mut incident, Phase::Planned, now);
             // Planning again and again must come to an end (I8): no plan has more time than what it comes from.
@@ -213,6 +215,7 @@ pub(crate) fn advance(
             }
             let message = format!("committed {revision}");
             incident.committed = Some(revision);
+            incident.committed_at = Some(now);
             enter(&mut incident, Phase::Committed, now);
             incident.deadline = deadline;
             step(transaction, &mut incident, "Committed", message.clone());
@@ -232,6 +235,7 @@ pub(crate) fn advance(
                 revision.short(),
                 plan.diff_hash
             );
+            decided(&mut incident, plan.guards.clone(), plan.rejected.clone());
             incident.plan = Some(*plan);
             enter(&mut incident, Phase::Proposed, now);
             incident.deadline = deadline;
@@ -244,6 +248,7 @@ pub(crate) fn advance(
         ) => {
             let message = format!("found our commit {revision} on the branch");
             incident.committed = Some(revision);
+            incident.committed_at = Some(now);
             enter(&mut incident, Phase::Committed, now);
             incident.deadline = deadline;
             step(transaction, &mut incident, "Committed", message.clone());
@@ -316,6 +321,16 @@ pub(crate) fn end(
     drop_oldest_ended(transaction)
 }
 
+/// Keeps what the newest decision was made on; what moves an incident without a decision leaves it as it is.
+fn decided(incident: &mut Incident, mut guards: Vec<GuardResult>, mut rejected: Vec<Rejected>) {
+    if guards.is_empty() && rejected.is_empty() {
+        return;
+    }
+    guards.truncate(Incident::MAX_GUARDS);
+    rejected.truncate(Incident::MAX_REJECTED);
+    (incident.guards, incident.rejected) = (guards, rejected);
+}
+
 pub(crate) fn enter(incident: &mut Incident, phase: Phase, now: Timestamp) {
     incident.phase = phase;
     incident.phase_since = now;
@@ -367,10 +382,12 @@ fn create(
         phase_since: transaction.now,
         deadline: fault.deadline,
         waits_for: String::new(),
-        attempt: 1,
         plan: None,
+        guards: Vec::new(),
+        rejected: Vec::new(),
         lock: None,
         committed: None,
+        committed_at: None,
         approval: None,
         steps: Vec::new(),
         outcome: None,

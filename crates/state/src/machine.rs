@@ -176,6 +176,9 @@ fn execute(transaction: &mut Transaction<'_>, command: Command) -> Result<Respon
         Command::ConfirmDelete(confirmation) => people::confirm_delete(transaction, confirmation),
         Command::Retired { target } => git::retired(transaction, &target),
         Command::SyncNow { application } => people::sync_now(transaction, application),
+        Command::RemoteAsked { application, fence } => {
+            people::remote_asked(transaction, &application, fence)
+        }
     }
 }
 

@@ -4,11 +4,11 @@ use crate::audit;
 use crate::command::{RejectionReason, Response};
 use crate::incident;
 use crate::machine::{Halt, rejected};
-use crate::record::{Confirmation, Head, Subject, Suspension, SyncRequest, Veto};
+use crate::record::{Configuration, Confirmation, Head, Subject, Suspension, SyncRequest, Veto};
 use crate::table::{self, prefix};
 use crate::transaction::Transaction;
 use regraft_model::finding::TargetStatus;
-use regraft_model::id::{ApplicationName, IncidentId};
+use regraft_model::id::{ApplicationName, Fence, IncidentId};
 use regraft_model::incident::{Approval, Incident, OutcomeKind, Phase};
 use regraft_model::source::Revision;
 
@@ -168,10 +168,14 @@ pub(crate) fn sync_now(
     transaction: &mut Transaction<'_>,
     application: ApplicationName,
 ) -> Result<Response, Halt> {
+    if let Some(refusal) = suspended(transaction, &application)? {
+        return Ok(refusal);
+    }
     let request = SyncRequest {
         application,
         fence: transaction.fence(),
         at: transaction.now,
+        asked: false,
     };
     audit::append(
         transaction,
@@ -183,7 +187,63 @@ pub(crate) fn sync_now(
         table::application(prefix::SYNCS, &request.application),
         &request,
     )?;
+    Ok(Response::Requested {
+        fence: request.fence,
+    })
+}
+
+/// The leader has asked the remote after a request: from now on targets can answer it.
+pub(crate) fn remote_asked(
+    transaction: &mut Transaction<'_>,
+    application: &ApplicationName,
+    fence: Fence,
+) -> Result<Response, Halt> {
+    let key = table::application(prefix::SYNCS, application);
+    let request: Option<SyncRequest> = transaction.get(&key)?;
+    let Some(mut request) = request.filter(|it| it.fence == fence && !it.asked) else {
+        return Ok(rejected(
+            RejectionReason::AlreadyDone,
+            format!("no sync of {application} with fence {fence} waits for the remote"),
+        ));
+    };
+    request.asked = true;
+    transaction.put(key, &request)?;
     Ok(Response::Done)
+}
+
+/// The refusal of what makes no sense while an application is suspended.
+fn suspended(
+    transaction: &Transaction<'_>,
+    application: &ApplicationName,
+) -> Result<Option<Response>, Halt> {
+    let subjects = [
+        (Subject::All, "--all"),
+        (
+            Subject::Application(application.clone()),
+            application.as_str(),
+        ),
+    ];
+    for (subject, name) in subjects {
+        if let Some(suspension) = transaction.get::<Suspension>(&table::suspension(&subject))? {
+            return Ok(Some(rejected(
+                RejectionReason::Suspended,
+                format!(
+                    "{} suspended {subject} at {}: {}; `regraft resume {name}` lets it go on",
+                    suspension.actor, suspension.at, suspension.reason
+                ),
+            )));
+        }
+    }
+    let configurations = transaction.all::<Configuration>(prefix::CONFIGURATIONS)?;
+    let configured = configurations
+        .iter()
+        .find_map(|(_, it)| it.fleet.applications.get(application));
+    Ok(configured.filter(|it| it.suspend).map(|_| {
+        rejected(
+            RejectionReason::Suspended,
+            format!("{application} has spec.suspend true in Git: commit it as false"),
+        )
+    }))
 }
 
 fn end_by_veto(
@@ -217,18 +277,17 @@ fn end_by_veto(
         format!("{reason} ({by})"),
     )?;
     if incident.is_open() {
-        {
-            let closed = vec![incident.suspect_tree.clone()];
-            incident::end(
-                transaction,
-                &mut incident,
-                OutcomeKind::Vetoed,
-                reason,
-                closed,
-            )?
-        };
+        let closed = vec![incident.suspect_tree.clone()];
+        incident::end(
+            transaction,
+            &mut incident,
+            OutcomeKind::Vetoed,
+            reason,
+            closed,
+        )?;
     } else {
-        incident::step(transaction, &mut incident, "Vetoed", reason);
+        let message = format!("never again, by {by}: {reason}");
+        incident::step(transaction, &mut incident, "Vetoed", message);
         incident::save(transaction, &incident)?;
     }
     Ok(Response::Done)

@@ -204,8 +204,10 @@ pub struct AuditEntry {
 pub struct SyncRequest {
     /// Application.
     pub application: ApplicationName,
-    /// Index of the request: a target that applied after it has answered it.
+    /// Index of the request; a target's status says up to which one it has answered.
     pub fence: Fence,
     /// When.
     pub at: Timestamp,
+    /// Whether the remote was asked after the request, and the tip it told is the recorded head.
+    pub asked: bool,
 }

@@ -3,7 +3,8 @@
 //! Guarantees: a commit is asked for only under a live lock (I2) and on the plan's parent (I3).
 
 use super::{COMMIT_AGAIN_MS, REVIEW, intent};
-use crate::effect::{CountKind, Effect, Level};
+use crate::effect::{Effect, Level, prevented};
+use crate::intent::Intent;
 use crate::lead::say;
 use crate::planted::Bug;
 use crate::{CONFIRMED_MS, Engine};
@@ -47,7 +48,7 @@ impl Engine {
             let message = format!("the lock is not free: {}", refusal.message);
             return self.advance(now, incident, Transition::Replan { message }, effects);
         }
-        if let Some(message) = self.hands_off(now, application) {
+        if let Some(message) = self.hands_off(now, application, effects) {
             return self.advance(now, incident, Transition::Replan { message }, effects);
         }
         let policy = &application.policy;
@@ -83,7 +84,7 @@ impl Engine {
         }
         // What is on its way to the remote cannot be called back; what is not yet must not leave.
         if !self.is_committing(now, &incident.id)
-            && let Some(message) = self.hands_off(now, application)
+            && let Some(message) = self.hands_off(now, application, effects)
         {
             return self.advance(now, incident, Transition::Replan { message }, effects);
         }
@@ -153,6 +154,9 @@ impl Engine {
         else {
             return;
         };
+        if matches!(outcome, CommitOutcome::AlreadyThere(_)) {
+            effects.push(prevented(InvariantId::I11));
+        }
         match (incident.phase, outcome) {
             (
                 Phase::Locked,
@@ -187,10 +191,7 @@ impl Engine {
                 self.advance(now, &incident, transition, effects);
             }
             (Phase::Locked, CommitOutcome::Lost { tip }) => {
-                effects.push(Effect::Count {
-                    invariant: InvariantId::I3,
-                    kind: CountKind::Prevented,
-                });
+                effects.push(prevented(InvariantId::I3));
                 let message = format!("the tip moved to {}: planning again", tip.short());
                 self.advance(now, &incident, Transition::Replan { message }, effects);
             }
@@ -216,13 +217,22 @@ impl Engine {
 
     /// Why a plan that passed every guard must not be carried out any more: guards are about a moment, and a storm or a
     /// person may come between the plan and its commit (I10).
-    fn hands_off(&self, now: Timestamp, application: &Application) -> Option<String> {
+    fn hands_off(
+        &self,
+        now: Timestamp,
+        application: &Application,
+        effects: &mut Vec<Effect>,
+    ) -> Option<String> {
         if application.suspend {
             return Some("suspended in its configuration".to_owned());
         }
-        self.suspension_of(&application.name)
-            .or_else(|| self.frozen(application))
-            .or_else(|| self.storm(now, application).map(|storm| storm.reason))
+        let held = self.suspension_of(&application.name);
+        if let Some(reason) = held.or_else(|| self.frozen(application)) {
+            return Some(reason);
+        }
+        let storm = self.storm(now, application)?;
+        effects.push(prevented(InvariantId::I10));
+        Some(storm.reason)
     }
 
     /// What the branch is searched for before committing, and the message that carries it as a trailer.
@@ -256,7 +266,7 @@ impl Engine {
             fence: incident.executor_fence,
             lease,
         };
-        self.propose(now, format!("renew/{}", incident.id), command, effects);
+        self.propose(now, Intent::Renew(incident.id.clone()), command, effects);
         if left > CONFIRMED_MS {
             Keeping::Held
         } else {

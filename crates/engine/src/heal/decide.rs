@@ -1,10 +1,11 @@
 //! From evidence to a plan: what phases Open and Proposed do.
 
-use super::DECIDE_AGAIN_MS;
 use super::commit::proposal_branch;
+use super::{DECIDE_AGAIN_MS, PUSH_DEADLINE, count_guards};
 use crate::Engine;
-use crate::effect::Effect;
+use crate::effect::{Effect, prevented};
 use crate::planted::Bug;
+use regraft_model::InvariantId;
 use regraft_model::config::Application;
 use regraft_model::finding::{SyncState, TargetStatus};
 use regraft_model::git::History;
@@ -72,7 +73,7 @@ impl Engine {
             work.decide_at = next;
             work.decided_for = Some((history.to.clone(), applied));
         }
-        self.follow(now, incident, decision, application, effects);
+        self.follow(now, incident, decision, effects);
     }
 
     pub(super) fn follow(
@@ -80,13 +81,15 @@ impl Engine {
         now: Timestamp,
         incident: &Incident,
         decision: Decision,
-        application: &Application,
         effects: &mut Vec<Effect>,
     ) {
         match decision {
-            Decision::Act(plan) => self.act(now, incident, plan, application, effects),
-            Decision::Wait { reason, .. } => self.wait(now, incident, "Waiting", reason, effects),
+            Decision::Act(plan) => self.act(now, incident, plan, effects),
+            Decision::Wait { reason, guards, .. } => {
+                self.wait(now, incident, reason, guards, effects);
+            }
             Decision::AlreadyCommitted { revision } => {
+                effects.push(prevented(InvariantId::I11));
                 let deadline = self.verify_deadline(now, &incident.application);
                 let transition = Transition::Adopt { revision, deadline };
                 self.advance(now, incident, transition, effects);
@@ -105,9 +108,18 @@ impl Engine {
             Decision::Escalate {
                 reason_word,
                 reason,
-                ..
+                guards,
+                rejected,
             } => {
-                self.escalate(now, incident, format!("{reason_word}: {reason}"), effects);
+                count_guards(&guards, effects);
+                let transition = Transition::End {
+                    outcome: OutcomeKind::Escalated,
+                    message: format!("{reason_word}: {reason}"),
+                    closed: vec![incident.suspect_tree.clone()],
+                    guards,
+                    rejected,
+                };
+                self.finish(now, incident, transition, effects);
             }
         }
     }
@@ -117,12 +129,11 @@ impl Engine {
         now: Timestamp,
         incident: &Incident,
         plan: Box<Plan>,
-        application: &Application,
         effects: &mut Vec<Effect>,
     ) {
         match plan.delivery {
             Delivery::Push => {
-                let deadline = now.plus(application.policy.verify_deadline);
+                let deadline = now.plus(PUSH_DEADLINE);
                 self.advance(now, incident, Transition::Plan { plan, deadline }, effects);
             }
             Delivery::Observe => {
@@ -133,12 +144,7 @@ impl Engine {
                     plan.parent.short()
                 );
                 if incident.waits_for != message {
-                    let reason = "WouldAct".to_owned();
-                    let transition = Transition::Wait {
-                        reason,
-                        message,
-                        plan: Some(plan),
-                    };
+                    let transition = with_plan("WouldAct", message, plan);
                     self.advance(now, incident, transition, effects);
                 }
             }
@@ -149,12 +155,7 @@ impl Engine {
                     self.commit(now, incident, &plan, push_to, None, effects);
                 } else {
                     let message = format!("pushing {} for review", proposal_branch(&plan));
-                    let reason = "Proposing".to_owned();
-                    let transition = Transition::Wait {
-                        reason,
-                        message,
-                        plan: Some(plan),
-                    };
+                    let transition = with_plan("Proposing", message, plan);
                     self.advance(now, incident, transition, effects);
                 }
             }
@@ -199,9 +200,9 @@ impl Engine {
         match self.decide_case(now, incident, application, &history) {
             Decision::Act(plan) if plan.delivery != Delivery::Push => {
                 let message = format!("approved, but the plan now is {:?}", plan.delivery);
-                self.wait(now, incident, "Waiting", message, effects);
+                self.wait(now, incident, message, plan.guards, effects);
             }
-            decision => self.follow(now, incident, decision, application, effects),
+            decision => self.follow(now, incident, decision, effects),
         }
     }
 
@@ -278,10 +279,7 @@ impl Engine {
         }
         // Never verified here: the history is empty, and remedy says that nothing can be told (I7).
         let verified = incident.targets.keys().filter_map(|cluster| {
-            let key = TargetKey {
-                application: application.name.clone(),
-                cluster: cluster.clone(),
-            };
+            let key = TargetKey::new(&application.name, cluster);
             self.view.statuses.get(&key)?.verified.clone()
         });
         let verified = verified.min_by_key(|verified| verified.at);
@@ -319,10 +317,7 @@ impl Engine {
             return None;
         }
         for cluster in incident.targets.keys() {
-            let key = TargetKey {
-                application: application.name.clone(),
-                cluster: cluster.clone(),
-            };
+            let key = TargetKey::new(&application.name, cluster);
             let status = self.view.statuses.get(&key)?;
             let same = status
                 .applied
@@ -351,5 +346,16 @@ impl Engine {
         Some(format!(
             "its configuration is broken, the last valid one holds: {why}"
         ))
+    }
+}
+
+/// A wait that says what would be, or is about to be, done.
+fn with_plan(reason: &str, message: String, plan: Box<Plan>) -> Transition {
+    Transition::Wait {
+        reason: reason.to_owned(),
+        message,
+        guards: plan.guards.clone(),
+        rejected: plan.rejected.clone(),
+        plan: Some(plan),
     }
 }

@@ -12,14 +12,16 @@ mod decide;
 mod verify;
 
 use crate::Engine;
-use crate::effect::{Effect, Level};
+use crate::effect::{Effect, Level, prevented};
+use crate::intent::Intent;
 use crate::lead::say;
-use regraft_model::config::Application;
+use regraft_model::InvariantId;
+use regraft_model::config::{Application, Mode};
 use regraft_model::finding::TargetStatus;
 use regraft_model::git::{History, HistoryError};
 use regraft_model::id::{ApplicationName, IncidentId};
 use regraft_model::incident::{Incident, OutcomeKind, Phase};
-use regraft_model::plan::Delivery;
+use regraft_model::plan::{Answer, Delivery, Guard, GuardResult};
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::command::{Command, Rejection, RejectionReason, Transition};
@@ -28,6 +30,9 @@ use regraft_state::command::{Command, Rejection, RejectionReason, Transition};
 const COMMIT_AGAIN_MS: i64 = 1000;
 /// Pause before a decision that waits is taken again although nothing changed.
 const DECIDE_AGAIN_MS: i64 = 5000;
+/// How long a plan may take to get its lock and its commit onto the branch. What it waits for there is a lock that is free
+/// within seconds, or a remote that is down: one that stays down for this long needs a person.
+const PUSH_DEADLINE: Seconds = Seconds(900);
 /// How long a proposal waits for a person.
 const REVIEW: Seconds = Seconds(24 * 3600);
 /// An incident without a plan gives up after this many times the policy's rollout wait.
@@ -99,7 +104,7 @@ impl Engine {
             fence: status.fence,
             deadline: now.plus(Seconds(patience)),
         };
-        self.propose(now, format!("open/{}", status.key), command, effects);
+        self.propose(now, Intent::Open(status.key.clone()), command, effects);
     }
 
     /// Carries on every incident this member executes.
@@ -156,12 +161,11 @@ impl Engine {
     }
 
     /// Remembers a refusal that a step has to react to.
-    pub(crate) fn note_refusal(&mut self, now: Timestamp, intent: &str, rejection: &Rejection) {
-        let id = intent.strip_prefix("incident/");
-        let Some(id) = id.or_else(|| intent.strip_prefix("renew/")) else {
+    pub(crate) fn note_refusal(&mut self, now: Timestamp, intent: &Intent, rejection: &Rejection) {
+        let (Intent::Incident(id) | Intent::Renew(id)) = intent else {
             return;
         };
-        if let Some(work) = self.cases.get_mut(&IncidentId::from(id)) {
+        if let Some(work) = self.cases.get_mut(id) {
             work.decide_at = Timestamp(now.0 + COMMIT_AGAIN_MS);
             if rejection.reason == RejectionReason::Busy {
                 work.refused = Some(rejection.clone());
@@ -238,15 +242,14 @@ impl Engine {
         message: String,
         effects: &mut Vec<Effect>,
     ) {
-        let closed = vec![incident.suspect_tree.clone()];
-        self.end(
-            now,
-            incident,
-            OutcomeKind::Escalated,
+        let transition = Transition::End {
+            outcome: OutcomeKind::Escalated,
             message,
-            closed,
-            effects,
-        );
+            closed: vec![incident.suspect_tree.clone()],
+            guards: vec![],
+            rejected: vec![],
+        };
+        self.finish(now, incident, transition, effects);
     }
 
     pub(super) fn end(
@@ -258,25 +261,42 @@ impl Engine {
         closed: Vec<TreeId>,
         effects: &mut Vec<Effect>,
     ) {
-        if self.proposals.is_pending(now, &intent(incident)) {
-            return;
-        }
-        let level = if outcome == OutcomeKind::Escalated {
-            Level::Page
-        } else {
-            Level::Info
-        };
-        say(
-            effects,
-            level,
-            incident.id.as_str(),
-            format!("{outcome}: {message}"),
-        );
         let transition = Transition::End {
             outcome,
             message,
             closed,
+            guards: vec![],
+            rejected: vec![],
         };
+        self.finish(now, incident, transition, effects);
+    }
+
+    /// Ends an incident and tells people.
+    pub(super) fn finish(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        transition: Transition,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.proposals.is_pending(now, &intent(incident)) {
+            return;
+        }
+        if let Transition::End {
+            outcome, message, ..
+        } = &transition
+        {
+            let application = self.application(&incident.application);
+            let observes = application.is_some_and(|it| it.mode == Mode::Observe);
+            let level = match (outcome, observes) {
+                // Who only watches does not wake anybody.
+                (OutcomeKind::Escalated, true) => Level::Warning,
+                (OutcomeKind::Escalated, false) => Level::Page,
+                _ => Level::Info,
+            };
+            let told = format!("{outcome}: {message}");
+            say(effects, level, incident.id.as_str(), told);
+        }
         self.advance(now, incident, transition, effects);
     }
 
@@ -284,16 +304,18 @@ impl Engine {
         &mut self,
         now: Timestamp,
         incident: &Incident,
-        reason: &str,
         message: String,
+        guards: Vec<GuardResult>,
         effects: &mut Vec<Effect>,
     ) {
         if incident.waits_for != message {
-            let reason = reason.to_owned();
+            count_guards(&guards, effects);
             let transition = Transition::Wait {
-                reason,
+                reason: "Waiting".to_owned(),
                 message,
                 plan: None,
+                guards,
+                rejected: vec![],
             };
             self.advance(now, incident, transition, effects);
         }
@@ -345,6 +367,31 @@ impl Engine {
     }
 }
 
-fn intent(incident: &Incident) -> String {
-    format!("incident/{}", incident.id)
+/// Counts the invariants whose guards hold a repair back.
+pub(super) fn count_guards(guards: &[GuardResult], effects: &mut Vec<Effect>) {
+    let held_back = |said: &&GuardResult| matches!(said.answer, Answer::Wait(_) | Answer::Refused);
+    for said in guards.iter().filter(held_back) {
+        let invariant = match said.guard {
+            Guard::Evidence => InvariantId::I7,
+            Guard::ConcurrentRepairs
+            | Guard::ActionRate
+            | Guard::SameAction
+            | Guard::Cooldown
+            | Guard::Ineffective => InvariantId::I8,
+            Guard::Veto => InvariantId::I9,
+            Guard::Storm => InvariantId::I10,
+            Guard::Mode
+            | Guard::Suspended
+            | Guard::Frozen
+            | Guard::PartialFailure
+            | Guard::DangerousObjects
+            | Guard::SharedFiles
+            | Guard::OtherInstallation => continue,
+        };
+        effects.push(prevented(invariant));
+    }
+}
+
+fn intent(incident: &Incident) -> Intent {
+    Intent::Incident(incident.id.clone())
 }

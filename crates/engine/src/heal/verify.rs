@@ -1,7 +1,8 @@
 //! From a commit to its end: what phase Committed does, and who undid it later (I9).
 
 use crate::Engine;
-use crate::effect::{CountKind, Effect};
+use crate::effect::{Effect, prevented};
+use crate::intent::Intent;
 use crate::planted::Bug;
 use regraft_model::InvariantId;
 use regraft_model::config::Application;
@@ -45,10 +46,7 @@ impl Engine {
         }
         let mut healthy_since = incident.phase_since;
         for cluster in &application.clusters {
-            let key = TargetKey {
-                application: application.name.clone(),
-                cluster: cluster.clone(),
-            };
+            let key = TargetKey::new(&application.name, cluster);
             let Some(status) = self.view.statuses.get(&key) else {
                 return;
             };
@@ -129,11 +127,8 @@ impl Engine {
             }
         }
         for (incident, fingerprint, revision) in found {
-            effects.push(Effect::Count {
-                invariant: InvariantId::I9,
-                kind: CountKind::Prevented,
-            });
-            let intent = format!("veto/{incident}");
+            effects.push(prevented(InvariantId::I9));
+            let intent = Intent::Veto(incident.clone());
             let command = Command::RecordVeto {
                 incident,
                 fingerprint,

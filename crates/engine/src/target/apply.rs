@@ -4,10 +4,11 @@ use super::{
     APPLY_FORGOTTEN_MS, FIGHT_WINDOW_MS, FIRST_PAUSE_MS, InFlight, MAX_PAUSE_MS, Work, sync,
 };
 use crate::Engine;
-use crate::effect::{Effect, Level};
+use crate::effect::{Effect, Level, prevented};
 use crate::lead::say;
 use crate::source::is_workload;
 use regraft_diff::KnownEqual;
+use regraft_model::InvariantId;
 use regraft_model::apply::{ApplyFailure, ApplyOutcome, ApplyRequest, Retry, Written};
 use regraft_model::finding::{SyncState, SyncStatus};
 use regraft_model::id::ApplicationName;
@@ -51,10 +52,13 @@ impl Engine {
         if !self.is_confirmed(now) {
             let message = "this member has no proof that its state is current: it does not write";
             work.wake = now;
+            if !std::mem::replace(&mut work.unproven, true) {
+                effects.push(prevented(InvariantId::I2));
+            }
             return sync(SyncState::OutOfSync, "NotConfirmed", message);
         }
         let same_inputs = work.failed_tree == tree;
-        if work.pause_until > now && same_inputs && asked <= work.answered_sync {
+        if work.pause_until > now && same_inputs && asked <= work.tried_for {
             work.wake = work.wake.min(work.pause_until);
             return failed(&work.failures, &differs);
         }
@@ -74,7 +78,8 @@ impl Engine {
                 work.failed_tree.clone_from(&tree);
             }
         }
-        work.answered_sync = asked;
+        work.tried_for = asked;
+        work.unproven = false;
         work.in_flight = Some(InFlight {
             since: now,
             revision: request.revision.clone(),
@@ -107,6 +112,10 @@ impl Engine {
             return;
         };
         let world = self.worlds.entry(target.cluster.clone()).or_default();
+        let is_equal = |(_, written): &(_, Written)| *written == Written::Unchanged;
+        if outcome.objects.iter().any(is_equal) {
+            effects.push(prevented(InvariantId::I6));
+        }
         for (object, written) in outcome.objects {
             let key = object.key();
             if written == Written::Written && is_workload(&object) {

@@ -14,10 +14,12 @@ use regraft_model::time::Timestamp;
 impl Engine {
     /// Health and findings from what is live; Unknown when it cannot be seen.
     pub(super) fn judge_health(&self, now: Timestamp, work: &mut Work, status: &mut TargetStatus) {
-        let visible = matches!(
-            status.sync.state,
-            SyncState::Synced | SyncState::OutOfSync | SyncState::Blocked
-        );
+        let suspended = status.sync.state == SyncState::Suspended;
+        let visible = match status.sync.state {
+            SyncState::Synced | SyncState::OutOfSync | SyncState::Blocked => true,
+            SyncState::Suspended => self.is_seen(&status.key),
+            SyncState::Unknown | SyncState::Unreachable => false,
+        };
         let parts = (
             self.rendered.get(&status.key.application),
             self.worlds.get(&status.key.cluster),
@@ -52,7 +54,8 @@ impl Engine {
             let view = world.view_of(workload);
             let confirm_for = application.policy.confirm_for;
             for held in work.dwell.observe_view(&view, now, confirm_for) {
-                if settled && held.confirmation == Confirmation::Confirmed {
+                // A person has what is suspended in hand: it shows how it is, and asks for no repair.
+                if settled && !suspended && held.confirmation == Confirmation::Confirmed {
                     let change = change_of(status, key, digest);
                     let (symptom, since) = (held.symptom, held.since);
                     status.findings.push(Finding {

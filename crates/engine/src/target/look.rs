@@ -2,16 +2,19 @@
 
 use super::{Look, Work, sync};
 use crate::Engine;
-use crate::effect::Effect;
+use crate::effect::{Effect, prevented};
+use crate::intent::Intent;
 use crate::planted::Bug;
 use crate::source::{Rendered, Tracked};
 use crate::world::Sight;
 use regraft_diff::{Comparison, Complete, Desired, World as Compared, compare};
+use regraft_model::InvariantId;
 use regraft_model::config::Application;
 use regraft_model::finding::{PendingDeletion, SyncState};
 use regraft_model::id::{RepositoryName, TargetKey};
 use regraft_model::time::Timestamp;
 use regraft_state::command::Command;
+use std::collections::BTreeSet;
 
 impl Engine {
     pub(super) fn look(
@@ -55,6 +58,16 @@ impl Engine {
             &inventory,
             self.confirmed_token(target),
         );
+        // What Git does not name any more stays, as long as not all of Git could be read (I5).
+        if self.completeness(rendered) == Complete::WithProblems
+            && work.kept_for.as_ref() != Some(&rendered.tree)
+        {
+            let named: BTreeSet<_> = rendered.objects.iter().map(|object| object.key()).collect();
+            if inventory.entries.keys().any(|key| !named.contains(key)) {
+                work.kept_for = Some(rendered.tree.clone());
+                effects.push(prevented(InvariantId::I5));
+            }
+        }
         let was_synced = self
             .view
             .statuses
@@ -80,7 +93,6 @@ impl Engine {
             }
         } else if look.in_sync_with.is_some() {
             work.failures.clear();
-            self.answer_sync_request(target, work);
         }
         look
     }
@@ -147,7 +159,7 @@ impl Engine {
                     cluster: cluster.clone(),
                     uid,
                 };
-                self.propose(now, format!("cluster/{cluster}"), command, effects);
+                self.propose(now, Intent::Cluster(cluster.clone()), command, effects);
                 return unknown(
                     "Registering",
                     format!("{cluster} is seen for the first time"),
@@ -163,6 +175,21 @@ impl Engine {
             Some(_) => {}
         }
         self.not_seen_whole(target, &application)
+    }
+
+    /// Whether what runs in a target, and what should, can be seen now.
+    pub(super) fn is_seen(&self, target: &TargetKey) -> bool {
+        let Some(application) = self.application(&target.application) else {
+            return false;
+        };
+        let known = self.view.clusters.get(&target.cluster);
+        let sight = self.worlds.get(&target.cluster).map(|world| &world.sight);
+        match (sight, known) {
+            (Some(Sight::Clear { uid }), Some(known)) if *uid == known.uid => {
+                self.not_seen_whole(target, application).is_none()
+            }
+            _ => false,
+        }
     }
 
     /// Why what is known of Git or the cluster is not complete. Missing is never empty.

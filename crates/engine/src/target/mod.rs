@@ -11,13 +11,15 @@ mod look;
 mod retire;
 
 use crate::Engine;
-use crate::effect::Effect;
+use crate::effect::{Effect, prevented};
+use crate::intent::Intent;
 use regraft_detect::Dwell;
 use regraft_diff::KnownEqual;
+use regraft_model::InvariantId;
 use regraft_model::apply::{ApplyFailure, Inventory, KindVersion};
 use regraft_model::finding::{AppliedInputs, PendingDeletion, SyncState, SyncStatus, TargetStatus};
 use regraft_model::health::Health;
-use regraft_model::id::{ApplicationName, TargetKey};
+use regraft_model::id::{ApplicationName, Fence, TargetKey};
 use regraft_model::object::ObjectKey;
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::Timestamp;
@@ -53,7 +55,12 @@ pub(crate) struct Work {
     corrected_at: Option<Timestamp>,
     fights: u32,
     health: Option<(Health, Timestamp)>,
-    answered_sync: u64,
+    /// Fence of the newest requested sync for which a failed apply was tried again.
+    tried_for: u64,
+    /// Something is to be written, and there is no proof yet that this member may.
+    unproven: bool,
+    /// The tree for which deletions are held back because not all of it could be read.
+    kept_for: Option<TreeId>,
     wake: Timestamp,
 }
 
@@ -148,6 +155,7 @@ impl Engine {
             if let Some(work) = self.work.get_mut(&target) {
                 work.in_flight = None;
             }
+            effects.push(prevented(InvariantId::I2));
             effects.push(Effect::Stop { target });
         }
     }
@@ -240,6 +248,12 @@ impl Engine {
                 work.health = None;
             }
         }
+        status.answered_sync = self.answered_sync(target, &status.sync, before.answered_sync);
+        let asks =
+            |status: &TargetStatus| status.pending_deletion.as_ref().map(|it| it.token.clone());
+        if status.pending_deletion.is_some() && asks(&before) != asks(&status) {
+            effects.push(prevented(InvariantId::I5));
+        }
         self.judge_health(now, work, &mut status);
         if let Some(at) = health::verify_revision(self, now, &mut status) {
             work.wake = work.wake.min(at);
@@ -251,7 +265,7 @@ impl Engine {
             let command = Command::Report {
                 status: Box::new(status.clone()),
             };
-            self.propose(now, format!("report/{target}"), command, effects);
+            self.propose(now, Intent::Report(target.clone()), command, effects);
         }
         self.open_incident(now, &status, effects);
     }
@@ -295,10 +309,13 @@ impl Engine {
             .map(|(key, api_version)| KindVersion::new(api_version, &key.kind))
     }
 
-    pub(super) fn answer_sync_request(&self, target: &TargetKey, work: &mut Work) {
-        if let Some(request) = self.view.syncs.get(&target.application) {
-            work.answered_sync = request.fence.0;
-        }
+    /// The newest requested sync that a target in this state has answered.
+    fn answered_sync(&self, target: &TargetKey, sync: &SyncStatus, before: Fence) -> Fence {
+        // Written and still failing, or not seen: whoever asked has to wait.
+        let settled = matches!(sync.state, SyncState::Synced | SyncState::Blocked);
+        let request = self.view.syncs.get(&target.application);
+        let answered = request.filter(|request| settled && request.asked);
+        answered.map_or(before, |request| before.max(request.fence))
     }
 }
 

@@ -4,6 +4,7 @@ use super::look::judge_comparison;
 use super::{Look, Work};
 use crate::Engine;
 use crate::effect::Effect;
+use crate::intent::Intent;
 use crate::source::Tracked;
 use crate::world::Sight;
 use regraft_diff::{World as Compared, retire};
@@ -97,7 +98,7 @@ impl Engine {
         let command = Command::Retired {
             target: target.clone(),
         };
-        self.propose(now, format!("retired/{target}"), command, effects);
+        self.propose(now, Intent::Retired(target.clone()), command, effects);
     }
 
     pub(super) fn is_retiring(&self, target: &TargetKey) -> bool {

@@ -2,14 +2,18 @@
 
 use prost::Message as _;
 use regraft_engine::{Effect, Engine, Event, ProposeOutcome, Role, Settings};
-use regraft_model::apply::{ClusterEvent, Inventory, KindVersion};
+use regraft_model::apply::{
+    ApplyOutcome, ApplyRequest, ClusterEvent, Inventory, KindVersion, Written,
+};
+use regraft_model::finding::FailureClass;
 use regraft_model::git::{Relation, Snapshot};
-use regraft_model::id::{MemberId, TargetKey};
+use regraft_model::id::{IncidentId, MemberId, TargetKey};
 use regraft_model::object::{Object, ObjectKey};
 use regraft_model::source::{FileMode, Revision, SourceFile, SourceTree, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::command::{Command, Envelope, FORMAT, Response, Stamped};
 use regraft_state::store::Memory;
+use regraft_state::view::View;
 use std::collections::{BTreeMap, VecDeque};
 
 pub(crate) const REPOSITORY: &str = "fleet";
@@ -17,6 +21,8 @@ pub(crate) const FIRST: &str = "1111111111111111111111111111111111111111";
 const INSTALLATION: &str = "i";
 pub(crate) const UID: &str = "uid-of-eu";
 
+/// Long: a remote that is asked sooner is asked for a reason.
+const POLL: Seconds = Seconds(60);
 const CONFIGURATION: &str = "
 apiVersion: regraft.dev/v1alpha1
 kind: Cluster
@@ -41,6 +47,8 @@ pub(crate) struct Desk {
     pub(crate) proposed: Vec<Command>,
     /// Whose inventory of the application the cluster has.
     pub(crate) inventory_of: &'static str,
+    /// The newest apply that was asked for.
+    applying: Option<ApplyRequest>,
 }
 
 impl Desk {
@@ -49,7 +57,7 @@ impl Desk {
             member: MemberId(1),
             installation: INSTALLATION.to_owned(),
             repositories: vec![(REPOSITORY.into(), branch.into())],
-            poll: Seconds(1),
+            poll: POLL,
         };
         Self {
             engine: Engine::new(settings),
@@ -60,6 +68,7 @@ impl Desk {
             refuse_with: None,
             proposed: Vec::new(),
             inventory_of: INSTALLATION,
+            applying: None,
         }
     }
 
@@ -72,6 +81,46 @@ impl Desk {
         let index = next.index;
         next.tell(Event::Restored { index, pairs });
         next
+    }
+
+    pub(crate) fn view(&self) -> &View {
+        self.engine.view()
+    }
+
+    /// The apply under way has written everything.
+    pub(crate) fn apply_succeeds(&mut self) -> Vec<Effect> {
+        let request = self.applying.take().unwrap();
+        let objects = request.stages.iter().flat_map(|stage| &stage.objects);
+        let objects = objects
+            .map(|staged| (staged.object.clone(), Written::Written))
+            .collect();
+        self.tell(Event::Applied(ApplyOutcome {
+            target: request.target,
+            revision: request.revision,
+            objects,
+            ..ApplyOutcome::default()
+        }))
+    }
+
+    /// An incident that this member executes, a minute before its deadline.
+    pub(crate) fn with_incident(&mut self) -> IncidentId {
+        self.until_applying();
+        self.apply_succeeds();
+        let command = Command::OpenIncident {
+            application: "web".into(),
+            repository: REPOSITORY.into(),
+            branch: "main".into(),
+            class: FailureClass::CrashLoopBackOff,
+            seen_at: FIRST.into(),
+            suspect_tree: TreeId("t".to_owned()),
+            cluster: "eu".into(),
+            findings: vec![],
+            member: MemberId(1),
+            fence: self.view().assignments[&target()].fence,
+            deadline: Timestamp(self.now + 60_000),
+        };
+        self.replicate(&command);
+        self.view().incidents.keys().next().unwrap().clone()
     }
 
     /// Leads with proof, and time goes on; what is asked for besides proposals.
@@ -105,6 +154,9 @@ impl Desk {
         while let Some(event) = events.pop_front() {
             for effect in self.engine.on(event, Timestamp(self.now)) {
                 let Effect::Propose { id, command } = effect else {
+                    if let Effect::Apply(request) = &effect {
+                        self.applying = Some((**request).clone());
+                    }
                     asked.push(effect);
                     continue;
                 };
@@ -194,7 +246,7 @@ impl Desk {
     pub(crate) fn leave(&mut self) -> Vec<Effect> {
         const SECOND: &str = "2222222222222222222222222222222222222222";
         let cluster_only = CONFIGURATION.split("---").next().unwrap_or_default();
-        let mut asked = self.wait(1000);
+        let mut asked = self.wait(POLL.as_millis());
         asked.extend(self.tell(Event::Fetched {
             repository: REPOSITORY.into(),
             outcome: Ok((SECOND.into(), Some(Relation::Descends))),
@@ -266,6 +318,15 @@ pub(crate) fn target() -> TargetKey {
     TargetKey {
         application: "web".into(),
         cluster: "eu".into(),
+    }
+}
+
+pub(crate) fn config_map() -> ObjectKey {
+    ObjectKey {
+        group: String::new(),
+        kind: "ConfigMap".to_owned(),
+        namespace: "shop".to_owned(),
+        name: "web".to_owned(),
     }
 }
 

@@ -6,10 +6,17 @@
 
 mod desk;
 
-use desk::{Desk, FIRST, REPOSITORY, assign, target};
+use desk::{Desk, FIRST, REPOSITORY, assign, config_map, target};
 use regraft_engine::{Effect, Event, Level, ProposeOutcome};
-use regraft_model::id::ClusterName;
-use regraft_model::source::Revision;
+use regraft_model::InvariantId;
+use regraft_model::apply::{ClusterEvent, KindVersion};
+use regraft_model::finding::SyncState;
+use regraft_model::git::{History, Relation};
+use regraft_model::health::Health;
+use regraft_model::id::{ClusterName, Fence};
+use regraft_model::incident::{OutcomeKind, Phase};
+use regraft_model::plan::Guard;
+use regraft_model::source::{Revision, SourceTree};
 use regraft_state::command::Command;
 use regraft_state::record::Subject;
 
@@ -49,7 +56,12 @@ fn writes_stop_when_the_target_goes_to_another_member() {
     let mut desk = Desk::new("main");
     let asked = desk.until_applying();
     assert!(is_applying(&asked), "{asked:?}");
-    assert!(is_stopped(&desk.replicate(&assign(2))));
+    let asked = desk.replicate(&assign(2));
+    assert!(is_stopped(&asked));
+    let counted = Effect::Prevented {
+        invariant: InvariantId::I2,
+    };
+    assert!(asked.contains(&counted), "{asked:?}");
 }
 
 #[test]
@@ -135,6 +147,135 @@ fn an_application_that_another_installation_reconciles_is_let_go_without_a_write
             .any(|command| matches!(command, Command::Retired { .. }));
         assert_eq!(is_retired, !is_ours);
     }
+}
+
+#[test]
+fn a_requested_sync_is_answered_only_at_a_head_that_the_remote_told_after_it() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.wait(1000);
+    let request = Command::SyncNow {
+        application: "web".into(),
+    };
+    desk.proposed.clear();
+    let asked = desk.replicate(&request);
+    assert_eq!(fetches(&asked), 1, "{asked:?}");
+    // Another request comes while the remote is being asked: what it tells is too old for that one.
+    assert_eq!(fetches(&desk.replicate(&request)), 0);
+    let same = || Event::Fetched {
+        repository: REPOSITORY.into(),
+        outcome: Ok((FIRST.into(), Some(Relation::Same))),
+    };
+    assert_eq!(fetches(&desk.tell(same())), 0, "at most once a second");
+    assert_eq!(remote_asked(&desk), 0);
+    assert_eq!(fetches(&desk.wait(1000)), 1);
+    desk.tell(same());
+    assert_eq!(remote_asked(&desk), 1);
+    assert_eq!(fetches(&desk.wait(5000)), 0, "every request is answered");
+}
+
+#[test]
+fn a_target_says_which_requested_sync_it_has_answered() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.wait(1000);
+    desk.apply_succeeds();
+    let answered = |desk: &Desk| desk.view().statuses[&target()].answered_sync;
+    assert_eq!(
+        desk.view().statuses[&target()].sync.state,
+        SyncState::Synced
+    );
+    desk.replicate(&Command::SyncNow {
+        application: "web".into(),
+    });
+    let fence = desk.view().syncs.values().next().unwrap().fence;
+    assert_eq!(answered(&desk), Fence(0), "the old head answers nothing");
+    desk.tell(Event::Fetched {
+        repository: REPOSITORY.into(),
+        outcome: Ok((FIRST.into(), Some(Relation::Same))),
+    });
+    assert_eq!(answered(&desk), fence);
+}
+
+#[test]
+fn a_suspended_application_still_shows_how_it_is() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.apply_succeeds();
+    desk.replicate(&Command::Suspend {
+        subject: Subject::Application("web".into()),
+        reason: "looking".to_owned(),
+    });
+    let status = desk.view().statuses[&target()].clone();
+    assert_eq!(status.sync.state, SyncState::Suspended);
+    assert_eq!(status.health, Health::Healthy);
+    let asked = desk.tell(Event::Cluster {
+        cluster: "eu".into(),
+        event: ClusterEvent::Gone {
+            kind: KindVersion::new("v1", "ConfigMap"),
+            key: config_map(),
+        },
+    });
+    assert!(!is_applying(&asked), "{asked:?}");
+    assert_eq!(desk.view().statuses[&target()].health, Health::Missing);
+}
+
+#[test]
+fn an_escalation_where_regraft_only_observes_wakes_nobody() {
+    let mut desk = Desk::new("main");
+    let incident = desk.with_incident();
+    let asked = desk.wait(61_000);
+    let told: Vec<_> = asked
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Say { level, message, .. } => Some((*level, message.as_str())),
+            _ => None,
+        })
+        .collect();
+    let told_of = |(_, message): &&(Level, &str)| message.starts_with("Escalated");
+    let told = told.iter().find(told_of);
+    assert_eq!(told.map(|(level, _)| *level), Some(Level::Warning));
+    assert_eq!(desk.view().incidents[&incident].phase, Phase::Ended);
+}
+
+#[test]
+fn an_incident_tells_what_it_was_escalated_on() {
+    let mut desk = Desk::new("main");
+    let incident = desk.with_incident();
+    let base = SourceTree {
+        revision: FIRST.into(),
+        files: Default::default(),
+    };
+    desk.tell(Event::HistoryRead {
+        incident: incident.clone(),
+        from: FIRST.into(),
+        to: FIRST.into(),
+        outcome: Ok(History {
+            from: FIRST.into(),
+            to: FIRST.into(),
+            tip: base.clone(),
+            base,
+            commits: vec![],
+        }),
+    });
+    let incident = &desk.view().incidents[&incident];
+    assert_eq!(
+        incident.outcome.as_ref().unwrap().kind,
+        OutcomeKind::Escalated
+    );
+    let guards: Vec<_> = incident.guards.iter().map(|said| said.guard).collect();
+    assert_eq!(guards, [Guard::Suspended, Guard::Frozen]);
+    assert_eq!(incident.rejected.len(), 1, "{:?}", incident.rejected);
+}
+
+fn fetches(asked: &[Effect]) -> usize {
+    let is_fetch = |effect: &&Effect| matches!(effect, Effect::Fetch { .. });
+    asked.iter().filter(is_fetch).count()
+}
+
+fn remote_asked(desk: &Desk) -> usize {
+    let is_answer = |command: &&Command| matches!(command, Command::RemoteAsked { .. });
+    desk.proposed.iter().filter(is_answer).count()
 }
 
 /// The desk a second later, and the head it asked the remote about.

@@ -158,9 +158,9 @@ fn verified_incident() -> serde_json::Value {
                      "field": ".status.containerStatuses[0].state.waiting", "text": "ImagePullBackOff: shop/storefront:broken"}]},
                 "since": opened - 3000, "change": "changed"}]},
             "openedAt": opened, "executor": 1, "executorFence": 40, "phase": "Ended", "phaseSince": opened + 20_000,
-            "deadline": NOW.0 + 260_000, "waitsFor": "", "attempt": 1,
+            "deadline": NOW.0 + 260_000, "waitsFor": "", "guards": [], "rejected": [],
             "plan": {
-                "id": "storefront-41.1", "incident": "storefront-41", "attempt": 1, "application": "storefront",
+                "id": "storefront-41.1", "incident": "storefront-41", "application": "storefront",
                 "repository": "shop", "branch": "main", "action": "rollback", "parent": "b".repeat(40),
                 "restores": "a".repeat(40), "suspects": ["b".repeat(40)],
                 "edits": [{"path": "apps/storefront/deployment.yaml", "before": "1".repeat(40), "after": "2".repeat(40), "mode": "regular"}],
@@ -168,7 +168,7 @@ fn verified_incident() -> serde_json::Value {
                 "guards": [{"guard": "Storm", "answer": "passed", "reason": "1 of 12 workloads fails"}],
                 "rejected": [{"alternative": "restart the pods", "reason": "the image would be missing again"}]
             },
-            "lock": 44, "committed": "c".repeat(40), "approval": null,
+            "lock": 44, "committed": "c".repeat(40), "committedAt": opened + 900, "approval": null,
             "steps": [
                 step(0, "member/1", "Opened", "ImagePull in eu-west"),
                 step(250, "member/1", "LockGranted", "fence 44"),

@@ -224,6 +224,7 @@ fn target(view: &View, application: &Application, key: &TargetKey) -> Applicatio
             .map(|incident| incident.id.clone()),
         suspended: suspended(view, application),
         pending_deletion: status.pending_deletion,
+        answered_sync: status.answered_sync,
     }
 }
 

@@ -7,7 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-use regraft_engine::{CountKind, Effect, ProposeOutcome};
+use regraft_engine::{Effect, ProposeOutcome};
 use regraft_model::InvariantId;
 use regraft_model::apply::ApplyOutcome;
 use regraft_model::id::RepositoryName;
@@ -83,7 +83,6 @@ struct ByPhase {
 struct Inner {
     registry: Mutex<Registry>,
     prevented: Family<ByInvariant, Counter>,
-    violated: Family<ByInvariant, Counter>,
     effects: Family<ByKind, Counter>,
     proposals: Family<ByResult, Counter>,
     applies: Family<ByClusterAndResult, Counter>,
@@ -112,24 +111,15 @@ impl Metrics {
             let _zero = metrics.0.prevented.get_or_create(&ByInvariant {
                 invariant: id.to_string(),
             });
-            let _zero = metrics.0.violated.get_or_create(&ByInvariant {
-                invariant: id.to_string(),
-            });
         }
         metrics
     }
 
-    pub(super) fn invariant(&self, id: InvariantId, kind: CountKind) {
+    pub(super) fn prevented(&self, id: InvariantId) {
         let label = ByInvariant {
             invariant: id.to_string(),
         };
-        match kind {
-            CountKind::Prevented => self.0.prevented.get_or_create(&label).inc(),
-            CountKind::Violated => {
-                tracing::error!(target: "page", invariant = %id, promise = id.promise(), "an invariant is broken");
-                self.0.violated.get_or_create(&label).inc()
-            }
-        };
+        self.0.prevented.get_or_create(&label).inc();
     }
 
     pub(super) fn effect(&self, effect: &Effect) {
@@ -145,7 +135,7 @@ impl Metrics {
             Effect::Apply(_) => "apply",
             Effect::Commit { .. } => "commit",
             Effect::Say { .. } => "say",
-            Effect::Count { .. } => "count",
+            Effect::Prevented { .. } => "prevented",
         };
         self.0
             .effects
@@ -232,11 +222,6 @@ impl Inner {
             "invariant_prevented",
             "Times a guard stopped something that would have broken a promise",
             self.prevented.clone(),
-        );
-        registry.register(
-            "invariant_violated",
-            "Times a promise was found broken: page somebody",
-            self.violated.clone(),
         );
         registry.register("effects", "What the engine asked for", self.effects.clone());
         registry.register(

@@ -206,9 +206,9 @@ fn lane_of(command: &Command) -> usize {
     match command {
         Command::Report { status } => status.key.hash(&mut hasher),
         Command::Retired { target } => target.hash(&mut hasher),
-        Command::OpenIncident { application, .. } | Command::SyncNow { application } => {
-            application.hash(&mut hasher)
-        }
+        Command::OpenIncident { application, .. }
+        | Command::SyncNow { application }
+        | Command::RemoteAsked { application, .. } => application.hash(&mut hasher),
         Command::AssignExecutor { incident, .. }
         | Command::Advance { incident, .. }
         | Command::Acquire { incident, .. }

@@ -96,8 +96,8 @@ impl Runner {
                 say(level, &subject, &message);
                 None
             }
-            Effect::Count { invariant, kind } => {
-                self.metrics.invariant(invariant, kind);
+            Effect::Prevented { invariant } => {
+                self.metrics.prevented(invariant);
                 None
             }
         }

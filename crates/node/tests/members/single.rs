@@ -58,7 +58,7 @@ fn a_single_member_serves_answers_stops_and_comes_back() {
     let (code, metrics) = page(single.http.number(), "/metrics").unwrap();
     assert_eq!(code, 200);
     for name in [
-        "regraft_invariant_violated_total{invariant=\"I1\"} 0",
+        "regraft_invariant_prevented_total{invariant=\"I1\"} 0",
         "regraft_raft_leader 1",
         "process_resident_memory_bytes",
     ] {

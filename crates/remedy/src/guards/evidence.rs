@@ -4,21 +4,24 @@ use super::{passed, propose, refused, wait};
 use crate::blame::{began_together, findings};
 use crate::case::Case;
 use regraft_model::finding::{Change, SyncState, TargetStatus, Template};
-use regraft_model::{ClusterName, Guard, GuardResult, TargetKey};
+use regraft_model::{ClusterName, Guard, GuardResult, TargetKey, Timestamp};
 
 /// Waits for clusters that cannot be seen, then refuses: unknown is not healthy and not sick. Where the evidence speaks
 /// for another cause as well, a person decides.
 pub(super) fn evidence(case: &Case<'_>) -> GuardResult {
-    let unseen: Vec<&str> = clusters(case)
+    let unseen: Vec<&ClusterName> = clusters(case)
         .filter(|cluster| !is_seen(status(case, cluster)))
-        .map(ClusterName::as_str)
         .collect();
     if !unseen.is_empty() {
+        let names: Vec<_> = unseen.iter().map(|cluster| cluster.as_str()).collect();
         let reason = format!(
             "what runs in {} is not known: unknown is not healthy and not sick",
-            unseen.join(", ")
+            names.join(", ")
         );
-        let deadline = case.rollout_deadline();
+        let deadline = unseen
+            .into_iter()
+            .map(|cluster| patience(case, cluster))
+            .fold(case.rollout_deadline(), Timestamp::max);
         return match case.now < deadline {
             true => wait(Guard::Evidence, case.now, deadline, reason),
             false => refused(Guard::Evidence, reason),
@@ -47,6 +50,18 @@ pub(super) fn evidence(case: &Case<'_>) -> GuardResult {
     )
 }
 
+/// How long a cluster that cannot be seen is waited for: as long as a rollout, counted from when it was last seen. However
+/// old the incident is, a cluster that files are read for again or that is connected anew is back in a moment.
+fn patience(case: &Case<'_>, cluster: &ClusterName) -> Timestamp {
+    match status(case, cluster) {
+        Some(status) => status
+            .health_since
+            .plus(case.application.policy.rollout_wait),
+        // Just configured, or just given to a member: it is reported soon.
+        None => case.incident.deadline,
+    }
+}
+
 /// The application's clusters, without those a person paused.
 pub(super) fn clusters<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a ClusterName> + use<'a> {
     let fleet = case.fleet;
@@ -58,10 +73,8 @@ pub(super) fn clusters<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a ClusterN
 
 /// Where the application stands in a cluster.
 pub(super) fn status<'a>(case: &Case<'a>, cluster: &ClusterName) -> Option<&'a TargetStatus> {
-    case.statuses.get(&TargetKey {
-        application: case.application.name.clone(),
-        cluster: cluster.clone(),
-    })
+    case.statuses
+        .get(&TargetKey::new(&case.application.name, cluster))
 }
 
 fn is_seen(status: Option<&TargetStatus>) -> bool {

@@ -21,7 +21,7 @@ use regraft_model::{Guard, GuardResult, Seconds, Timestamp};
 const ASK_AGAIN: Seconds = Seconds(10);
 
 /// Every guard there is, in the order they are asked.
-pub(crate) const ALL: [Guard; 16] = [
+pub(crate) const ALL: [Guard; 15] = [
     Guard::Suspended,
     Guard::Frozen,
     Guard::Evidence,
@@ -36,7 +36,6 @@ pub(crate) const ALL: [Guard; 16] = [
     Guard::ConcurrentRepairs,
     Guard::ActionRate,
     Guard::SameAction,
-    Guard::Attempts,
     Guard::Cooldown,
 ];
 
@@ -63,7 +62,6 @@ pub(crate) fn of_draft(case: &Case<'_>, line: &Line<'_>, draft: &Draft<'_>) -> V
         rates::concurrent_repairs(case),
         rates::action_rate(case),
         rates::same_action(case),
-        rates::attempts(case),
         rates::cooldown(case),
     ]
 }

@@ -1,7 +1,6 @@
-//! How much was done already: budgets, rates, attempts, quiet times (I8).
+//! How much was done already: budgets, rates, quiet times (I8).
 
 use super::{ASK_AGAIN, passed, refused, wait};
-use crate::COMMITTED_STEP;
 use crate::case::Case;
 use regraft_model::{
     ApplicationName, ClusterName, Guard, GuardResult, Incident, Phase, Seconds, Timestamp,
@@ -39,8 +38,9 @@ pub(super) fn concurrent_repairs(case: &Case<'_>) -> GuardResult {
         case.now,
         until.unwrap_or(case.now.plus(ASK_AGAIN)),
         format!(
-            "{} of at most {limit} repairs under way: {}",
+            "{} of at most {limit} repairs under way (maxConcurrentRepairs of policy {}): {}",
             under_way.len(),
+            case.application.policy.name,
             names.join(", ")
         ),
     )
@@ -55,7 +55,7 @@ pub(super) fn action_rate(case: &Case<'_>) -> GuardResult {
             .incidents
             .iter()
             .filter(|incident| touches(case, incident, cluster))
-            .flat_map(|incident| committed_at(incident))
+            .filter_map(|incident| incident.committed_at)
             .filter(|at| case.now.millis_since(*at) < HOUR.as_millis())
             .collect();
         times.sort_unstable();
@@ -68,8 +68,9 @@ pub(super) fn action_rate(case: &Case<'_>) -> GuardResult {
                 case.now,
                 until,
                 format!(
-                    "{} of at most {limit} actions in the last hour in {cluster}",
-                    times.len()
+                    "{} of at most {limit} actions in the last hour in {cluster} (maxActionsPerHour of policy {})",
+                    times.len(),
+                    case.application.policy.name
                 ),
             );
         }
@@ -81,26 +82,25 @@ pub(super) fn action_rate(case: &Case<'_>) -> GuardResult {
     )
 }
 
-/// The same action on the same application.
+/// The same action on the same application, done without a person. What people approved says nothing of regraft going round
+/// in circles.
 pub(super) fn same_action(case: &Case<'_>) -> GuardResult {
     let limit = case.application.policy.max_same_action_per_day;
     let done = of_application(case, &case.application.name)
-        .flat_map(committed_at)
+        .filter(|incident| !incident.is_approved())
+        .filter_map(|incident| incident.committed_at)
         .filter(|at| case.now.millis_since(*at) < DAY.as_millis())
         .count();
-    let reason = format!("{done} of at most {limit} rollbacks of this application in 24h");
+    let reason = format!("{done} of at most {limit} rollbacks of it without a person in 24h");
     match count(done) < limit {
         true => passed(Guard::SameAction, reason),
-        false => refused(Guard::SameAction, reason),
-    }
-}
-
-pub(super) fn attempts(case: &Case<'_>) -> GuardResult {
-    let (attempt, limit) = (case.attempt(), case.application.policy.max_attempts);
-    let reason = format!("attempt {attempt} of at most {limit}");
-    match attempt <= limit {
-        true => passed(Guard::Attempts, reason),
-        false => refused(Guard::Attempts, reason),
+        false => refused(
+            Guard::SameAction,
+            format!(
+                "{reason}: commit a fix, or raise maxSameActionPerDay of policy {}",
+                case.application.policy.name
+            ),
+        ),
     }
 }
 
@@ -116,7 +116,10 @@ pub(super) fn cooldown(case: &Case<'_>) -> GuardResult {
             Guard::Cooldown,
             case.now,
             until,
-            format!("a repair of this application ended less than {quiet} ago"),
+            format!(
+                "a repair of this application ended less than {quiet} ago (cooldown of policy {})",
+                case.application.policy.name
+            ),
         ),
         None => passed(
             Guard::Cooldown,
@@ -143,21 +146,6 @@ fn touches(case: &Case<'_>, incident: &Incident, cluster: &ClusterName) -> bool 
             .applications
             .get(&incident.application)
             .is_some_and(|application| application.clusters.contains(cluster))
-}
-
-/// When an incident's repairs reached the tracked branch.
-fn committed_at(incident: &Incident) -> Vec<Timestamp> {
-    let steps: Vec<_> = incident
-        .steps
-        .iter()
-        .filter(|step| step.reason == COMMITTED_STEP)
-        .map(|step| step.at)
-        .collect();
-    match (&incident.committed, steps.is_empty()) {
-        // The step was dropped from a long story; its phase began no earlier.
-        (Some(_), true) => vec![incident.phase_since],
-        _ => steps,
-    }
 }
 
 fn count(number: usize) -> u32 {

@@ -41,7 +41,6 @@ fn every_promise_of_a_plan_is_checked() {
         &[(API, Some(&deployment("api", "2")))],
     );
     let good = &scenario;
-    bent(good, &Violation::AnotherCase, |plan| plan.attempt = 2);
     bent(good, &Violation::AnotherCase, |plan| {
         plan.branch = "other".into()
     });

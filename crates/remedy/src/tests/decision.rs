@@ -63,7 +63,7 @@ fn a_bad_release_is_restored_byte_for_byte() {
             mode: Default::default(),
         }]
     );
-    assert_eq!(plan.guards.len(), 16);
+    assert_eq!(plan.guards.len(), 15);
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn our_own_commit_is_recognised_when_nobody_recorded_it() {
             revision: revision('b')
         }
     );
-    // The one of another attempt is not this one.
+    // One with another id is not this one.
     scenario.history.commits[1].trailers = trailers("storefront-7.2");
     superseded(&scenario, 'b');
 }

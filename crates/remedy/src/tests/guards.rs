@@ -5,8 +5,9 @@ use super::scenario::{
 use crate::{Decision, INCIDENT_TRAILER, PLAN_TRAILER, Storm, fingerprint};
 use regraft_model::config::PartialFailure;
 use regraft_model::finding::{Change, SyncState, Template};
+use regraft_model::incident::Approval;
 use regraft_model::plan::{Answer, Delivery};
-use regraft_model::{Guard, GuardResult, Health, Phase, Timestamp, TreeId};
+use regraft_model::{Guard, GuardResult, Health, Mode, Phase, Timestamp, TreeId};
 
 fn answer(guards: &[GuardResult], guard: Guard) -> GuardResult {
     guards
@@ -31,7 +32,7 @@ fn check(scenario: &Scenario, guard: Guard, expected: Answer, part: &str) {
     assert!(result.reason.contains(part), "{}", result.reason);
     match (expected, &decision) {
         (Answer::Refused, Decision::Escalate { reason_word, .. }) => {
-            assert_eq!(*reason_word, guard.to_string())
+            assert_eq!(*reason_word, guard.to_string());
         }
         (
             Answer::Wait(until),
@@ -109,7 +110,12 @@ fn clusters_that_cannot_be_seen_are_waited_for_and_then_refused() {
     }
     let mut scenario = Scenario::bad_release();
     scenario.statuses.pop_last();
-    check(&scenario, Guard::Evidence, Answer::Wait(at(720)), "us-east");
+    check(
+        &scenario,
+        Guard::Evidence,
+        Answer::Wait(at(1800)),
+        "us-east",
+    );
     // A cluster that a person paused is not asked.
     scenario
         .fleet
@@ -123,6 +129,25 @@ fn clusters_that_cannot_be_seen_are_waited_for_and_then_refused() {
         Answer::Passed,
         "all clusters (1)",
     );
+}
+
+#[test]
+fn a_cluster_that_was_seen_a_moment_ago_is_waited_for_however_old_the_incident_is() {
+    for mode in [Mode::Observe, Mode::Propose, Mode::Auto] {
+        let mut scenario = Scenario::bad_release();
+        scenario.application.mode = mode;
+        scenario.now = at(1500);
+        scenario.status("us-east", |status| {
+            status.sync.state = SyncState::Unknown;
+            status.health_since = at(1499);
+        });
+        check(
+            &scenario,
+            Guard::Evidence,
+            Answer::Wait(at(2099)),
+            "us-east",
+        );
+    }
 }
 
 #[test]
@@ -550,41 +575,28 @@ fn the_same_action_is_done_twice_a_day_at_most() {
 }
 
 #[test]
-fn a_commit_whose_step_was_dropped_still_counts() {
+fn what_a_person_approved_is_not_counted_as_the_same_action() {
     let mut scenario = Scenario::bad_release();
     scenario.application.policy.max_same_action_per_day = 1;
-    scenario.others = vec![repaired(
-        "storefront-1",
-        "storefront",
-        -80_000,
-        Some(-79_000),
-    )];
-    scenario.others[0].steps.clear();
-    scenario.others[0].phase_since = at(-79_000);
+    let mut before = repaired("storefront-1", "storefront", -80_000, Some(-79_000));
+    before.plan = Some(scenario.plan());
+    scenario.others = vec![before];
     check(
         &scenario,
         Guard::SameAction,
         Answer::Refused,
-        "1 of at most 1",
+        "without a person in 24h: commit a fix, or raise maxSameActionPerDay of policy default",
     );
-}
-
-#[test]
-fn attempts_are_bounded() {
-    let mut scenario = Scenario::bad_release();
-    scenario.incident.attempt = 2;
+    scenario.others[0].approval = Some(Approval {
+        actor: "user/bob".to_owned(),
+        diff_hash: scenario.others[0].plan.clone().expect("a plan").diff_hash,
+        at: at(-80_010),
+    });
     check(
         &scenario,
-        Guard::Attempts,
+        Guard::SameAction,
         Answer::Passed,
-        "attempt 2 of at most 2",
-    );
-    scenario.incident.attempt = 3;
-    check(
-        &scenario,
-        Guard::Attempts,
-        Answer::Refused,
-        "attempt 3 of at most 2",
+        "0 of at most 1",
     );
 }
 
@@ -603,7 +615,7 @@ fn a_repair_is_followed_by_a_quiet_time() {
     // An incident without a commit is none.
     scenario.application.policy.cooldown = seconds(600);
     scenario.others[0].committed = None;
-    scenario.others[0].steps.clear();
+    scenario.others[0].committed_at = None;
     check(&scenario, Guard::Cooldown, Answer::Passed, "");
 }
 
@@ -613,13 +625,14 @@ fn no_is_stronger_than_later_and_later_than_a_proposal() {
     scenario.application.mode = regraft_model::Mode::Propose;
     scenario.others = vec![repaired("storefront-1", "storefront", -600, Some(-300))];
     assert!(matches!(scenario.decide(), Decision::Wait { .. }));
-    scenario.incident.attempt = 9;
+    let inputs = (
+        scenario.application.name.clone(),
+        scenario.incident.suspect_tree.clone(),
+    );
+    scenario.closed.insert(inputs);
     assert!(matches!(
         scenario.decide(),
-        Decision::Escalate {
-            reason_word: "Attempts",
-            ..
-        }
+        Decision::Escalate { reason_word, .. } if reason_word == "Ineffective"
     ));
 }
 

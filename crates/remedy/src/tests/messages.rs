@@ -98,8 +98,7 @@ fn a_rollback_that_is_pushed() {
     - Ineffective: no repair of these inputs failed before
     - ConcurrentRepairs: 0 of at most 1 repairs under way
     - ActionRate: at most 0 of 3 actions in the last hour in each cluster
-    - SameAction: 0 of at most 2 rollbacks of this application in 24h
-    - Attempts: attempt 1 of at most 2
+    - SameAction: 0 of at most 2 rollbacks of it without a person in 24h
     - Cooldown: no repair of this application ended within 10m
 
     To veto, `git revert` this commit: regraft takes any commit that undoes
@@ -176,8 +175,7 @@ fn a_rollback_that_is_proposed() {
     - Ineffective: no repair of these inputs failed before
     - ConcurrentRepairs: 0 of at most 1 repairs under way
     - ActionRate: at most 0 of 3 actions in the last hour in each cluster
-    - SameAction: 0 of at most 2 rollbacks of this application in 24h
-    - Attempts: attempt 1 of at most 2
+    - SameAction: 0 of at most 2 rollbacks of it without a person in 24h
     - Cooldown: no repair of this application ended within 10m
 
     For a person to decide:

@@ -11,7 +11,7 @@ use regraft_model::source::FileMode;
 use regraft_model::{
     Application, ApplicationName, BlobId, ClusterName, Commit, Evidence, FailureClass, Finding,
     Fleet, Health, Incident, IncidentId, Location, Mode, ObjectKey, Outcome, Phase, Plan, Policy,
-    Revision, Seconds, SourceFile, SourceTree, Step, Symptom, TargetKey, Timestamp, TreeId,
+    Revision, Seconds, SourceFile, SourceTree, Symptom, TargetKey, Timestamp, TreeId,
 };
 use regraft_render::Scopes;
 use sha2::{Digest, Sha256};
@@ -263,10 +263,12 @@ pub(super) fn incident(id: &str, application: &str) -> Incident {
         phase_since: at(120),
         deadline: at(1800),
         waits_for: String::new(),
-        attempt: 1,
         plan: None,
+        guards: vec![],
+        rejected: vec![],
         lock: None,
         committed: None,
+        committed_at: None,
         approval: None,
         steps: vec![],
         outcome: None,
@@ -284,12 +286,7 @@ pub(super) fn repaired(
     let mut incident = incident(id, application);
     incident.committed = Some(revision('f'));
     incident.phase = Phase::Committed;
-    incident.steps = vec![Step {
-        at: at(committed),
-        actor: "member/1".to_owned(),
-        reason: crate::COMMITTED_STEP.to_owned(),
-        message: String::new(),
-    }];
+    incident.committed_at = Some(at(committed));
     if let Some(ended) = ended {
         incident.phase = Phase::Ended;
         incident.ended_at = Some(at(ended));
@@ -322,6 +319,7 @@ pub(super) fn finding(cluster: &str) -> Finding {
             workload: web(),
             class: FailureClass::CrashLoopBackOff,
             template: Template::Newest,
+            newest_template: Some(web()),
             evidence: vec![
                 Evidence {
                     object: ObjectKey {

@@ -90,7 +90,7 @@ impl World {
         }
     }
 
-    /// What lands is what the trio agreed on for that attempt.
+    /// What lands is what the trio agreed on for that plan.
     fn check_edits(&mut self, push: &Push, plan: &Plan) {
         if plan.id == PlanId(push.request.key.clone())
             && plan.parent == push.request.parent

@@ -1,4 +1,4 @@
-//! What the log may hold: I2 (fences, locks, executors), I7 and I10 (plans), I8 (attempts), I11 (exactly once).
+//! What the log may hold: I2 (fences, locks, executors), I7 and I10 (plans), I11 (exactly once).
 
 use crate::content::Content;
 use crate::faults::Fault;
@@ -126,13 +126,6 @@ impl World {
                     .or_default() += 1;
             }
             Transition::Commit { .. } => self.spite_commit(incident),
-            Transition::Plan { plan, .. } => {
-                let limit = self.scenario.policy.max_attempts;
-                if plan.attempt > limit {
-                    let message = format!("{} is attempt {} of {limit}", plan.id, plan.attempt);
-                    self.fail(Some(InvariantId::I8), message);
-                }
-            }
             _ => {}
         }
     }
@@ -258,10 +251,7 @@ impl World {
             .and_then(|known| known.fleet.applications.get(&plan.application))
             .map(|application| application.clusters.clone())
             .unwrap_or_default();
-        let key = |cluster: &ClusterName| TargetKey {
-            application: plan.application.clone(),
-            cluster: cluster.clone(),
-        };
+        let key = |cluster: &ClusterName| TargetKey::new(&plan.application, cluster);
         let unseen: Vec<_> = clusters
             .iter()
             .map(key)

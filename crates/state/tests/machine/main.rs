@@ -13,7 +13,8 @@ use prost::Message;
 use regraft_model::config::Application;
 use regraft_model::finding::{PendingDeletion, SyncState, TargetStatus};
 use regraft_model::id::{Fence, MemberId};
-use regraft_model::incident::{OutcomeKind, Phase};
+use regraft_model::incident::{Incident, OutcomeKind, Phase};
+use regraft_model::plan::{Answer, Guard, GuardResult, Rejected};
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::audit::{AuditHead, BrokenChain, verify};
@@ -153,6 +154,8 @@ fn an_older_executor_changes_nothing_any_more() {
         outcome: OutcomeKind::Recovered,
         message: String::new(),
         closed: vec![],
+        guards: vec![],
+        rejected: vec![],
     };
     let late = Command::Advance {
         incident: id,
@@ -215,12 +218,18 @@ fn an_incident_goes_through_its_phases_and_its_end_releases_the_lock() {
     machine.acquire(&id, 1);
     assert_eq!(machine.commit(&id), Response::Done);
     assert_eq!(machine.view.incidents[&id].phase, Phase::Committed);
+    assert_eq!(
+        machine.view.incidents[&id].committed_at,
+        Some(Timestamp(machine.now))
+    );
     machine.advance(
         &id,
         Transition::End {
             outcome: OutcomeKind::Escalated,
             message: "did not help".to_owned(),
             closed: vec![TreeId("bad".to_owned())],
+            guards: vec![],
+            rejected: vec![],
         },
     );
     assert!(machine.view.locks.is_empty());
@@ -500,4 +509,143 @@ fn chain(store: &Memory) -> (AuditHead, Vec<AuditEntry>) {
         )
         .unwrap();
     (serde_json::from_slice(&head).unwrap(), entries)
+}
+
+#[test]
+fn a_sync_of_what_is_suspended_is_refused_with_who_suspended_it_and_what_to_do() {
+    let sync = |machine: &mut Machine| {
+        machine.run(Command::SyncNow {
+            application: "shop".into(),
+        })
+    };
+    let refusal = |response: Response| match response {
+        Response::Rejected(rejection) => (rejection.reason, rejection.message),
+        other => panic!("{other:?}"),
+    };
+    let mut machine = Machine::default();
+    machine.run(Command::Suspend {
+        subject: Subject::Application("shop".into()),
+        reason: "drill".to_owned(),
+    });
+    let (reason, message) = refusal(sync(&mut machine));
+    assert_eq!(reason, RejectionReason::Suspended);
+    for part in ["member/1", "drill", "`regraft resume shop`"] {
+        assert!(message.contains(part), "{message}");
+    }
+    machine.run(Command::Suspend {
+        subject: Subject::All,
+        reason: "flood".to_owned(),
+    });
+    let (_, message) = refusal(sync(&mut machine));
+    assert!(message.contains("`regraft resume --all`"), "{message}");
+
+    let mut machine = Machine::default();
+    machine.run(head("aaa", None, HeadRelation::First));
+    let mut paused = application("shop", &["eu"]);
+    paused.suspend = true;
+    machine.run(Command::RecordConfiguration {
+        repository: "fleet".into(),
+        branch: "main".into(),
+        revision: Revision::from("aaa"),
+        fleet: fleet(&[paused]),
+    });
+    let (_, message) = refusal(sync(&mut machine));
+    assert!(message.contains("spec.suspend"), "{message}");
+    assert!(machine.view.syncs.is_empty());
+}
+
+#[test]
+fn only_the_newest_request_for_a_sync_is_answered_by_the_remote() {
+    let mut machine = Machine::default();
+    let request = |machine: &mut Machine| match machine.run(Command::SyncNow {
+        application: "shop".into(),
+    }) {
+        Response::Requested { fence } => fence,
+        other => panic!("{other:?}"),
+    };
+    let asked = |fence: Fence| Command::RemoteAsked {
+        application: "shop".into(),
+        fence,
+    };
+    let (first, second) = (request(&mut machine), request(&mut machine));
+    assert_eq!(machine.refused(asked(first)), RejectionReason::AlreadyDone);
+    assert!(!machine.view.syncs[&"shop".into()].asked);
+    machine.run(asked(second));
+    assert!(machine.view.syncs[&"shop".into()].asked);
+    assert_eq!(machine.refused(asked(second)), RejectionReason::AlreadyDone);
+}
+
+#[test]
+fn a_veto_of_a_repair_that_was_verified_is_a_step_of_its_incident() {
+    let mut machine = Machine::default();
+    let id = machine.open("shop");
+    machine.advance(
+        &id,
+        Transition::End {
+            outcome: OutcomeKind::Verified,
+            message: "healthy".to_owned(),
+            closed: vec![],
+            guards: vec![],
+            rejected: vec![],
+        },
+    );
+    machine.run(Command::Veto {
+        incident: id.clone(),
+        fingerprint: Some("print".to_owned()),
+        reason: "we want the new image".to_owned(),
+    });
+    let incident = &machine.view.incidents[&id];
+    assert_eq!(
+        incident.outcome.as_ref().unwrap().kind,
+        OutcomeKind::Verified
+    );
+    let last = incident.steps.last().unwrap();
+    assert_eq!(last.reason, "Vetoed");
+    assert_eq!(
+        last.message,
+        "never again, by member/1: we want the new image"
+    );
+}
+
+#[test]
+fn an_incident_keeps_what_its_newest_decision_was_made_on() {
+    let said = |reason: &str| GuardResult {
+        guard: Guard::Evidence,
+        answer: Answer::Passed,
+        reason: reason.to_owned(),
+    };
+    let alternative = |reason: &str| Rejected {
+        alternative: "restart the pods".to_owned(),
+        reason: reason.to_owned(),
+    };
+    let wait = |guards: Vec<GuardResult>| Transition::Wait {
+        reason: "Waiting".to_owned(),
+        message: "for a cluster".to_owned(),
+        plan: None,
+        guards,
+        rejected: vec![],
+    };
+    let mut machine = Machine::default();
+    let id = machine.open("shop");
+    machine.advance(&id, wait(vec![said("first")]));
+    machine.advance(&id, wait(vec![]));
+    let guards = |machine: &Machine| machine.view.incidents[&id].guards.clone();
+    assert_eq!(guards(&machine), [said("first")], "no decision, no change");
+    machine.advance(&id, wait(vec![said("many"); 100]));
+    assert_eq!(guards(&machine).len(), Incident::MAX_GUARDS);
+    machine.advance(
+        &id,
+        Transition::End {
+            outcome: OutcomeKind::Escalated,
+            message: String::new(),
+            closed: vec![],
+            guards: vec![said("last")],
+            rejected: vec![alternative("it would not help"); 100],
+        },
+    );
+    assert_eq!(guards(&machine), [said("last")]);
+    assert_eq!(
+        machine.view.incidents[&id].rejected.len(),
+        Incident::MAX_REJECTED
+    );
 }

@@ -109,7 +109,7 @@ pub struct Accepted {
     /// For people.
     #[prost(string, tag = "1")]
     pub message: ::prost::alloc::string::String,
-    /// Log index of the command; 0 when unknown.
+    /// Log index of the command; 0 when unknown. Of a sync: the fence that targets answer.
     #[prost(uint64, tag = "2")]
     pub index: u64,
 }

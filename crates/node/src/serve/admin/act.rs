@@ -140,8 +140,13 @@ async fn propose(
 ) -> Result<wire::Accepted, Refusal> {
     match member.people.propose(actor, command).await? {
         (_, Response::Rejected(rejection)) => Err(rejection.into()),
-        (index, _) => {
+        (index, response) => {
             tracing::info!(actor, "{message}");
+            let index = match response {
+                // What targets answer: an entry that was proposed twice has a later index as well.
+                Response::Requested { fence } => fence.0,
+                _ => index,
+            };
             Ok(wire::Accepted { message, index })
         }
     }

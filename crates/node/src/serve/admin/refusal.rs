@@ -132,6 +132,7 @@ impl From<Rejection> for Refusal {
                 "see `regraft get incidents` or `regraft get applications`"
             }
             RejectionReason::DiffChanged => "read it again, and name what you read",
+            RejectionReason::Suspended => "resume it first (`regraft resume`)",
             RejectionReason::WrongPhase => "see `regraft describe incident`",
             RejectionReason::AlreadyDone => "nothing needs to be done",
             _ => "see `regraft status`",
