@@ -3,9 +3,11 @@
 use super::connection::Client;
 use super::{Exit, Failure, print, read};
 use crate::clock;
+use crate::document::ApplicationDocument;
 use clap::{ArgGroup, Args};
 use regraft_model::finding::{PendingDeletion, SyncState};
 use regraft_model::health::Health;
+use regraft_model::source::Revision;
 use regraft_wire::admin::v1 as wire;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::time::Duration;
@@ -118,7 +120,7 @@ pub(super) async fn sync(mut client: Client, args: &SyncArgs) -> Result<(), Fail
             })
             .collect();
         if pending.is_empty() {
-            return print("synced and healthy in all clusters\n");
+            return print(&ended(&targets));
         }
         if started.elapsed() > Duration::from_secs(args.timeout) {
             return Err(Failure::new(
@@ -130,6 +132,19 @@ pub(super) async fn sync(mut client: Client, args: &SyncArgs) -> Result<(), Fail
         }
         clock::pause(WAIT_PERIOD).await;
     }
+}
+
+/// Where each cluster ended.
+fn ended(targets: &[ApplicationDocument]) -> String {
+    let mut text = String::new();
+    for target in targets {
+        let revision = target.revision.as_ref().map_or("-", Revision::short);
+        text.push_str(&format!(
+            "{} in {} is synced and healthy at {revision}\n",
+            target.name, target.cluster
+        ));
+    }
+    text
 }
 
 pub(super) async fn suspend(mut client: Client, args: &SuspendArgs) -> Result<(), Failure> {
@@ -152,6 +167,7 @@ pub(super) async fn resume(mut client: Client, args: &ResumeArgs) -> Result<(), 
 }
 
 pub(super) async fn approve(mut client: Client, args: &ApproveArgs) -> Result<(), Failure> {
+    read::incident(&mut client, &args.incident).await?;
     if args.diff.len() < HASH_CHARS_MIN || !args.diff.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(Failure::new(
             Exit::Usage,
@@ -184,6 +200,9 @@ pub(super) async fn confirm_delete(
     args: &ConfirmDeleteArgs,
 ) -> Result<(), Failure> {
     let targets = read::targets(&mut client, &args.application).await?;
+    if let Some(failure) = not_there(args, &targets) {
+        return Err(failure);
+    }
     let waiting: Vec<(String, PendingDeletion)> = targets
         .into_iter()
         .filter(|target| {
@@ -231,6 +250,21 @@ pub(super) async fn confirm_delete(
         told(client.confirm_delete(request).await)?;
     }
     Ok(())
+}
+
+/// A cluster was named that the application is not in.
+fn not_there(args: &ConfirmDeleteArgs, targets: &[ApplicationDocument]) -> Option<Failure> {
+    let named = args.cluster.as_deref()?;
+    let clusters: Vec<&str> = targets.iter().map(|it| it.cluster.as_str()).collect();
+    if clusters.contains(&named) {
+        return None;
+    }
+    Some(Failure::new(
+        Exit::NotFound,
+        "NotFound",
+        format!("{} is in no cluster `{named}`", args.application),
+        format!("name one of: {}", clusters.join(", ")),
+    ))
 }
 
 fn subject(what: &What, repository: Option<&str>) -> wire::Subject {

@@ -48,6 +48,14 @@ impl Failure {
         }
     }
 
+    /// A code that says all there is to say.
+    pub(crate) fn quiet(exit: Exit) -> Self {
+        Self {
+            exit,
+            lines: Vec::new(),
+        }
+    }
+
     /// Something that went wrong with its chain of causes.
     pub(crate) fn of(
         exit: Exit,
@@ -79,16 +87,7 @@ impl Failure {
         use prost::Message as _;
         let problem = match wire::Problem::decode(status.details()) {
             Ok(problem) if !problem.reason.is_empty() => problem,
-            _ => wire::Problem {
-                reason: format!("{:?}", status.code()),
-                message: chain(status),
-                action: match status.code() {
-                    tonic::Code::Unavailable => {
-                        "is the member running, and is the address right?".to_owned()
-                    }
-                    _ => "the member's log says more".to_owned(),
-                },
-            },
+            _ => undescribed(status),
         };
         Self::new(
             exit_of(status.code()),
@@ -126,6 +125,47 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// An answer that does not come from our member's code.
+fn undescribed(status: &tonic::Status) -> wire::Problem {
+    let (reason, message, action) = match (status.code(), broken_connection(status)) {
+        (_, Some(cause)) => (
+            "Unreachable".to_owned(),
+            format!("the member does not answer any more: {cause}"),
+            "is it running (`regraft serve`)? name another with --address or REGRAFT_ADDRESS",
+        ),
+        (tonic::Code::Unavailable, None) => (
+            "Unreachable".to_owned(),
+            chain(status),
+            "is the member running, and is the address right?",
+        ),
+        (code, None) => (
+            format!("{code:?}"),
+            chain(status),
+            "the member's log says more",
+        ),
+    };
+    wire::Problem {
+        reason,
+        message,
+        action: action.to_owned(),
+    }
+}
+
+/// Why a connection ended, when that is what a status stands for: the words of the transport say nothing to people.
+fn broken_connection(status: &tonic::Status) -> Option<String> {
+    let source = std::error::Error::source(status)?;
+    (status.code() == tonic::Code::Unavailable).then(|| root_cause(source))
+}
+
+/// The last cause of an error; those above it only say that something went wrong.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 fn exit_of(code: tonic::Code) -> Exit {

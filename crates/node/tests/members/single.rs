@@ -94,10 +94,8 @@ fn what_is_not_there_is_said_with_a_next_action() {
         &["diff", "shop"],
         &["sync", "shop"],
         &["suspend", "shop"],
-        &["resume", "--all"],
         &["resume", "--repository", "shop"],
         &["approve", "shop-1", "--diff", "0123456789"],
-        &["approve", "shop-1", "--diff", "yes"],
         &["veto", "shop-1", "--reason", "no"],
         &["confirm-delete", "shop", "--yes"],
     ] {
@@ -111,6 +109,18 @@ fn what_is_not_there_is_said_with_a_next_action() {
         ));
     }
     insta::assert_snapshot!(shown);
+    let resumed = single.regraft(&["resume", "--all"]);
+    assert_eq!(
+        (resumed.code, resumed.out.as_str()),
+        (0, "all was not suspended: nothing was changed\n"),
+        "{}",
+        resumed.err
+    );
+    let nothing = single.regraft(&["get", "applications"]);
+    assert_eq!(
+        (nothing.code, nothing.out.as_str(), nothing.err.as_str()),
+        (0, "", "No applications found.\n")
+    );
 }
 
 #[test]
