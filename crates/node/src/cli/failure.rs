@@ -56,6 +56,12 @@ impl Failure {
         }
     }
 
+    /// Both, with the code of the first.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.lines.extend(other.lines);
+        self
+    }
+
     /// Something that went wrong with its chain of causes.
     pub(crate) fn of(
         exit: Exit,

@@ -174,7 +174,9 @@ pub(super) async fn get(mut client: Client, args: &GetArgs) -> Result<(), Failur
                 }
             }
             // Who watches wants to see the end of the outage too; it is said once.
-            Err(failure) if shown.is_some() && failure.exit == Exit::Unreachable => {
+            Err(failure)
+                if shown.is_some() && matches!(failure.exit, Exit::Unreachable | Exit::Unknown) =>
+            {
                 if !std::mem::replace(&mut lost, true) {
                     complain(&failure.to_string());
                     complain("  it is asked again until you interrupt this\n");
@@ -219,11 +221,17 @@ async fn nothing(client: &mut Client, args: &GetArgs) -> String {
         let status = status_document(client, args.freshness).await;
         let status = status.and_then(|document| read::<StatusDocument>(&document));
         let repositories = status.map(|status| status.repositories).unwrap_or_default();
-        for repository in repositories.iter().filter(|it| !it.configured) {
-            text.push_str(&format!(
-                "no configuration was read from {}: {}\n",
-                repository.name, repository.message
-            ));
+        for repository in &repositories {
+            text.push_str(&match repository.configured {
+                false => format!(
+                    "no configuration was read from {}: {}\n",
+                    repository.name, repository.message
+                ),
+                true => format!(
+                    "{} {} has no Application in `.regraft/`: README shows one to copy\n",
+                    repository.name, repository.branch
+                ),
+            });
         }
     }
     text
@@ -365,33 +373,39 @@ pub(super) async fn diff(mut client: Client, args: &DiffArgs) -> Result<(), Fail
 
 /// The exit code of a comparison, as `kubectl diff` has it: what could not be compared is worse than a difference.
 pub(super) fn differs(targets: &[DiffDocument]) -> Option<Failure> {
-    let worst = targets.iter().max_by_key(|target| target.outcome)?;
-    let told = |exit, reason, action: &str| {
-        let message = format!(
-            "{} in {} {}",
-            worst.application, worst.cluster, worst.summary
-        );
-        Some(Failure::new(exit, reason, message, action))
-    };
-    match worst.outcome {
-        DiffOutcome::Same => None,
-        DiffOutcome::Differs => Some(Failure::quiet(Exit::Failed)),
-        DiffOutcome::Refused => told(
+    let mut targets: Vec<&DiffDocument> = targets.iter().collect();
+    targets.sort_by_key(|target| std::cmp::Reverse(target.outcome));
+    targets
+        .into_iter()
+        .filter_map(not_the_same)
+        .reduce(Failure::and)
+}
+
+fn not_the_same(target: &DiffDocument) -> Option<Failure> {
+    let (exit, reason, action) = match target.outcome {
+        DiffOutcome::Same => return None,
+        DiffOutcome::Differs => return Some(Failure::quiet(Exit::Failed)),
+        DiffOutcome::Refused => (
             Exit::Refused,
             "ObjectsRefused",
             "correct what the server says of them, in Git",
         ),
-        DiffOutcome::Invalid => told(
+        DiffOutcome::Invalid => (
             Exit::Usage,
             "NotReadable",
             "correct it in Git; `regraft status` shows every problem",
         ),
-        DiffOutcome::Unreachable => told(
+        DiffOutcome::Unreachable => (
             Exit::Unreachable,
             "ClusterUnreachable",
             "see `regraft get clusters`, and try again when it answers",
         ),
-    }
+    };
+    let message = format!(
+        "{} in {}: {}",
+        target.application, target.cluster, target.summary
+    );
+    Some(Failure::new(exit, reason, message, action))
 }
 
 pub(super) async fn audit(mut client: Client, args: &AuditArgs) -> Result<(), Failure> {

@@ -103,6 +103,12 @@ fn every_mistake_is_told_with_its_place_and_a_next_action() {
             "wrong type",
             "member: {id: one}\ncluster: demo\ndataDir: data\n".to_owned(),
         ),
+        (
+            "empty value",
+            "member: {id: 1}\ncluster:\ndataDir: data\n".to_owned(),
+        ),
+        ("empty file", String::new()),
+        ("two documents", format!("{GOOD}---\n{GOOD}")),
         ("no YAML", "member: {id: 1\n".to_owned()),
         (
             "id 0",
