@@ -122,4 +122,17 @@ mod tests {
         assert_eq!(replicas(Some(&owned_by("kube-controller-manager"))), None);
         assert_eq!(replicas(Some(&owned_by(FIELD_MANAGER))), Some(7));
     }
+
+    #[test]
+    fn only_what_is_scaled_is_wanted_without_replicas() {
+        let deployment = |name: &str| {
+            Object(json!({"apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": {"name": name, "namespace": "shop"}, "spec": {"replicas": 2}}))
+        };
+        let (web, worker) = (deployment("web"), deployment("worker"));
+        let scaled = BTreeSet::from([web.key()]);
+        let replicas = |object: &Object| wanted(object, None, &scaled).number("/spec/replicas");
+        assert_eq!(replicas(&web), None);
+        assert_eq!(replicas(&worker), Some(2));
+    }
 }

@@ -286,7 +286,16 @@ mod tests {
             told(InvalidMessage::InvalidContentType.into()),
         ]
         .concat();
-        insta::assert_snapshot!(shown, @"");
+        insta::assert_snapshot!(shown, @r"
+        error: UnknownAuthority: the certificate of eu-1:7201 is not signed by ca.pem
+          next: name the authority of this cluster with --ca or REGRAFT_CA
+        error: WrongHost: the certificate of eu-1:7201 names other hosts
+          next: use a name that it names, or make one with `regraft certs member ID --host HOST`
+        error: BadCertificate: the certificate of eu-1:7201 is not valid: Expired
+          next: make the member a new one with `regraft certs member ID --force`
+        error: NotTls: eu-1:7201 speaks no TLS: is it the http listener?
+          next: name the member's `listen.admin`
+        ");
     }
 
     #[test]

@@ -263,7 +263,13 @@ mod tests {
             .map(|text| objects("-", text).unwrap_err().to_string())
             .map(|failure| failure.lines().next().unwrap_or_default().to_owned())
             .collect();
-        insta::assert_snapshot!(shown.join("\n"), @"");
+        insta::assert_snapshot!(shown.join("\n"), @r"
+        error: NoObjects: standard input holds no objects: it is empty
+        error: NoObjects: standard input holds no objects: it has no map with `kind` in it
+        error: NoObjects: standard input holds no objects: it has no map with `kind` in it
+        error: NoObjects: standard input holds no objects: it has no map with `kind` in it
+        error: NoObjects: standard input holds no objects: it has no map with `kind` in it
+        ");
         assert!(
             objects("-", r#"{"kind":"List","items":[]}"#)
                 .unwrap()
@@ -287,7 +293,10 @@ mod tests {
             told(&"a:\n  - &a b\n  - *a\n".replace("- *a\n", &"- *a\n  ".repeat(100_000))),
         ]
         .join("\n");
-        insta::assert_snapshot!(shown, @"");
+        insta::assert_snapshot!(shown, @r"
+        error: NoObjects: huge.yaml holds no objects: more than 1024 YAML documents: split the file, or give JSON lines
+        error: NoObjects: huge.yaml holds no objects: too many anchors, aliases or merges: write the values out
+        ");
     }
 
     #[test]

@@ -233,7 +233,7 @@ fn one_target(out: &mut String, target: &ApplicationDocument, look: Look) {
     line(
         out,
         &format!(
-            "  {} ({}), {} since {}, by {member}",
+            "  {} ({}), {} for {}, by {member}",
             target.sync,
             target.reason,
             target.health,

@@ -149,7 +149,7 @@ mod tests {
             let text = table(width, ["NAME", "MESSAGE"], [row]);
             text.lines().last().unwrap_or_default().to_owned()
         };
-        assert_eq!(shown(Width::Columns(30)), "x      one two three four five…");
+        assert_eq!(shown(Width::Columns(30)), "x      one two three four fiv…");
         assert_eq!(shown(Width::Columns(5)), "x      one two three four…");
         assert_eq!(shown(Width::Endless), format!("x      {long}"));
         let first = |width| {

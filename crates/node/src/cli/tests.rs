@@ -123,7 +123,10 @@ fn a_wide_table_has_every_column() {
         ..LOOK
     };
     let rows = serde_json::from_value(rows).unwrap();
-    insta::assert_snapshot!(listing::applications(rows, look), @"");
+    insta::assert_snapshot!(listing::applications(rows, look), @r"
+    NAME         CLUSTER   MODE   SYNC     HEALTH    AGE    HEAD       REVISION   VERIFIED   MEMBER   INCIDENT   REPOSITORY   PATH              MESSAGE
+    storefront   eu-west   auto   Synced   Healthy   1m5s   bbbbbbbb   bbbbbbbb   aaaaaaaa   1        -          shop         apps/storefront   all 4 objects are current
+    ");
 }
 
 #[test]
@@ -134,7 +137,7 @@ fn a_refused_configuration_is_told_once_for_a_repository() {
     let rows: Vec<ApplicationDocument> =
         serde_json::from_value(json!([refused, refused, application("Synced", "Healthy")]))
             .unwrap();
-    insta::assert_snapshot!(listing::refused(&rows), @"");
+    insta::assert_snapshot!(listing::refused(&rows), @"! shop: the newest configuration was refused, the one before goes on: .regraft/fleet.yaml:16:10: WrongType: a number stands where text belongs");
 }
 
 #[test]
@@ -265,7 +268,7 @@ fn verified_incident() -> serde_json::Value {
             "deadline": NOW.0 + 260_000, "waitsFor": "", "attempt": 1,
             "plan": {
                 "id": "storefront-41.1", "incident": "storefront-41", "attempt": 1, "application": "storefront",
-                "repository": "shop", "branch": "main", "action": "rollback", "parent": "b".repeat(40),
+                "installation": "0a1b2c3d", "repository": "shop", "branch": "main", "action": "rollback", "parent": "b".repeat(40),
                 "restores": "a".repeat(40), "suspects": ["b".repeat(40)],
                 "edits": [{"path": "apps/storefront/deployment.yaml", "before": "1".repeat(40), "after": "2".repeat(40), "mode": "regular"}],
                 "message": "Roll storefront back", "diffHash": format!("0123456789ab{}", "0".repeat(52)), "delivery": "push",
