@@ -146,6 +146,11 @@ fn undescribed(status: &tonic::Status) -> wire::Problem {
             chain(status),
             "is the member running, and is the address right?",
         ),
+        (tonic::Code::Unimplemented, None) => (
+            "NotAdmin".to_owned(),
+            "a member of another version answers there, or its raft listener".to_owned(),
+            "name the member's `listen.admin`, and use the same version",
+        ),
         (code, None) => (
             format!("{code:?}"),
             chain(status),
@@ -186,5 +191,23 @@ fn exit_of(code: tonic::Code) -> Exit {
         | tonic::Code::Unauthenticated => Exit::Refused,
         tonic::Code::DeadlineExceeded | tonic::Code::Unknown => Exit::Unknown,
         _ => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_broke_is_told_without_the_words_of_the_transport() {
+        let cause = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let mut status = tonic::Status::unavailable("The service is currently unavailable");
+        status.set_source(std::sync::Arc::new(cause));
+        let failure = Failure::of_status(&status);
+        assert_eq!(failure.exit, Exit::Unreachable);
+        insta::assert_snapshot!(failure.to_string(), @r"
+        error: Unreachable: the member does not answer any more: connection refused
+          next: is it running (`regraft serve`)? name another with --address or REGRAFT_ADDRESS
+        ");
     }
 }

@@ -230,12 +230,15 @@ fn one_target(out: &mut String, target: &ApplicationDocument, look: Look) {
         || "no member".to_owned(),
         |member| format!("member {member}"),
     );
+    let sync = target.sync.to_string();
+    let reason = match target.reason == sync {
+        true => String::new(),
+        false => format!(" ({})", target.reason),
+    };
     line(
         out,
         &format!(
-            "  {} ({}), {} for {}, by {member}",
-            target.sync,
-            target.reason,
+            "  {sync}{reason}, {} for {}, by {member}",
             target.health,
             age(target.since, look.now)
         ),
@@ -351,7 +354,8 @@ pub(super) fn incident(document: &IncidentDocument, now: Timestamp) -> String {
     evidence(&mut out, incident);
     match &incident.plan {
         Some(plan) => self::plan(&mut out, plan, document),
-        None => heading(&mut out, "No plan yet"),
+        None if incident.is_open() => heading(&mut out, "No plan yet"),
+        None => heading(&mut out, "No plan was made"),
     }
     if let Some(lock) = &document.lock {
         heading(&mut out, "Lock");
