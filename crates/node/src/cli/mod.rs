@@ -8,11 +8,13 @@
 
 mod act;
 mod certs;
+mod compare;
 mod connection;
 mod failure;
 mod health;
 mod listing;
 mod output;
+mod overview;
 mod read;
 mod story;
 mod table;
@@ -105,7 +107,7 @@ enum Command {
     #[command(subcommand)]
     Describe(read::Describe),
     /// Show what differs between Git and the clusters; exit code 1 when something does
-    Diff(read::DiffArgs),
+    Diff(compare::DiffArgs),
     /// Show who did what: the audit chain
     Audit(read::AuditArgs),
     /// Ask for a sync now
@@ -193,9 +195,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Describe(what) => connection::ask(&connection, async |client| {
             read::describe(client, &what).await
         }),
-        Command::Diff(args) => {
-            connection::ask(&connection, async |client| read::diff(client, &args).await)
-        }
+        Command::Diff(args) => connection::ask(&connection, async |client| {
+            compare::diff(client, &args).await
+        }),
         Command::Audit(args) => {
             connection::ask(&connection, async |client| read::audit(client, &args).await)
         }

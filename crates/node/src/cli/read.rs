@@ -3,11 +3,12 @@
 use super::connection::Client;
 use super::listing::{self, Look};
 use super::table::Width;
-use super::{Exit, Failure, Format, Freshness, ListFormat, complain, output, print, story};
+use super::{
+    Exit, Failure, Format, Freshness, ListFormat, complain, output, overview, print, story,
+};
 use crate::clock;
 use crate::document::{
-    ApplicationDocument, ApplicationStory, ClusterStory, DiffDocument, DiffOutcome,
-    IncidentDocument, StatusDocument,
+    ApplicationDocument, ApplicationStory, ClusterStory, IncidentDocument, StatusDocument,
 };
 use clap::{Args, Subcommand, ValueEnum};
 use regraft_model::incident::Incident;
@@ -132,15 +133,6 @@ pub(crate) enum Describe {
 }
 
 #[derive(Args)]
-pub(crate) struct DiffArgs {
-    /// The application
-    application: String,
-    /// How to print
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
-}
-
-#[derive(Args)]
 pub(crate) struct AuditArgs {
     /// The newest so many
     #[arg(long, default_value_t = AUDIT_ENTRIES_DEFAULT)]
@@ -155,7 +147,7 @@ pub(crate) struct AuditArgs {
 pub(super) async fn status(mut client: Client, args: &StatusArgs) -> Result<(), Failure> {
     let document = status_document(&mut client, args.freshness).await?;
     print(&output::render(&document, args.output, |document| {
-        Ok(story::status(&read::<StatusDocument>(document)?, look()))
+        Ok(overview::status(&read::<StatusDocument>(document)?, look()))
     })?)
 }
 
@@ -288,7 +280,7 @@ pub(super) async fn describe(mut client: Client, what: &Describe) -> Result<(), 
             let status = read(&status_document(&mut client, *freshness).await?)?;
             let story = application_story(read(&targets)?, status);
             print(&output::render(&written(&story)?, *output, |_| {
-                Ok(story::application(&story, look()))
+                Ok(overview::application(&story, look()))
             })?)
         }
         Describe::Cluster {
@@ -299,7 +291,7 @@ pub(super) async fn describe(mut client: Client, what: &Describe) -> Result<(), 
             let status = read(&status_document(&mut client, *freshness).await?)?;
             let story = cluster_story(name, status).ok_or_else(|| missing(Kind::Clusters, name))?;
             print(&output::render(&written(&story)?, *output, |_| {
-                Ok(story::cluster(&story, look()))
+                Ok(overview::cluster(&story, look()))
             })?)
         }
     }
@@ -353,59 +345,6 @@ pub(super) fn cluster_story(name: &str, status: StatusDocument) -> Option<Cluste
         cluster,
         incidents,
     })
-}
-
-pub(super) async fn diff(mut client: Client, args: &DiffArgs) -> Result<(), Failure> {
-    let request = wire::DiffRequest {
-        application: args.application.clone(),
-        reach: wire::Reach::All.into(),
-    };
-    let document = document(client.diff(request).await)?;
-    let targets: Vec<DiffDocument> = read(&document)?;
-    print(&output::render(&document, args.output, |_| {
-        Ok(story::differences(&targets))
-    })?)?;
-    match differs(&targets) {
-        Some(failure) => Err(failure),
-        None => Ok(()),
-    }
-}
-
-/// The exit code of a comparison, as `kubectl diff` has it: what could not be compared is worse than a difference.
-pub(super) fn differs(targets: &[DiffDocument]) -> Option<Failure> {
-    let mut targets: Vec<&DiffDocument> = targets.iter().collect();
-    targets.sort_by_key(|target| std::cmp::Reverse(target.outcome));
-    targets
-        .into_iter()
-        .filter_map(not_the_same)
-        .reduce(Failure::and)
-}
-
-fn not_the_same(target: &DiffDocument) -> Option<Failure> {
-    let (exit, reason, action) = match target.outcome {
-        DiffOutcome::Same => return None,
-        DiffOutcome::Differs => return Some(Failure::quiet(Exit::Failed)),
-        DiffOutcome::Refused => (
-            Exit::Refused,
-            "ObjectsRefused",
-            "correct what the server says of them, in Git",
-        ),
-        DiffOutcome::Invalid => (
-            Exit::Usage,
-            "NotReadable",
-            "correct it in Git; `regraft status` shows every problem",
-        ),
-        DiffOutcome::Unreachable => (
-            Exit::Unreachable,
-            "ClusterUnreachable",
-            "see `regraft get clusters`, and try again when it answers",
-        ),
-    };
-    let message = format!(
-        "{} in {}: {}",
-        target.application, target.cluster, target.summary
-    );
-    Some(Failure::new(exit, reason, message, action))
 }
 
 pub(super) async fn audit(mut client: Client, args: &AuditArgs) -> Result<(), Failure> {
@@ -510,7 +449,7 @@ fn consistency(freshness: Freshness) -> i32 {
     }
 }
 
-fn document(
+pub(super) fn document(
     answer: Result<tonic::Response<wire::Document>, tonic::Status>,
 ) -> Result<Value, Failure> {
     let answer = answer
@@ -519,7 +458,7 @@ fn document(
     serde_json::from_slice(&answer.json).map_err(|error| misread(&error))
 }
 
-fn read<T: DeserializeOwned>(document: &Value) -> Result<T, Failure> {
+pub(super) fn read<T: DeserializeOwned>(document: &Value) -> Result<T, Failure> {
     T::deserialize(document).map_err(|error| misread(&error))
 }
 

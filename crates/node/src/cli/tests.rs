@@ -90,7 +90,7 @@ fn a_proposal_says_how_to_approve_it() {
 #[test]
 fn status_shows_what_needs_a_look_first() {
     let document: StatusDocument = serde_json::from_value(status()).unwrap();
-    insta::assert_snapshot!(story::status(&document, LOOK));
+    insta::assert_snapshot!(overview::status(&document, LOOK));
 }
 
 #[test]
@@ -154,14 +154,14 @@ fn an_application_is_described_cluster_by_cluster() {
     let targets =
         serde_json::from_value(json!([application("Synced", "Healthy"), target])).unwrap();
     let story = read::application_story(targets, status);
-    insta::assert_snapshot!(story::application(&story, LOOK));
+    insta::assert_snapshot!(overview::application(&story, LOOK));
 }
 
 #[test]
 fn a_cluster_is_described_with_what_is_in_it() {
     let document = || serde_json::from_value::<StatusDocument>(status()).unwrap();
     let story = read::cluster_story("eu-west", document()).unwrap();
-    insta::assert_snapshot!(story::cluster(&story, LOOK));
+    insta::assert_snapshot!(overview::cluster(&story, LOOK));
     assert!(read::cluster_story("mars", document()).is_none());
 }
 
@@ -178,9 +178,9 @@ fn a_comparison_says_by_its_code_what_it_came_to() {
     );
     let told = |documents: serde_json::Value| {
         let targets: Vec<DiffDocument> = serde_json::from_value(documents).unwrap();
-        let failure = read::differs(&targets);
+        let failure = compare::differs(&targets);
         let (code, err) = failure.map_or((0, String::new()), |it| (it.exit as u8, it.to_string()));
-        format!("{}{err}exit {code}\n", story::differences(&targets))
+        format!("{}{err}exit {code}\n", compare::differences(&targets))
     };
     let shown = [
         told(json!([same])),
