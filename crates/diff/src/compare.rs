@@ -2,7 +2,7 @@
 
 use crate::leaf::differences;
 use crate::prune::leaving;
-use crate::scaled::{scale_targets, without_replicas};
+use crate::scaled::{scale_targets, wanted as wanted_of};
 use crate::stages::stages;
 use crate::stamp::hash;
 use regraft_model::apply::{ApplyRequest, Inventory, StagedObject};
@@ -149,16 +149,10 @@ pub fn compare(
             continue;
         }
         after.insert(key.clone(), object.api_version().to_owned());
-        let object = match scaled
-            .contains(&key)
-            .then(|| without_replicas(object, live))
-        {
-            Some(Some(reduced)) => {
-                comparison.scaled.push(key.clone());
-                Cow::Owned(reduced)
-            }
-            _ => Cow::Borrowed(object),
-        };
+        let object = wanted_of(object, live, &scaled);
+        if matches!(object, Cow::Owned(_)) {
+            comparison.scaled.push(key.clone());
+        }
         if let Some(paths) = out_of_sync(&object, live, world.known_equal.get(&key)) {
             comparison.out_of_sync.push((key, paths));
             staged.push(StagedObject {

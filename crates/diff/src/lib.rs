@@ -22,5 +22,5 @@ pub mod stamp;
 
 pub use compare::{Blocked, Comparison, Complete, Desired, KnownEqual, Live, World, compare};
 pub use prune::{deletion_token, retire};
-pub use scaled::scale_targets;
+pub use scaled::{scale_targets, wanted};
 pub use stamp::stamp;

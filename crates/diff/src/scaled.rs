@@ -4,6 +4,7 @@ use crate::stamp::refresh_digest;
 use regraft_model::object::FIELD_MANAGER;
 use regraft_model::{Object, ObjectKey};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// Workloads that the HorizontalPodAutoscalers and KEDA ScaledObjects among `objects` scale.
@@ -34,11 +35,25 @@ fn target_of(object: &Object) -> Option<ObjectKey> {
     })
 }
 
+/// What we want of an object: without `replicas` where it is among the scaled ones. Every way from Git to a cluster goes
+/// through here, so that what is compared, shown and applied is the same.
+pub fn wanted<'a>(
+    object: &'a Object,
+    live: Option<&Object>,
+    scaled: &BTreeSet<ObjectKey>,
+) -> Cow<'a, Object> {
+    scaled
+        .contains(&object.key())
+        .then(|| without_replicas(object, live))
+        .flatten()
+        .map_or(Cow::Borrowed(object), Cow::Owned)
+}
+
 /// What we want of a scaled workload: everything but `replicas`; `None` when it does not say any.
 ///
 /// One exception keeps it from falling to one replica: while the server's managed fields say that nobody but us owns
 /// `replicas`, giving it up would reset it, so what is live is repeated until the autoscaler has taken over.
-pub(crate) fn without_replicas(desired: &Object, live: Option<&Object>) -> Option<Object> {
+fn without_replicas(desired: &Object, live: Option<&Object>) -> Option<Object> {
     desired.0.pointer("/spec/replicas")?;
     let mut object = desired.clone();
     let spec = object.0.get_mut("spec")?.as_object_mut()?;
@@ -106,5 +121,18 @@ mod tests {
         assert_eq!(replicas(None), None);
         assert_eq!(replicas(Some(&owned_by("kube-controller-manager"))), None);
         assert_eq!(replicas(Some(&owned_by(FIELD_MANAGER))), Some(7));
+    }
+
+    #[test]
+    fn only_what_is_scaled_is_wanted_without_replicas() {
+        let deployment = |name: &str| {
+            Object(json!({"apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": {"name": name, "namespace": "shop"}, "spec": {"replicas": 2}}))
+        };
+        let (web, worker) = (deployment("web"), deployment("worker"));
+        let scaled = BTreeSet::from([web.key()]);
+        let replicas = |object: &Object| wanted(object, None, &scaled).number("/spec/replicas");
+        assert_eq!(replicas(&web), None);
+        assert_eq!(replicas(&worker), Some(2));
     }
 }

@@ -1,18 +1,63 @@
 //! The documents that members answer and `-o json` prints. Stable: fields are added, never renamed.
-//! Moments are milliseconds since the epoch, `null` or 0 when they never were.
+//! Moments are milliseconds since the epoch between members, `null` or 0 when they never were; `-o json` and `-o yaml`
+//! print them as RFC 3339 ([`for_people`]).
 
-use regraft_model::config::Mode;
+use regraft_engine::Report;
+use regraft_model::config::{CONFIG_FOLDER, Mode};
 use regraft_model::finding::{PendingDeletion, SyncState};
 use regraft_model::health::Health;
 use regraft_model::id::{
     ApplicationName, ClusterName, Fence, IncidentId, MemberId, RepositoryName,
 };
 use regraft_model::incident::Incident;
+use regraft_model::problem::{Problem, Severity};
 use regraft_model::source::Revision;
 use regraft_model::time::Timestamp;
 use regraft_state::record::{Head, Lock, Suspension};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Every field of a document that is a moment.
+const MOMENTS: [&str; 15] = [
+    "appliedAt",
+    "at",
+    "confirmedAt",
+    "deadline",
+    "endedAt",
+    "expiresAt",
+    "grantedAt",
+    "knownSince",
+    "openedAt",
+    "phaseSince",
+    "recordedAt",
+    "since",
+    "startedAt",
+    "verifiedAt",
+    "wait",
+];
+
+/// The document with its moments as people and their programs read them: RFC 3339, `null` when they never were.
+pub(crate) fn for_people(mut document: Value) -> Value {
+    moments(&mut document);
+    document
+}
+
+fn moments(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(moments),
+        Value::Object(map) => {
+            for (name, value) in map {
+                match value.as_i64().filter(|_| MOMENTS.contains(&name.as_str())) {
+                    Some(0) => *value = Value::Null,
+                    Some(ms) => *value = Value::String(Timestamp(ms).to_rfc3339()),
+                    None => moments(value),
+                }
+            }
+        }
+        _ => {}
+    }
+}
 
 /// One application in one cluster.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,6 +96,9 @@ pub(crate) struct ApplicationDocument {
     pub(crate) pending_deletion: Option<PendingDeletion>,
     /// Fence of the newest requested sync it has answered.
     pub(crate) answered_sync: Fence,
+    /// Why the newest configuration of its repository was refused, while the one before goes on.
+    #[serde(default)]
+    pub(crate) configuration: Option<String>,
 }
 
 /// One cluster, as the answering member sees it.
@@ -126,8 +174,141 @@ pub(crate) struct StatusDocument {
     pub(crate) applications: Vec<ApplicationDocument>,
     pub(crate) incidents: Vec<Incident>,
     pub(crate) suspensions: Vec<Suspension>,
-    /// What this member's engine waits for, and its problems.
-    pub(crate) report: Value,
+    #[serde(default)]
+    pub(crate) repositories: Vec<RepositoryDocument>,
+    /// What this member's engine waits for, and its problems; absent when it does not answer.
+    pub(crate) report: Option<ReportDocument>,
+}
+
+/// One repository, as the answering member sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RepositoryDocument {
+    pub(crate) name: RepositoryName,
+    pub(crate) branch: String,
+    /// The revision that all members apply.
+    pub(crate) head: Option<Revision>,
+    pub(crate) recorded_at: Option<Timestamp>,
+    pub(crate) applications: usize,
+    /// Whether a configuration was ever read from it.
+    pub(crate) configured: bool,
+    /// Why healing is frozen.
+    pub(crate) frozen: Option<String>,
+    /// What is in the way of reading it, or its newest configuration; empty when nothing is.
+    pub(crate) message: String,
+}
+
+/// What one member knows that the replicated state does not say.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ReportDocument {
+    /// Why a repository cannot be read.
+    pub(crate) unreadable: BTreeMap<RepositoryName, String>,
+    /// Problems of configuration and manifests.
+    pub(crate) problems: BTreeMap<RepositoryName, Vec<Problem>>,
+    /// Clusters this member works on, and why one cannot be seen.
+    pub(crate) clusters: BTreeMap<ClusterName, Option<String>>,
+    /// Number of targets this member works on.
+    pub(crate) targets: usize,
+    /// The log index this member has applied.
+    pub(crate) applied: u64,
+}
+
+impl From<Report> for ReportDocument {
+    fn from(report: Report) -> Self {
+        Self {
+            unreadable: report.unreadable,
+            problems: report.problems,
+            clusters: report.clusters,
+            targets: report.targets,
+            applied: report.applied,
+        }
+    }
+}
+
+impl ReportDocument {
+    /// Why the newest configuration of a repository does not hold; `None` when it does.
+    pub(crate) fn refused(&self, repository: &RepositoryName) -> Option<String> {
+        let problems = self.problems.get(repository)?;
+        let mut errors = problems.iter().filter(|problem| {
+            problem.severity == Severity::Error && problem.location.file.starts_with(CONFIG_FOLDER)
+        });
+        let first = errors.next()?;
+        let more = match errors.count() {
+            0 => String::new(),
+            count => format!(", and {count} more"),
+        };
+        Some(format!(
+            "{}: {}: {}{more}",
+            first.location, first.reason, first.message
+        ))
+    }
+}
+
+/// What differs between Git and one cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DiffDocument {
+    pub(crate) application: ApplicationName,
+    pub(crate) cluster: ClusterName,
+    /// For people.
+    pub(crate) summary: String,
+    pub(crate) outcome: DiffOutcome,
+    pub(crate) objects: Vec<ObjectDiffDocument>,
+}
+
+/// What a comparison came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum DiffOutcome {
+    Same,
+    Differs,
+    /// The server refuses an object, or it cannot be told what it would make of it.
+    Refused,
+    /// What Git says cannot be made out.
+    Invalid,
+    /// The cluster, or the member that works with it, cannot be asked.
+    Unreachable,
+}
+
+/// One object that is not what Git says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ObjectDiffDocument {
+    pub(crate) object: String,
+    pub(crate) change: ObjectChange,
+    /// A unified diff; why, where it cannot be told.
+    pub(crate) diff: String,
+}
+
+/// What a sync would do to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum ObjectChange {
+    Creates,
+    Changes,
+    /// The server refuses it, or does not answer.
+    Unknown,
+}
+
+/// One application and all that is known of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ApplicationStory {
+    pub(crate) name: ApplicationName,
+    pub(crate) targets: Vec<ApplicationDocument>,
+    /// Newest first.
+    pub(crate) incidents: Vec<Incident>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// One cluster and what is in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ClusterStory {
+    pub(crate) cluster: ClusterDocument,
+    pub(crate) targets: Vec<ApplicationDocument>,
+    /// Newest first.
+    pub(crate) incidents: Vec<Incident>,
 }
 
 /// An incident and everything that explains it.
@@ -143,4 +324,46 @@ pub(crate) struct IncidentDocument {
     pub(crate) diff: String,
     /// Commits that are undone, as people quote them.
     pub(crate) suspects: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn moments_are_printed_as_rfc_3339_at_any_depth() {
+        let document = json!([{"name": "shop", "appliedAt": 1_800_000_000_000_i64, "since": 0, "verifiedAt": null,
+            "applied": 1_800_000_000_000_i64, "targets": {"since": [{"at": 1_800_000_000_250_i64}]}}]);
+        assert_eq!(
+            for_people(document),
+            json!([{"name": "shop", "appliedAt": "2027-01-15T08:00:00.000Z", "since": null, "verifiedAt": null,
+                "applied": 1_800_000_000_000_i64, "targets": {"since": [{"at": "2027-01-15T08:00:00.250Z"}]}}])
+        );
+    }
+
+    #[test]
+    fn only_errors_of_the_configuration_refuse_it() {
+        let problem = |file: &str, severity: &str| {
+            json!({"location": {"file": file, "line": 16, "column": 10}, "severity": severity,
+            "reason": "WrongType", "message": "a number stands where text belongs", "action": "quote it"})
+        };
+        let report = |problems: Value| -> ReportDocument {
+            serde_json::from_value(json!({"problems": {"fleet": problems}})).unwrap()
+        };
+        let refused = |problems| report(problems).refused(&"fleet".into());
+        assert_eq!(refused(json!([problem("apps/shop/a.yaml", "error")])), None);
+        assert_eq!(
+            refused(json!([problem(".regraft/a.yaml", "warning")])),
+            None
+        );
+        assert_eq!(
+            refused(json!([
+                problem(".regraft/a.yaml", "error"),
+                problem(".regraft/b.yaml", "error")
+            ]))
+            .unwrap(),
+            ".regraft/a.yaml:16:10: WrongType: a number stands where text belongs, and 1 more"
+        );
+    }
 }

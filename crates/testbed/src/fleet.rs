@@ -254,5 +254,5 @@ pub fn list(answer: &Value) -> impl Iterator<Item = &Value> {
 pub fn newest_incident<'a>(incidents: &'a Value, application: &str) -> Option<&'a Value> {
     list(incidents)
         .filter(|incident| incident["application"] == application)
-        .max_by_key(|incident| incident["openedAt"].as_i64())
+        .max_by_key(|incident| incident["openedAt"].as_str())
 }

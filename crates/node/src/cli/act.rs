@@ -3,15 +3,18 @@
 use super::connection::Client;
 use super::{Exit, Failure, print, read};
 use crate::clock;
+use crate::document::ApplicationDocument;
 use clap::{ArgGroup, Args};
 use regraft_model::finding::{PendingDeletion, SyncState};
 use regraft_model::health::Health;
+use regraft_model::id::Fence;
+use regraft_model::source::Revision;
 use regraft_wire::admin::v1 as wire;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::time::Duration;
 
 /// How often `--wait` looks.
-const WAIT_PERIOD: Duration = Duration::from_millis(250);
+const POLL_PERIOD: Duration = Duration::from_millis(250);
 const WAIT_TIMEOUT_DEFAULT_S: u64 = 300;
 /// Shortest start of a diff's hash that is taken for the whole.
 const HASH_CHARS_MIN: usize = 8;
@@ -88,48 +91,82 @@ pub(crate) struct ConfirmDeleteArgs {
 }
 
 pub(super) async fn sync(mut client: Client, args: &SyncArgs) -> Result<(), Failure> {
-    let asked_at = clock::now();
     let request = wire::SyncRequest {
         application: args.application.clone(),
     };
-    told(client.sync(request).await)?;
+    let fence = Fence(accepted(client.sync(request).await)?.index);
     if !args.wait {
         return Ok(());
     }
     let started = clock::instant();
     loop {
         let targets = read::targets(&mut client, &args.application).await?;
-        let pending: Vec<String> = targets
+        let answered = |target: &&ApplicationDocument| target.answered_sync >= fence;
+        let blocked = targets
             .iter()
-            .filter(|target| {
-                let applied = target.applied_at.is_some_and(|at| at >= asked_at);
-                let done = target.sync == SyncState::Synced && target.health == Health::Healthy;
-                // An application that was in sync already need not be applied again.
-                !(done
-                    && (applied
-                        || target.revision == target.head
-                        || started.elapsed() > WAIT_PERIOD))
-            })
-            .map(|target| {
-                format!(
-                    "{}: {} {} {}",
-                    target.cluster, target.sync, target.health, target.message
-                )
-            })
-            .collect();
-        if pending.is_empty() {
-            return print("synced and healthy in all clusters\n");
+            .filter(answered)
+            .find(|target| target.sync == SyncState::Blocked);
+        let (reason, left) = match blocked {
+            Some(target) => ("Blocked", vec![how(target)]),
+            None => ("TimedOut", unfinished(&targets, fence)),
+        };
+        if left.is_empty() {
+            return print(&ended(&targets));
         }
-        if started.elapsed() > Duration::from_secs(args.timeout) {
+        if blocked.is_some() || started.elapsed() > Duration::from_secs(args.timeout) {
             return Err(Failure::new(
                 Exit::Failed,
-                "TimedOut",
-                format!("after {} s: {}", args.timeout, pending.join("; ")),
+                reason,
+                format!(
+                    "after {} s: {}",
+                    started.elapsed().as_secs(),
+                    left.join("; ")
+                ),
                 format!("see `regraft diff {}`", args.application),
             ));
         }
-        clock::pause(WAIT_PERIOD).await;
+        clock::pause(POLL_PERIOD).await;
     }
+}
+
+/// Clusters that have not answered a requested sync yet, or are not healthy at what it brought. Where a person paused
+/// the work nothing is to come.
+fn unfinished(targets: &[ApplicationDocument], fence: Fence) -> Vec<String> {
+    let is_done = |target: &&ApplicationDocument| {
+        target.sync == SyncState::Suspended
+            || (target.answered_sync >= fence
+                && target.sync == SyncState::Synced
+                && target.health == Health::Healthy)
+    };
+    targets
+        .iter()
+        .filter(|target| !is_done(target))
+        .map(how)
+        .collect()
+}
+
+fn how(target: &ApplicationDocument) -> String {
+    format!(
+        "{}: {} {} {}",
+        target.cluster, target.sync, target.health, target.message
+    )
+}
+
+/// Where each cluster ended.
+fn ended(targets: &[ApplicationDocument]) -> String {
+    let mut text = String::new();
+    for target in targets {
+        let how = match target.sync {
+            SyncState::Suspended => "suspended",
+            _ => "synced and healthy",
+        };
+        let revision = target.revision.as_ref().map_or("-", Revision::short);
+        text.push_str(&format!(
+            "{} in {} is {how} at {revision}\n",
+            target.name, target.cluster
+        ));
+    }
+    text
 }
 
 pub(super) async fn suspend(mut client: Client, args: &SuspendArgs) -> Result<(), Failure> {
@@ -152,6 +189,7 @@ pub(super) async fn resume(mut client: Client, args: &ResumeArgs) -> Result<(), 
 }
 
 pub(super) async fn approve(mut client: Client, args: &ApproveArgs) -> Result<(), Failure> {
+    read::incident(&mut client, &args.incident).await?;
     if args.diff.len() < HASH_CHARS_MIN || !args.diff.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(Failure::new(
             Exit::Usage,
@@ -184,6 +222,9 @@ pub(super) async fn confirm_delete(
     args: &ConfirmDeleteArgs,
 ) -> Result<(), Failure> {
     let targets = read::targets(&mut client, &args.application).await?;
+    if let Some(failure) = not_there(args, &targets) {
+        return Err(failure);
+    }
     let waiting: Vec<(String, PendingDeletion)> = targets
         .into_iter()
         .filter(|target| {
@@ -233,6 +274,21 @@ pub(super) async fn confirm_delete(
     Ok(())
 }
 
+/// A cluster was named that the application is not in.
+fn not_there(args: &ConfirmDeleteArgs, targets: &[ApplicationDocument]) -> Option<Failure> {
+    let named = args.cluster.as_deref()?;
+    let clusters: Vec<&str> = targets.iter().map(|it| it.cluster.as_str()).collect();
+    if clusters.contains(&named) {
+        return None;
+    }
+    Some(Failure::new(
+        Exit::NotFound,
+        "NotFound",
+        format!("{} is in no cluster `{named}`", args.application),
+        format!("name one of: {}", clusters.join(", ")),
+    ))
+}
+
 fn subject(what: &What, repository: Option<&str>) -> wire::Subject {
     use wire::subject::Subject;
     let subject = match (&what.application, repository) {
@@ -245,11 +301,19 @@ fn subject(what: &What, repository: Option<&str>) -> wire::Subject {
     }
 }
 
-fn told(answer: Result<tonic::Response<wire::Accepted>, tonic::Status>) -> Result<(), Failure> {
+type Answer = Result<tonic::Response<wire::Accepted>, tonic::Status>;
+
+fn told(answer: Answer) -> Result<(), Failure> {
+    accepted(answer).map(drop)
+}
+
+/// Prints what was accepted.
+fn accepted(answer: Answer) -> Result<wire::Accepted, Failure> {
     let accepted = answer
         .map_err(|status| Failure::of_status(&status))?
         .into_inner();
-    print(&format!("{}\n", accepted.message))
+    print(&format!("{}\n", accepted.message))?;
+    Ok(accepted)
 }
 
 fn agreed() -> Result<bool, Failure> {

@@ -1,5 +1,6 @@
 //! Reaching a member: over its Unix socket, or over mutual TLS.
 
+use super::failure::root_cause;
 use super::{Connection, Exit, Failure};
 use crate::config::{self, AdminAddress};
 use hyper_util::rt::TokioIo;
@@ -45,6 +46,7 @@ where
         let client = match target(connection)? {
             Target::Unix(path) => unix(path).await?,
             Target::Tcp(address, paths) => {
+                let ca = paths.ca.clone();
                 let tls = Tls::load(paths).map_err(|error| {
                     Failure::of(
                         Exit::Usage,
@@ -53,7 +55,7 @@ where
                         "make a client certificate with `regraft certs client NAME` and name it with --cert and --key",
                     )
                 })?;
-                let client = tcp(&address, Arc::new(tls)).await.map_err(|error| unreachable(&address, &error))?;
+                let client = tcp(&address, Arc::new(tls)).await.map_err(|error| no_tls(&address, &ca, &error))?;
                 accepted(&address, client).await?
             }
         };
@@ -203,11 +205,103 @@ fn unreachable(address: &str, error: &dyn std::error::Error) -> Failure {
     )
 }
 
-/// The transport wraps the cause in words that say nothing ("transport error").
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
+/// Why no conversation over TLS begins. A wrong authority or port stays wrong: it is not said to try again.
+fn no_tls(address: &str, ca: &Path, error: &(dyn std::error::Error + 'static)) -> Failure {
+    use rustls::{CertificateError as Bad, Error as Tls};
+    let refused = |reason: &str, message: String, action: String| {
+        Failure::new(Exit::Refused, reason, message, action)
+    };
+    match tls_error(error) {
+        Some(Tls::InvalidCertificate(
+            Bad::UnknownIssuer | Bad::BadSignature | Bad::InvalidPurpose,
+        )) => refused(
+            "UnknownAuthority",
+            format!(
+                "the certificate of {address} is not signed by {}",
+                ca.display()
+            ),
+            "name the authority of this cluster with --ca or REGRAFT_CA".to_owned(),
+        ),
+        Some(Tls::InvalidCertificate(
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. },
+        )) => refused(
+            "WrongHost",
+            format!("the certificate of {address} names other hosts"),
+            "use a name that it names, or make one with `regraft certs member ID --host HOST`"
+                .to_owned(),
+        ),
+        Some(Tls::InvalidCertificate(why)) => refused(
+            "BadCertificate",
+            format!("the certificate of {address} is not valid: {why}"),
+            "make the member a new one with `regraft certs member ID --force`".to_owned(),
+        ),
+        Some(Tls::InvalidMessage(_)) => refused(
+            "NotTls",
+            format!("{address} speaks no TLS: is it the http listener?"),
+            "name the member's `listen.admin`".to_owned(),
+        ),
+        Some(other) => refused(
+            "TlsFailed",
+            format!("no TLS connection to {address}: {other}"),
+            "compare --ca, --cert and --key with what the member uses".to_owned(),
+        ),
+        None => unreachable(address, error),
     }
-    cause.to_string()
+}
+
+/// What TLS said, from under the wrappers of the transport.
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        let wrapped = error.downcast_ref::<std::io::Error>();
+        let inner = wrapped.and_then(std::io::Error::get_ref);
+        // An I/O error's source is that of what it wraps, not what it wraps.
+        cause = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::{CertificateError, InvalidMessage};
+
+    fn told(error: rustls::Error) -> String {
+        let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+        no_tls("eu-1:7201", Path::new("ca.pem"), &error).to_string()
+    }
+
+    #[test]
+    fn a_wrong_authority_and_a_wrong_port_are_not_an_outage() {
+        let shown = [
+            told(CertificateError::UnknownIssuer.into()),
+            told(CertificateError::NotValidForName.into()),
+            told(CertificateError::Expired.into()),
+            told(InvalidMessage::InvalidContentType.into()),
+        ]
+        .concat();
+        insta::assert_snapshot!(shown, @r"
+        error: UnknownAuthority: the certificate of eu-1:7201 is not signed by ca.pem
+          next: name the authority of this cluster with --ca or REGRAFT_CA
+        error: WrongHost: the certificate of eu-1:7201 names other hosts
+          next: use a name that it names, or make one with `regraft certs member ID --host HOST`
+        error: BadCertificate: the certificate of eu-1:7201 is not valid: Expired
+          next: make the member a new one with `regraft certs member ID --force`
+        error: NotTls: eu-1:7201 speaks no TLS: is it the http listener?
+          next: name the member's `listen.admin`
+        ");
+    }
+
+    #[test]
+    fn a_refused_connection_is_an_outage() {
+        let error = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let failure = no_tls("eu-1:7201", Path::new("ca.pem"), &error);
+        assert_eq!(failure.exit, Exit::Unreachable);
+    }
 }

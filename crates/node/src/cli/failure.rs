@@ -48,6 +48,20 @@ impl Failure {
         }
     }
 
+    /// A code that says all there is to say.
+    pub(crate) fn quiet(exit: Exit) -> Self {
+        Self {
+            exit,
+            lines: Vec::new(),
+        }
+    }
+
+    /// Both, with the code of the first.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.lines.extend(other.lines);
+        self
+    }
+
     /// Something that went wrong with its chain of causes.
     pub(crate) fn of(
         exit: Exit,
@@ -79,16 +93,7 @@ impl Failure {
         use prost::Message as _;
         let problem = match wire::Problem::decode(status.details()) {
             Ok(problem) if !problem.reason.is_empty() => problem,
-            _ => wire::Problem {
-                reason: format!("{:?}", status.code()),
-                message: chain(status),
-                action: match status.code() {
-                    tonic::Code::Unavailable => {
-                        "is the member running, and is the address right?".to_owned()
-                    }
-                    _ => "the member's log says more".to_owned(),
-                },
-            },
+            _ => undescribed(status),
         };
         Self::new(
             exit_of(status.code()),
@@ -128,6 +133,52 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// An answer that does not come from our member's code.
+fn undescribed(status: &tonic::Status) -> wire::Problem {
+    let (reason, message, action) = match (status.code(), broken_connection(status)) {
+        (_, Some(cause)) => (
+            "Unreachable".to_owned(),
+            format!("the member does not answer any more: {cause}"),
+            "is it running (`regraft serve`)? name another with --address or REGRAFT_ADDRESS",
+        ),
+        (tonic::Code::Unavailable, None) => (
+            "Unreachable".to_owned(),
+            chain(status),
+            "is the member running, and is the address right?",
+        ),
+        (tonic::Code::Unimplemented, None) => (
+            "NotAdmin".to_owned(),
+            "a member of another version answers there, or its raft listener".to_owned(),
+            "name the member's `listen.admin`, and use the same version",
+        ),
+        (code, None) => (
+            format!("{code:?}"),
+            chain(status),
+            "the member's log says more",
+        ),
+    };
+    wire::Problem {
+        reason,
+        message,
+        action: action.to_owned(),
+    }
+}
+
+/// Why a connection ended, when that is what a status stands for: the words of the transport say nothing to people.
+fn broken_connection(status: &tonic::Status) -> Option<String> {
+    let source = std::error::Error::source(status)?;
+    (status.code() == tonic::Code::Unavailable).then(|| root_cause(source))
+}
+
+/// The last cause of an error; those above it only say that something went wrong.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
 fn exit_of(code: tonic::Code) -> Exit {
     match code {
         tonic::Code::InvalidArgument => Exit::Usage,
@@ -140,5 +191,23 @@ fn exit_of(code: tonic::Code) -> Exit {
         | tonic::Code::Unauthenticated => Exit::Refused,
         tonic::Code::DeadlineExceeded | tonic::Code::Unknown => Exit::Unknown,
         _ => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_broke_is_told_without_the_words_of_the_transport() {
+        let cause = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let mut status = tonic::Status::unavailable("The service is currently unavailable");
+        status.set_source(std::sync::Arc::new(cause));
+        let failure = Failure::of_status(&status);
+        assert_eq!(failure.exit, Exit::Unreachable);
+        insta::assert_snapshot!(failure.to_string(), @r"
+        error: Unreachable: the member does not answer any more: connection refused
+          next: is it running (`regraft serve`)? name another with --address or REGRAFT_ADDRESS
+        ");
     }
 }

@@ -8,10 +8,13 @@
 
 mod act;
 mod certs;
+mod compare;
 mod connection;
 mod failure;
 mod health;
+mod listing;
 mod output;
+mod overview;
 mod read;
 mod story;
 mod table;
@@ -19,6 +22,7 @@ mod table;
 mod tests;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub(crate) use connection::tcp as connect;
@@ -29,11 +33,11 @@ pub(crate) use output::{complain, print};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  failed
-  2  the command line or the configuration is wrong
-  3  no such application, cluster, incident or member
-  4  no member answers, or no leader is known: try again
-  5  refused: a guard, a conflict, or a missing permission
+  1  failed; `diff`: something differs; `health --exit-code`: not everything is healthy
+  2  the command line, a file or the configuration is wrong
+  3  no such application, cluster, incident, repository or member
+  4  no member answers, no leader is known, or a cluster cannot be reached: try again
+  5  refused: a guard, a conflict, a suspension, a certificate, or a missing permission
   6  the outcome is unknown: look before asking again
   7  the member stopped because going on could do damage (serve)";
 
@@ -50,56 +54,42 @@ pub(crate) struct Cli {
 /// How to reach a member.
 #[derive(Args)]
 pub(crate) struct Connection {
-    /// A member: unix:/path/admin.sock, or HOST:PORT
+    /// A member: unix:/path/admin.sock, or HOST:PORT [env: REGRAFT_ADDRESS]
     #[arg(
         long,
         global = true,
-        env = "REGRAFT_ADDRESS",
-        hide_env_values = true,
         value_name = "ADDRESS",
         help_heading = "Connection"
     )]
     address: Option<String>,
-    /// The cluster's authority (PEM), for HOST:PORT
-    #[arg(
-        long,
-        global = true,
-        env = "REGRAFT_CA",
-        hide_env_values = true,
-        value_name = "FILE",
-        help_heading = "Connection"
-    )]
+    /// The cluster's authority (PEM), for HOST:PORT [env: REGRAFT_CA]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
     ca: Option<PathBuf>,
-    /// Your client certificate (PEM), made by `regraft certs client`
-    #[arg(
-        long,
-        global = true,
-        env = "REGRAFT_CERT",
-        hide_env_values = true,
-        value_name = "FILE",
-        help_heading = "Connection"
-    )]
+    /// Your client certificate (PEM), made by `regraft certs client` [env: REGRAFT_CERT]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
     cert: Option<PathBuf>,
-    /// Its key (PEM)
-    #[arg(
-        long,
-        global = true,
-        env = "REGRAFT_KEY",
-        hide_env_values = true,
-        value_name = "FILE",
-        help_heading = "Connection"
-    )]
+    /// Its key (PEM) [env: REGRAFT_KEY]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
     key: Option<PathBuf>,
-    /// The member's configuration; on its own machine it says where the member listens
-    #[arg(
-        long,
-        global = true,
-        env = "REGRAFT_CONFIG",
-        hide_env_values = true,
-        value_name = "FILE",
-        help_heading = "Connection"
-    )]
+    /// The member's configuration; on its own machine it says where the member listens [env: REGRAFT_CONFIG]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
     config: Option<PathBuf>,
+}
+
+impl Connection {
+    /// What the command line leaves out, as the environment says it. The parser is not told of the environment: its
+    /// usage lines would show every option that is set there as one that has to be given.
+    fn or_environment(mut self, variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let file = |name: &str| set(name).map(PathBuf::from);
+        let address = || set("REGRAFT_ADDRESS").map(|it| it.to_string_lossy().into_owned());
+        self.address = self.address.or_else(address);
+        self.ca = self.ca.or_else(|| file("REGRAFT_CA"));
+        self.cert = self.cert.or_else(|| file("REGRAFT_CERT"));
+        self.key = self.key.or_else(|| file("REGRAFT_KEY"));
+        self.config = self.config.or_else(|| file("REGRAFT_CONFIG"));
+        self
+    }
 }
 
 #[derive(Subcommand)]
@@ -116,8 +106,8 @@ enum Command {
     /// Tell the story of one thing
     #[command(subcommand)]
     Describe(read::Describe),
-    /// Show what differs between Git and the clusters
-    Diff(read::DiffArgs),
+    /// Show what differs between Git and the clusters; exit code 1 when something does
+    Diff(compare::DiffArgs),
     /// Show who did what: the audit chain
     Audit(read::AuditArgs),
     /// Ask for a sync now
@@ -143,6 +133,19 @@ enum Command {
     Version,
 }
 
+/// How lists are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    #[default]
+    Table,
+    /// A table with every column, nothing cut
+    Wide,
+    Json,
+    Yaml,
+    /// KIND/NAME, one a line
+    Name,
+}
+
 /// How documents are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -162,7 +165,7 @@ pub(crate) struct Freshness {
 
 /// Runs one command line.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
-    let connection = cli.connection;
+    let connection = cli.connection.or_environment(|name| std::env::var_os(name));
     match cli.command {
         Command::Serve => {
             let path = connection.config.ok_or_else(|| {
@@ -170,7 +173,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
                     Exit::Usage,
                     "NoConfiguration",
                     "the member has no configuration",
-                    "name one with --config FILE, or in REGRAFT_CONFIG",
+                    "name one with --config FILE, or in REGRAFT_CONFIG; README, \"Your own cluster\", has one to copy",
                 )
             })?;
             crate::serve::run(&path)
@@ -192,9 +195,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Describe(what) => connection::ask(&connection, async |client| {
             read::describe(client, &what).await
         }),
-        Command::Diff(args) => {
-            connection::ask(&connection, async |client| read::diff(client, &args).await)
-        }
+        Command::Diff(args) => connection::ask(&connection, async |client| {
+            compare::diff(client, &args).await
+        }),
         Command::Audit(args) => {
             connection::ask(&connection, async |client| read::audit(client, &args).await)
         }

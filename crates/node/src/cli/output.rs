@@ -1,6 +1,7 @@
 //! Standard output and error. A reader that went away is no error: `regraft get ... | head` ends well.
 
 use super::{Exit, Failure, Format};
+use crate::document::for_people;
 use serde_json::Value;
 use std::io::{ErrorKind, Write as _};
 
@@ -29,20 +30,29 @@ pub(super) fn render(
     format: Format,
     table: impl FnOnce(&Value) -> Result<String, Failure>,
 ) -> Result<String, Failure> {
-    let broken = |error: &dyn std::error::Error| {
-        Failure::of(
-            Exit::Failed,
-            "CannotPrint",
-            error,
-            "please report this with the command you ran",
-        )
-    };
     match format {
         Format::Table => table(document),
-        Format::Json => {
-            let text = serde_json::to_string_pretty(document).map_err(|error| broken(&error))?;
-            Ok(text + "\n")
-        }
-        Format::Yaml => serde_saphyr::to_string(document).map_err(|error| broken(&error)),
+        Format::Json => json(document),
+        Format::Yaml => yaml(document),
     }
+}
+
+/// A document as JSON.
+pub(super) fn json(document: &Value) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(&for_people(document.clone()));
+    Ok(text.map_err(|error| broken(&error))? + "\n")
+}
+
+/// A document as YAML.
+pub(super) fn yaml(document: &Value) -> Result<String, Failure> {
+    serde_saphyr::to_string(&for_people(document.clone())).map_err(|error| broken(&error))
+}
+
+fn broken(error: &dyn std::error::Error) -> Failure {
+    Failure::of(
+        Exit::Failed,
+        "CannotPrint",
+        error,
+        "please report this with the command you ran",
+    )
 }

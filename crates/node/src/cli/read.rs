@@ -1,18 +1,19 @@
 //! Commands that only look.
 
 use super::connection::Client;
-use super::table::{age, or_dash, table};
-use super::{Exit, Failure, Format, Freshness, output, print, story};
+use super::listing::{self, Look};
+use super::table::Width;
+use super::{
+    Exit, Failure, Format, Freshness, ListFormat, complain, output, overview, print, story,
+};
 use crate::clock;
 use crate::document::{
-    ApplicationDocument, ClusterDocument, IncidentDocument, MemberDocument, StatusDocument,
+    ApplicationDocument, ApplicationStory, ClusterStory, IncidentDocument, StatusDocument,
 };
 use clap::{Args, Subcommand, ValueEnum};
 use regraft_model::incident::Incident;
-use regraft_model::source::Revision;
-use regraft_model::time::Timestamp;
-use regraft_state::record::{AuditEntry, Lock};
 use regraft_wire::admin::v1 as wire;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io::IsTerminal as _;
@@ -39,11 +40,11 @@ pub(crate) struct GetArgs {
     /// What
     #[arg(value_enum)]
     kind: Kind,
-    /// Only this one
+    /// Only this one; `-o json` prints it alone, an application's targets as a list
     name: Option<String>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    output: ListFormat,
     /// Print again whenever something changed, until interrupted
     #[arg(short, long)]
     watch: bool,
@@ -63,6 +64,37 @@ enum Kind {
     Locks,
     #[value(alias = "member")]
     Members,
+    #[value(alias = "repository", alias = "repos", alias = "repo")]
+    Repositories,
+}
+
+impl Kind {
+    fn plural(self) -> &'static str {
+        match self {
+            Self::Applications => "applications",
+            Self::Clusters => "clusters",
+            Self::Incidents => "incidents",
+            Self::Locks => "locks",
+            Self::Members => "members",
+            Self::Repositories => "repositories",
+        }
+    }
+
+    fn singular(self) -> &'static str {
+        match self {
+            Self::Repositories => "repository",
+            other => other.plural().trim_end_matches('s'),
+        }
+    }
+
+    /// The field of its documents that names one.
+    fn name_field(self) -> &'static str {
+        match self {
+            Self::Applications | Self::Clusters | Self::Repositories => "name",
+            Self::Incidents | Self::Members => "id",
+            Self::Locks => "incident",
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -77,15 +109,27 @@ pub(crate) enum Describe {
         #[command(flatten)]
         freshness: Freshness,
     },
-}
-
-#[derive(Args)]
-pub(crate) struct DiffArgs {
-    /// The application
-    application: String,
-    /// How to print
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    /// An application: where each of its clusters stands, and what is in the way
+    #[command(alias = "app")]
+    Application {
+        /// Its name, as `regraft get applications` shows it
+        name: String,
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+        #[command(flatten)]
+        freshness: Freshness,
+    },
+    /// A cluster: whether it is reached, and what is in it
+    Cluster {
+        /// Its name, as `regraft get clusters` shows it
+        name: String,
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+        #[command(flatten)]
+        freshness: Freshness,
+    },
 }
 
 #[derive(Args)]
@@ -101,30 +145,36 @@ pub(crate) struct AuditArgs {
 }
 
 pub(super) async fn status(mut client: Client, args: &StatusArgs) -> Result<(), Failure> {
-    let request = wire::StatusRequest {
-        consistency: consistency(args.freshness),
-    };
-    let document = document(client.status(request).await)?;
+    let document = status_document(&mut client, args.freshness).await?;
     print(&output::render(&document, args.output, |document| {
-        Ok(story::status(
-            &read::<StatusDocument>(document)?,
-            clock::now(),
-        ))
+        Ok(overview::status(&read::<StatusDocument>(document)?, look()))
     })?)
 }
 
 pub(super) async fn get(mut client: Client, args: &GetArgs) -> Result<(), Failure> {
     let mut shown = None;
+    let mut lost = false;
     loop {
-        let document = list(&mut client, args.kind, args.name.as_deref(), args.freshness).await?;
-        if shown.as_ref() != Some(&document) {
-            let text = output::render(&document, args.output, |document| {
-                listing(args.kind, document)
-            })?;
-            let clear =
-                args.watch && args.output == Format::Table && std::io::stdout().is_terminal();
-            print(&format!("{}{text}", if clear { CLEAR } else { "" }))?;
-            shown = Some(document);
+        match listed(&mut client, args.kind, args.name.as_deref(), args.freshness).await {
+            Ok(document) => {
+                if std::mem::take(&mut lost) {
+                    complain("the member answers again\n");
+                }
+                if shown.as_ref() != Some(&document) {
+                    show(&mut client, args, &document).await?;
+                    shown = Some(document);
+                }
+            }
+            // Who watches wants to see the end of the outage too; it is said once.
+            Err(failure)
+                if shown.is_some() && matches!(failure.exit, Exit::Unreachable | Exit::Unknown) =>
+            {
+                if !std::mem::replace(&mut lost, true) {
+                    complain(&failure.to_string());
+                    complain("  it is asked again until you interrupt this\n");
+                }
+            }
+            Err(failure) => return Err(failure),
         }
         if !args.watch {
             return Ok(());
@@ -133,34 +183,168 @@ pub(super) async fn get(mut client: Client, args: &GetArgs) -> Result<(), Failur
     }
 }
 
-pub(super) async fn describe(mut client: Client, what: &Describe) -> Result<(), Failure> {
-    let Describe::Incident {
-        id,
-        output,
-        freshness,
-    } = what;
-    let request = wire::DescribeRequest {
-        incident: id.clone(),
-        consistency: consistency(*freshness),
+async fn show(client: &mut Client, args: &GetArgs, document: &Value) -> Result<(), Failure> {
+    let (text, notes) = match args.output {
+        ListFormat::Json => (output::json(&alone(args, document))?, String::new()),
+        ListFormat::Yaml => (output::yaml(&alone(args, document))?, String::new()),
+        _ if document.as_array().is_some_and(Vec::is_empty) => {
+            (String::new(), nothing(client, args).await)
+        }
+        ListFormat::Name => (names(args.kind, document), String::new()),
+        ListFormat::Table => listing(args.kind, document, look())?,
+        ListFormat::Wide => {
+            let width = Width::Full;
+            listing(args.kind, document, Look { width, ..look() })?
+        }
     };
-    let document = document(client.describe(request).await)?;
-    print(&output::render(&document, *output, |document| {
-        Ok(story::incident(
-            &read::<IncidentDocument>(document)?,
-            clock::now(),
-        ))
-    })?)
+    let for_eyes = matches!(args.output, ListFormat::Table | ListFormat::Wide);
+    if args.watch && for_eyes && std::io::stdout().is_terminal() {
+        print(CLEAR)?;
+    }
+    print(&text)?;
+    complain(&notes);
+    Ok(())
 }
 
-pub(super) async fn diff(mut client: Client, args: &DiffArgs) -> Result<(), Failure> {
-    let request = wire::DiffRequest {
-        application: args.application.clone(),
-        reach: wire::Reach::All.into(),
-    };
-    let document = document(client.diff(request).await)?;
-    print(&output::render(&document, args.output, |document| {
-        Ok(story::differences(document))
-    })?)
+/// What stands for an empty list, with why nothing is there when that is known.
+async fn nothing(client: &mut Client, args: &GetArgs) -> String {
+    let mut text = format!("No {} found.\n", args.kind.plural());
+    if matches!(args.kind, Kind::Applications) {
+        let status = status_document(client, args.freshness).await;
+        let status = status.and_then(|document| read::<StatusDocument>(&document));
+        let repositories = status.map(|status| status.repositories).unwrap_or_default();
+        for repository in &repositories {
+            text.push_str(&match repository.configured {
+                false => format!(
+                    "no configuration was read from {}: {}\n",
+                    repository.name, repository.message
+                ),
+                true => format!(
+                    "{} {} has no Application in `.regraft/`: README shows one to copy\n",
+                    repository.name, repository.branch
+                ),
+            });
+        }
+    }
+    text
+}
+
+/// The one that was named, without the list around it. An application is in several clusters, and stays a list.
+fn alone(args: &GetArgs, document: &Value) -> Value {
+    match (document.as_array().map(Vec::as_slice), &args.name) {
+        (Some([one]), Some(_)) if !matches!(args.kind, Kind::Applications) => one.clone(),
+        _ => document.clone(),
+    }
+}
+
+fn names(kind: Kind, document: &Value) -> String {
+    let rows = document.as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut names: Vec<String> = rows
+        .iter()
+        .map(|row| match &row[kind.name_field()] {
+            Value::String(name) => name.clone(),
+            other => other.to_string(),
+        })
+        .map(|name| format!("{}/{name}\n", kind.singular()))
+        .collect();
+    names.dedup();
+    names.concat()
+}
+
+pub(super) async fn describe(mut client: Client, what: &Describe) -> Result<(), Failure> {
+    match what {
+        Describe::Incident {
+            id,
+            output,
+            freshness,
+        } => {
+            let request = wire::DescribeRequest {
+                incident: id.clone(),
+                consistency: consistency(*freshness),
+            };
+            let document = document(client.describe(request).await)?;
+            print(&output::render(&document, *output, |document| {
+                Ok(story::incident(
+                    &read::<IncidentDocument>(document)?,
+                    clock::now(),
+                ))
+            })?)
+        }
+        Describe::Application {
+            name,
+            output,
+            freshness,
+        } => {
+            // Asked by name, so that the member says why there is none.
+            let targets = list(&mut client, Kind::Applications, Some(name), *freshness).await?;
+            let status = read(&status_document(&mut client, *freshness).await?)?;
+            let story = application_story(read(&targets)?, status);
+            print(&output::render(&written(&story)?, *output, |_| {
+                Ok(overview::application(&story, look()))
+            })?)
+        }
+        Describe::Cluster {
+            name,
+            output,
+            freshness,
+        } => {
+            let status = read(&status_document(&mut client, *freshness).await?)?;
+            let story = cluster_story(name, status).ok_or_else(|| missing(Kind::Clusters, name))?;
+            print(&output::render(&written(&story)?, *output, |_| {
+                Ok(overview::cluster(&story, look()))
+            })?)
+        }
+    }
+}
+
+pub(super) fn application_story(
+    targets: Vec<ApplicationDocument>,
+    status: StatusDocument,
+) -> ApplicationStory {
+    let name = targets
+        .first()
+        .map(|it| it.name.clone())
+        .unwrap_or_default();
+    let report = status.report.unwrap_or_default();
+    let problems = targets.first().map(|target| {
+        let folder = format!("{}/", target.path.trim_end_matches('/'));
+        let all = report.problems.get(&target.repository);
+        let all = all.into_iter().flatten();
+        all.filter(|problem| problem.location.file.starts_with(&folder))
+            .cloned()
+            .collect()
+    });
+    let mut incidents: Vec<Incident> = status
+        .incidents
+        .into_iter()
+        .filter(|incident| incident.application == name)
+        .collect();
+    incidents.sort_by_key(|incident| std::cmp::Reverse(incident.opened_at));
+    ApplicationStory {
+        name,
+        targets,
+        incidents,
+        problems: problems.unwrap_or_default(),
+    }
+}
+
+pub(super) fn cluster_story(name: &str, status: StatusDocument) -> Option<ClusterStory> {
+    let cluster = status
+        .clusters
+        .into_iter()
+        .find(|cluster| cluster.name.as_str() == name)?;
+    let mut incidents: Vec<Incident> = status
+        .incidents
+        .into_iter()
+        .filter(|incident| incident.targets.contains_key(&cluster.name))
+        .collect();
+    incidents.sort_by_key(|incident| std::cmp::Reverse(incident.opened_at));
+    let targets = status.applications.into_iter();
+    Some(ClusterStory {
+        targets: targets.filter(|row| row.cluster == cluster.name).collect(),
+        cluster,
+        incidents,
+    })
 }
 
 pub(super) async fn audit(mut client: Client, args: &AuditArgs) -> Result<(), Failure> {
@@ -170,20 +354,7 @@ pub(super) async fn audit(mut client: Client, args: &AuditArgs) -> Result<(), Fa
     };
     let document = document(client.audit(request).await)?;
     print(&output::render(&document, args.output, |document| {
-        let entries: Vec<AuditEntry> = read(document)?;
-        Ok(table(
-            ["NUMBER", "AT", "ACTOR", "REASON", "SUBJECT", "MESSAGE"],
-            entries.into_iter().map(|entry| {
-                [
-                    entry.number.to_string(),
-                    entry.at.to_rfc3339(),
-                    entry.actor,
-                    entry.reason,
-                    entry.subject,
-                    entry.message,
-                ]
-            }),
-        ))
+        Ok(listing::audit(read(document)?))
     })?)
 }
 
@@ -213,6 +384,42 @@ pub(super) async fn incident(client: &mut Client, id: &str) -> Result<Incident, 
     Ok(found.incident)
 }
 
+/// What a kind lists. Repositories are told by the status alone.
+async fn listed(
+    client: &mut Client,
+    kind: Kind,
+    name: Option<&str>,
+    freshness: Freshness,
+) -> Result<Value, Failure> {
+    if !matches!(kind, Kind::Repositories) {
+        return list(client, kind, name, freshness).await;
+    }
+    let mut status: StatusDocument = read(&status_document(client, freshness).await?)?;
+    if let Some(name) = name {
+        status.repositories.retain(|it| it.name.as_str() == name);
+        if status.repositories.is_empty() {
+            return Err(missing(kind, name));
+        }
+    }
+    written(&status.repositories)
+}
+
+async fn status_document(client: &mut Client, freshness: Freshness) -> Result<Value, Failure> {
+    let request = wire::StatusRequest {
+        consistency: consistency(freshness),
+    };
+    document(client.status(request).await)
+}
+
+fn missing(kind: Kind, name: &str) -> Failure {
+    Failure::new(
+        Exit::NotFound,
+        "NotFound",
+        format!("there is no {} `{name}`", kind.singular()),
+        format!("see `regraft get {}`", kind.plural()),
+    )
+}
+
 async fn list(
     client: &mut Client,
     kind: Kind,
@@ -225,6 +432,7 @@ async fn list(
         Kind::Incidents => wire::Kind::Incidents,
         Kind::Locks => wire::Kind::Locks,
         Kind::Members => wire::Kind::Members,
+        Kind::Repositories => wire::Kind::Unspecified,
     };
     let request = wire::ListRequest {
         kind: kind.into(),
@@ -241,7 +449,7 @@ fn consistency(freshness: Freshness) -> i32 {
     }
 }
 
-fn document(
+pub(super) fn document(
     answer: Result<tonic::Response<wire::Document>, tonic::Status>,
 ) -> Result<Value, Failure> {
     let answer = answer
@@ -250,7 +458,7 @@ fn document(
     serde_json::from_slice(&answer.json).map_err(|error| misread(&error))
 }
 
-fn read<T: DeserializeOwned>(document: &Value) -> Result<T, Failure> {
+pub(super) fn read<T: DeserializeOwned>(document: &Value) -> Result<T, Failure> {
     T::deserialize(document).map_err(|error| misread(&error))
 }
 
@@ -263,138 +471,30 @@ fn misread(error: &dyn std::error::Error) -> Failure {
     )
 }
 
-fn listing(kind: Kind, document: &Value) -> Result<String, Failure> {
-    let now = clock::now();
-    Ok(match kind {
-        Kind::Applications => applications(read(document)?, now),
-        Kind::Clusters => clusters(read(document)?),
-        Kind::Incidents => incidents(read(document)?, now),
-        Kind::Locks => locks(read(document)?, now),
-        Kind::Members => members(read(document)?),
-    })
+fn written(document: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(document).map_err(|error| misread(&error))
 }
 
-pub(super) fn applications(rows: Vec<ApplicationDocument>, now: Timestamp) -> String {
-    table(
-        [
-            "NAME", "CLUSTER", "SYNC", "HEALTH", "AGE", "REVISION", "VERIFIED", "MEMBER", "MESSAGE",
-        ],
-        rows.into_iter().map(|row| {
-            [
-                row.name.to_string(),
-                row.cluster.to_string(),
-                row.sync.to_string(),
-                row.health.to_string(),
-                age(row.since, now),
-                short(row.revision.as_ref()),
-                short(row.verified.as_ref()),
-                row.member
-                    .map_or_else(|| "-".to_owned(), |id| id.to_string()),
-                row.message,
-            ]
-        }),
-    )
+fn look() -> Look {
+    Look {
+        now: clock::now(),
+        width: Width::of_stdout(),
+    }
 }
 
-pub(super) fn clusters(rows: Vec<ClusterDocument>) -> String {
-    table(
-        [
-            "NAME",
-            "CONNECTION",
-            "VERSION",
-            "APPLICATIONS",
-            "UID",
-            "MESSAGE",
-        ],
-        rows.into_iter().map(|row| {
-            [
-                row.name.to_string(),
-                match row.suspend {
-                    true => "Suspended".to_owned(),
-                    false => format!("{:?}", row.connection),
-                },
-                or_dash(&row.version),
-                row.applications.to_string(),
-                row.uid.unwrap_or_else(|| "-".to_owned()),
-                row.message,
-            ]
-        }),
-    )
-}
-
-pub(super) fn incidents(mut rows: Vec<Incident>, now: Timestamp) -> String {
-    rows.sort_by_key(|row| std::cmp::Reverse(row.opened_at));
-    table(
-        [
-            "ID",
-            "CLASS",
-            "PHASE",
-            "OUTCOME",
-            "AGE",
-            "CLUSTERS",
-            "EXECUTOR",
-            "COMMIT",
-            "WAITS FOR",
-        ],
-        rows.into_iter().map(|row| {
-            let clusters: Vec<&str> = row.targets.keys().map(|name| name.as_str()).collect();
-            [
-                row.id.to_string(),
-                row.class.to_string(),
-                row.phase.to_string(),
-                row.outcome
-                    .as_ref()
-                    .map_or_else(|| "-".to_owned(), |outcome| outcome.kind.to_string()),
-                age(row.opened_at, now),
-                clusters.join(","),
-                row.executor.to_string(),
-                short(row.committed.as_ref()),
-                match &row.outcome {
-                    Some(outcome) => outcome.reason.clone(),
-                    None => row.waits_for,
-                },
-            ]
-        }),
-    )
-}
-
-pub(super) fn locks(rows: Vec<Lock>, now: Timestamp) -> String {
-    table(
-        ["SCOPE", "FENCE", "INCIDENT", "PLAN", "AGE", "EXPIRES IN"],
-        rows.into_iter().map(|row| {
-            [
-                row.scope.to_string(),
-                row.fence.to_string(),
-                row.incident.to_string(),
-                row.plan.to_string(),
-                age(row.granted_at, now),
-                match now < row.expires_at {
-                    true => age(now, row.expires_at),
-                    false => "expired".to_owned(),
-                },
-            ]
-        }),
-    )
-}
-
-pub(super) fn members(rows: Vec<MemberDocument>) -> String {
-    table(
-        ["ID", "ROLE", "ADDRESS", "ADMIN", "APPLIED", "LAST CONTACT"],
-        rows.into_iter().map(|row| {
-            [
-                format!("{}{}", row.id, if row.answering { "*" } else { "" }),
-                format!("{:?}", row.role).to_lowercase(),
-                row.address,
-                row.admin.unwrap_or_else(|| "-".to_owned()),
-                row.applied
-                    .map_or_else(|| "-".to_owned(), |index| index.to_string()),
-                row.last_contact_ms
-                    .map_or_else(|| "-".to_owned(), |ms| format!("{ms}ms")),
-            ]
-        }),
-    )
-}
-
-fn short(revision: Option<&Revision>) -> String {
-    revision.map_or_else(|| "-".to_owned(), |revision| revision.short().to_owned())
+/// A table, and what has to be said about it.
+fn listing(kind: Kind, document: &Value, look: Look) -> Result<(String, String), Failure> {
+    let text = match kind {
+        Kind::Applications => {
+            let rows: Vec<ApplicationDocument> = read(document)?;
+            let notes = listing::refused(&rows);
+            return Ok((listing::applications(rows, look), notes));
+        }
+        Kind::Clusters => listing::clusters(read(document)?, look),
+        Kind::Incidents => listing::incidents(read(document)?, look),
+        Kind::Locks => listing::locks(read(document)?, look),
+        Kind::Members => listing::members(read(document)?, look),
+        Kind::Repositories => listing::repositories(read(document)?, look),
+    };
+    Ok((text, String::new()))
 }

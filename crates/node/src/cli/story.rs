@@ -1,147 +1,14 @@
-//! What a person reads: the state of everything at a glance, and the story of one incident.
+//! The story of one incident, as a person reads it.
 
-use super::read;
 use super::table::{age, or_dash};
-use crate::document::{IncidentDocument, StatusDocument};
-use regraft_model::finding::{Finding, SyncState};
-use regraft_model::health::Health;
+use crate::document::IncidentDocument;
+use regraft_model::finding::Finding;
 use regraft_model::incident::{Incident, OutcomeKind, Phase};
-use regraft_model::plan::{Answer, Delivery, Plan};
+use regraft_model::plan::{Answer, Delivery, GuardResult, Plan, Rejected};
 use regraft_model::time::Timestamp;
-use serde_json::Value;
 use std::fmt::Write as _;
 
-/// Open incidents first; of the ended ones only the newest so many.
-const ENDED_INCIDENTS_SHOWN: usize = 3;
 const HASH_CHARS_SHOWN: usize = 12;
-
-/// The whole at a glance.
-pub(super) fn status(status: &StatusDocument, now: Timestamp) -> String {
-    let mut out = String::new();
-    let leader = match status.leader {
-        Some(leader) if leader == status.member => "leads".to_owned(),
-        Some(leader) => format!("follows member {leader}"),
-        None => "knows no leader: nothing can change until one is elected".to_owned(),
-    };
-    line(
-        &mut out,
-        &format!("Member {} ({}) {leader}", status.member, status.name),
-    );
-    line(
-        &mut out,
-        &format!(
-            "  version {}, up {}, term {}, applied {}",
-            status.version,
-            age(status.started_at, now),
-            status.term,
-            status.applied
-        ),
-    );
-    line(
-        &mut out,
-        &format!(
-            "  installation {}",
-            status
-                .installation
-                .as_deref()
-                .unwrap_or("not initialised yet")
-        ),
-    );
-    for suspension in &status.suspensions {
-        let why = if suspension.reason.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", suspension.reason)
-        };
-        line(
-            &mut out,
-            &format!(
-                "! {} is suspended by {} since {}{why}",
-                suspension.subject,
-                suspension.actor,
-                age(suspension.at, now)
-            ),
-        );
-    }
-    heading(&mut out, "Repositories");
-    if status.heads.is_empty() {
-        line(&mut out, "  none was read yet");
-    }
-    for head in &status.heads {
-        line(
-            &mut out,
-            &format!(
-                "  {} {} at {}, since {}",
-                head.repository,
-                head.branch,
-                head.revision.short(),
-                age(head.recorded_at, now)
-            ),
-        );
-        if let Some(why) = &head.frozen {
-            line(
-                &mut out,
-                &format!(
-                    "  ! healing is frozen: {why}; look at the history, then `regraft resume --repository {}`",
-                    head.repository
-                ),
-            );
-        }
-    }
-    if status.members.len() > 1 {
-        section(&mut out, "Members", &read::members(status.members.clone()));
-    }
-    if !status.clusters.is_empty() {
-        section(
-            &mut out,
-            "Clusters",
-            &read::clusters(status.clusters.clone()),
-        );
-    }
-    let healthy = status
-        .applications
-        .iter()
-        .filter(|row| row.sync == SyncState::Synced && row.health == Health::Healthy)
-        .count();
-    heading(
-        &mut out,
-        &format!(
-            "Applications: {healthy} of {} are synced and healthy",
-            status.applications.len()
-        ),
-    );
-    let rest: Vec<_> = status
-        .applications
-        .iter()
-        .filter(|row| row.sync != SyncState::Synced || row.health != Health::Healthy)
-        .cloned()
-        .collect();
-    if !rest.is_empty() {
-        indented(&mut out, &read::applications(rest, now));
-    }
-    let (open, mut ended): (Vec<_>, Vec<_>) = status
-        .incidents
-        .iter()
-        .cloned()
-        .partition(Incident::is_open);
-    heading(
-        &mut out,
-        &format!("Incidents: {} open, {} ended", open.len(), ended.len()),
-    );
-    ended.sort_by_key(|incident| std::cmp::Reverse(incident.ended_at));
-    let shown: Vec<_> = open
-        .into_iter()
-        .chain(ended.into_iter().take(ENDED_INCIDENTS_SHOWN))
-        .collect();
-    if !shown.is_empty() {
-        indented(&mut out, &read::incidents(shown, now));
-    }
-    if has_content(&status.report) {
-        heading(&mut out, "What this member waits for");
-        tree(&mut out, &status.report, 1);
-    }
-    out
-}
 
 /// One incident, from what was seen to what comes next.
 pub(super) fn incident(document: &IncidentDocument, now: Timestamp) -> String {
@@ -174,7 +41,14 @@ pub(super) fn incident(document: &IncidentDocument, now: Timestamp) -> String {
     evidence(&mut out, incident);
     match &incident.plan {
         Some(plan) => self::plan(&mut out, plan, document),
-        None => heading(&mut out, "No plan yet"),
+        None => {
+            let what = match incident.is_open() {
+                true => "No plan yet",
+                false => "No plan was made",
+            };
+            heading(&mut out, what);
+            guards(&mut out, &incident.guards, &incident.rejected);
+        }
     }
     if let Some(lock) = &document.lock {
         heading(&mut out, "Lock");
@@ -188,38 +62,6 @@ pub(super) fn incident(document: &IncidentDocument, now: Timestamp) -> String {
     }
     heading(&mut out, "What comes next");
     line(&mut out, &format!("  {}", next(document)));
-    out
-}
-
-/// What differs, cluster by cluster.
-pub(super) fn differences(document: &Value) -> String {
-    let mut out = String::new();
-    for target in document.as_array().map(Vec::as_slice).unwrap_or_default() {
-        let text = |name: &str| target[name].as_str().unwrap_or_default();
-        line(
-            &mut out,
-            &format!(
-                "{} in {}: {}",
-                text("application"),
-                text("cluster"),
-                text("summary")
-            ),
-        );
-        for object in target["objects"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default()
-        {
-            let text = |name: &str| object[name].as_str().unwrap_or_default();
-            line(
-                &mut out,
-                &format!("  {} {}", text("change"), text("object")),
-            );
-            for diff_line in text("diff").lines() {
-                line(&mut out, &format!("    {diff_line}"));
-            }
-        }
-    }
     out
 }
 
@@ -342,8 +184,17 @@ fn plan(out: &mut String, plan: &Plan, document: &IncidentDocument) {
     for diff_line in document.diff.lines() {
         line(out, &format!("    {diff_line}"));
     }
+    guards(out, &plan.guards, &plan.rejected);
+}
+
+/// What every guard said, and what was thought of besides.
+/// What was asked and what was thought of; nothing where nothing was.
+fn guards(out: &mut String, guards: &[GuardResult], rejected: &[Rejected]) {
+    if guards.is_empty() && rejected.is_empty() {
+        return;
+    }
     heading(out, "Guards");
-    for guard in &plan.guards {
+    for guard in guards {
         let answer = match guard.answer {
             Answer::Passed => "passed".to_owned(),
             Answer::Wait(until) => format!("wait until {until}"),
@@ -360,7 +211,7 @@ fn plan(out: &mut String, plan: &Plan, document: &IncidentDocument) {
         );
     }
     heading(out, "Rejected alternatives");
-    for rejected in &plan.rejected {
+    for rejected in rejected {
         line(
             out,
             &format!("  {}: {}", rejected.alternative, rejected.reason),
@@ -398,73 +249,23 @@ fn next(document: &IncidentDocument) -> String {
     }
 }
 
-fn has_content(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Array(items) => items.iter().any(has_content),
-        Value::Object(map) => map.values().any(has_content),
-        Value::String(text) => !text.is_empty(),
-        Value::Bool(_) | Value::Number(_) => true,
-    }
-}
-
-/// Nested data as an indented list; empty parts are left out.
-fn tree(out: &mut String, value: &Value, depth: usize) {
-    let pad = "  ".repeat(depth);
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map.iter().filter(|(_, value)| has_content(value)) {
-                if value.is_object() || value.is_array() {
-                    line(out, &format!("{pad}{key}:"));
-                    tree(out, value, depth + 1);
-                } else {
-                    line(out, &format!("{pad}{key}: {}", plain(value)));
-                }
-            }
-        }
-        Value::Array(items) => {
-            for item in items.iter().filter(|item| has_content(item)) {
-                match item {
-                    Value::Object(map) => {
-                        let words: Vec<String> = map
-                            .iter()
-                            .filter(|(_, value)| has_content(value))
-                            .map(|(key, value)| format!("{key}={}", plain(value)))
-                            .collect();
-                        line(out, &format!("{pad}- {}", words.join(" ")));
-                    }
-                    other => line(out, &format!("{pad}- {}", plain(other))),
-                }
-            }
-        }
-        other => line(out, &format!("{pad}{}", plain(other))),
-    }
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-fn heading(out: &mut String, text: &str) {
+pub(super) fn heading(out: &mut String, text: &str) {
     line(out, "");
     line(out, text);
 }
 
-fn section(out: &mut String, title: &str, body: &str) {
+pub(super) fn section(out: &mut String, title: &str, body: &str) {
     heading(out, title);
     indented(out, body);
 }
 
-fn indented(out: &mut String, body: &str) {
+pub(super) fn indented(out: &mut String, body: &str) {
     for body_line in body.lines() {
         line(out, &format!("  {body_line}"));
     }
 }
 
-fn line(out: &mut String, text: &str) {
+pub(super) fn line(out: &mut String, text: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{}", text.trim_end());
 }

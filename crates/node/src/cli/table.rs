@@ -5,13 +5,46 @@ use regraft_model::time::Timestamp;
 
 /// Longest text of a cell that is not the last one.
 const CELL_CHARS_MAX: usize = 60;
+/// Shortest room for the last cell, on terminals too narrow for the others.
+const LAST_CHARS_MIN: usize = 20;
+/// Spaces before what stands below a heading.
+const INDENT_CHARS: usize = 2;
 const SECOND_MS: i64 = 1000;
 const MINUTE_MS: i64 = 60 * SECOND_MS;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
+/// How much of a text is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Width {
+    /// All of it.
+    Full,
+    /// Long cells are cut, lines end nowhere: for pipes.
+    Endless,
+    /// Long cells and lines are cut: for a terminal of so many columns.
+    Columns(usize),
+}
+
+impl Width {
+    /// What fits where standard output goes.
+    pub(super) fn of_stdout() -> Self {
+        Table::new()
+            .width()
+            .map_or(Self::Endless, |columns| Self::Columns(columns.into()))
+    }
+
+    /// The same, behind an indentation.
+    pub(super) fn indented(self) -> Self {
+        match self {
+            Self::Columns(columns) => Self::Columns(columns.saturating_sub(INDENT_CHARS)),
+            other => other,
+        }
+    }
+}
+
 /// Rows below upper-case headers, columns three spaces apart, no borders.
 pub(super) fn table<const N: usize>(
+    width: Width,
     headers: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
@@ -19,13 +52,12 @@ pub(super) fn table<const N: usize>(
     table.load_style(presets::NOTHING).set_header(headers);
     for row in rows {
         let last = N.saturating_sub(1);
-        let cells = row
-            .into_iter()
-            .enumerate()
-            .map(|(index, text)| match index == last {
+        let cells = row.into_iter().enumerate().map(|(index, text)| {
+            match index == last || width == Width::Full {
                 true => one_line(&text),
-                false => cut(&one_line(&text)),
-            });
+                false => cut(&one_line(&text), CELL_CHARS_MAX),
+            }
+        });
         table.add_row(cells.collect::<Vec<_>>());
     }
     for column in table.column_iter_mut() {
@@ -35,6 +67,14 @@ pub(super) fn table<const N: usize>(
         .lines()
         .map(|line| line.trim_end().to_owned())
         .collect();
+    let lines: Vec<String> = match (width, headers.last()) {
+        (Width::Columns(columns), Some(last)) => {
+            let before = lines.first().and_then(|line| line.rfind(last));
+            let fits = columns.max(before.unwrap_or_default() + LAST_CHARS_MIN);
+            lines.iter().map(|line| cut(line, fits)).collect()
+        }
+        _ => lines,
+    };
     lines.join("\n") + "\n"
 }
 
@@ -68,11 +108,11 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn cut(text: &str) -> String {
-    if text.chars().count() <= CELL_CHARS_MAX {
+fn cut(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
         return text.to_owned();
     }
-    let kept: String = text.chars().take(CELL_CHARS_MAX - 1).collect();
+    let kept: String = text.chars().take(chars_max.saturating_sub(1)).collect();
     format!("{}…", kept.trim_end())
 }
 
@@ -83,6 +123,7 @@ mod tests {
     #[test]
     fn a_table_has_no_borders_and_no_trailing_spaces() {
         let text = table(
+            Width::Endless,
             ["NAME", "AGE", "MESSAGE"],
             [
                 [
@@ -98,6 +139,25 @@ mod tests {
         storefront   5s      a message over two lines
         x            3m10s
         ");
+    }
+
+    #[test]
+    fn lines_are_cut_to_the_terminal_and_whole_elsewhere() {
+        let long = "one two three four five six seven eight nine ten";
+        let shown = |width| {
+            let row = ["x".to_owned(), long.to_owned()];
+            let text = table(width, ["NAME", "MESSAGE"], [row]);
+            text.lines().last().unwrap_or_default().to_owned()
+        };
+        assert_eq!(shown(Width::Columns(30)), "x      one two three four fiv…");
+        assert_eq!(shown(Width::Columns(5)), "x      one two three four…");
+        assert_eq!(shown(Width::Endless), format!("x      {long}"));
+        let first = |width| {
+            let row = ["y".repeat(70), String::new()];
+            table(width, ["NAME", "MESSAGE"], [row])
+        };
+        assert!(first(Width::Endless).contains('…'));
+        assert!(first(Width::Full).contains(&"y".repeat(70)));
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! What people see: help, tables and the story of an incident.
 
 use super::*;
-use crate::document::{IncidentDocument, StatusDocument};
+use crate::document::{ApplicationDocument, DiffDocument, IncidentDocument, StatusDocument};
 use clap::CommandFactory as _;
 use regraft_model::time::Timestamp;
 use serde_json::json;
 
 const NOW: Timestamp = Timestamp(1_800_000_100_000);
+const LOOK: listing::Look = listing::Look {
+    now: NOW,
+    width: table::Width::Endless,
+};
 
 /// Help as a person with a narrow terminal sees it.
 fn help(path: &[&str]) -> String {
@@ -86,7 +90,7 @@ fn a_proposal_says_how_to_approve_it() {
 #[test]
 fn status_shows_what_needs_a_look_first() {
     let document: StatusDocument = serde_json::from_value(status()).unwrap();
-    insta::assert_snapshot!(story::status(&document, NOW));
+    insta::assert_snapshot!(overview::status(&document, LOOK));
 }
 
 #[test]
@@ -96,19 +100,115 @@ fn tables_are_for_eyes_and_json_is_whole() {
         application("OutOfSync", "Degraded")
     ]);
     let table = output::render(&rows, Format::Table, |rows| {
-        Ok(read::applications(
+        Ok(listing::applications(
             serde_json::from_value(rows.clone()).unwrap(),
-            NOW,
+            LOOK,
         ))
     });
     insta::assert_snapshot!(table.unwrap());
     let text = output::render(&rows, Format::Json, |_| unreachable!()).unwrap();
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(&text).unwrap(),
-        rows
+        crate::document::for_people(rows.clone())
     );
     let text = output::render(&rows, Format::Yaml, |_| unreachable!()).unwrap();
     assert!(text.contains("health: Degraded"), "{text}");
+}
+
+#[test]
+fn a_wide_table_has_every_column() {
+    let rows = json!([application("Synced", "Healthy")]);
+    let look = listing::Look {
+        width: table::Width::Full,
+        ..LOOK
+    };
+    let rows = serde_json::from_value(rows).unwrap();
+    insta::assert_snapshot!(listing::applications(rows, look), @r"
+    NAME         CLUSTER   MODE   SYNC     HEALTH    AGE    HEAD       REVISION   VERIFIED   MEMBER   INCIDENT   REPOSITORY   PATH              MESSAGE
+    storefront   eu-west   auto   Synced   Healthy   1m5s   bbbbbbbb   bbbbbbbb   aaaaaaaa   1        -          shop         apps/storefront   all 4 objects are current
+    ");
+}
+
+#[test]
+fn a_refused_configuration_is_told_once_for_a_repository() {
+    let mut refused = application("Synced", "Healthy");
+    refused["configuration"] =
+        json!(".regraft/fleet.yaml:16:10: WrongType: a number stands where text belongs");
+    let rows: Vec<ApplicationDocument> =
+        serde_json::from_value(json!([refused, refused, application("Synced", "Healthy")]))
+            .unwrap();
+    insta::assert_snapshot!(listing::refused(&rows), @"! shop: the newest configuration was refused, the one before goes on: .regraft/fleet.yaml:16:10: WrongType: a number stands where text belongs");
+}
+
+#[test]
+fn an_application_is_described_cluster_by_cluster() {
+    let mut status: StatusDocument = serde_json::from_value(status()).unwrap();
+    let mut target = application("OutOfSync", "Degraded");
+    target["incident"] = json!("storefront-42");
+    target["failures"] = json!(["Deployment.apps shop/storefront: ImagePull"]);
+    target["suspended"] = json!("all is suspended by user/alice: maintenance");
+    let report = status.report.as_mut().unwrap();
+    for problems in report.problems.values_mut() {
+        problems[0].location.file = "apps/storefront/deployment.yaml".to_owned();
+    }
+    let targets =
+        serde_json::from_value(json!([application("Synced", "Healthy"), target])).unwrap();
+    let story = read::application_story(targets, status);
+    insta::assert_snapshot!(overview::application(&story, LOOK));
+}
+
+#[test]
+fn a_cluster_is_described_with_what_is_in_it() {
+    let document = || serde_json::from_value::<StatusDocument>(status()).unwrap();
+    let story = read::cluster_story("eu-west", document()).unwrap();
+    insta::assert_snapshot!(overview::cluster(&story, LOOK));
+    assert!(read::cluster_story("mars", document()).is_none());
+}
+
+#[test]
+fn a_comparison_says_by_its_code_what_it_came_to() {
+    let target = |cluster: &str, outcome: &str, summary: &str| json!({"application": "shop", "cluster": cluster, "outcome": outcome, "summary": summary, "objects": []});
+    let mut changed = target("eu-west", "Differs", "1 of 4 objects differ");
+    changed["objects"] = json!([{"object": "Service shop/web", "change": "changes", "diff": "-port: 80\n+port: 81\n"}]);
+    let same = target("ap-south", "Same", "all 4 objects are as Git says");
+    let lost = target(
+        "us-east",
+        "Unreachable",
+        "cannot be compared: cluster unreachable: connection refused",
+    );
+    let told = |documents: serde_json::Value| {
+        let targets: Vec<DiffDocument> = serde_json::from_value(documents).unwrap();
+        let failure = compare::differs(&targets);
+        let (code, err) = failure.map_or((0, String::new()), |it| (it.exit as u8, it.to_string()));
+        format!("{}{err}exit {code}\n", compare::differences(&targets))
+    };
+    let shown = [
+        told(json!([same])),
+        told(json!([same, changed])),
+        told(json!([changed, lost])),
+        told(json!([target(
+            "eu-west",
+            "Invalid",
+            "cannot be compared: apps/shop is not there"
+        )])),
+    ];
+    insta::assert_snapshot!(shown.join("--\n"));
+}
+
+#[test]
+fn the_environment_fills_in_what_the_command_line_leaves_out() {
+    let variables = |name: &str| match name {
+        "REGRAFT_CONFIG" => Some("regraft.yaml".into()),
+        "REGRAFT_ADDRESS" => Some("eu-1:7201".into()),
+        "REGRAFT_CA" => Some("".into()),
+        _ => None,
+    };
+    let line = ["regraft", "--address", "eu-2:7201", "status"];
+    let connection = Cli::try_parse_from(line).unwrap().connection;
+    let connection = connection.or_environment(variables);
+    assert_eq!(connection.address.as_deref(), Some("eu-2:7201"));
+    assert_eq!(connection.config, Some("regraft.yaml".into()));
+    assert_eq!(connection.ca, None);
 }
 
 fn application(sync: &str, health: &str) -> serde_json::Value {
@@ -139,7 +239,14 @@ fn status() -> serde_json::Value {
         "applications": [application("Synced", "Healthy"), application("OutOfSync", "Degraded")],
         "incidents": [verified_incident()["incident"]],
         "suspensions": [{"subject": "all", "reason": "maintenance", "actor": "user/alice", "at": NOW.0 - 30_000}],
-        "report": {"problems": {"shop": [{"reason": "UnknownField", "message": "`imge` is not a field here"}]}, "targets": 2, "unreadable": {}},
+        "repositories": [
+            {"name": "shop", "branch": "main", "head": "b".repeat(40), "recordedAt": NOW.0 - 70_000, "applications": 1, "configured": true, "frozen": null, "message": ""},
+            {"name": "tools", "branch": "main", "head": null, "recordedAt": null, "applications": 0, "configured": false, "frozen": null, "message": "it has no `.regraft`"},
+        ],
+        "report": {"problems": {"shop": [{
+                "location": {"file": ".regraft/fleet.yaml", "line": 16, "column": 10}, "severity": "error", "reason": "WrongType",
+                "message": "a number stands where text belongs", "action": "quote it"}]},
+            "clusters": {"eu-west": null, "us-east": "connection refused"}, "targets": 2, "unreadable": {}},
     })
 }
 
@@ -161,7 +268,7 @@ fn verified_incident() -> serde_json::Value {
             "deadline": NOW.0 + 260_000, "waitsFor": "", "guards": [], "rejected": [],
             "plan": {
                 "id": "storefront-41.1", "incident": "storefront-41", "application": "storefront",
-                "repository": "shop", "branch": "main", "action": "rollback", "parent": "b".repeat(40),
+                "installation": "0a1b2c3d", "repository": "shop", "branch": "main", "action": "rollback", "parent": "b".repeat(40),
                 "restores": "a".repeat(40), "suspects": ["b".repeat(40)],
                 "edits": [{"path": "apps/storefront/deployment.yaml", "before": "1".repeat(40), "after": "2".repeat(40), "mode": "regular"}],
                 "message": "Roll storefront back", "diffHash": format!("0123456789ab{}", "0".repeat(52)), "delivery": "push",

@@ -118,7 +118,7 @@ pub(crate) fn read(path: &Path) -> Result<MemberConfig, Vec<Problem>> {
         .map_err(|error| {
             unreadable(
                 format!("the member's configuration cannot be read: {error}"),
-                "name it with --config, or write one: see `regraft serve --help`",
+                &format!("name it with --config, or {}", parse::MINIMUM),
             )
         })?
         .len();

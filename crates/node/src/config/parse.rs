@@ -7,13 +7,16 @@ use serde_saphyr::Error;
 /// Fields in which people would put a secret; the file may only say where it is.
 const SECRET_FIELDS: [&str; 5] = ["password", "token", "passphrase", "sshKey", "privateKey"];
 
+/// What to do about no configuration at all.
+pub(super) const MINIMUM: &str = "write at least `member: {id: 1}`, `cluster: home` and `dataDir: data`, one a line; README, \"Your own cluster\", has a whole one to copy";
+
 pub(super) fn parse(file: &str, text: &str) -> Result<File, Box<Problem>> {
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| Box::new(explain(file, &error)))
+        .map_err(|error| Box::new(explain(file, text, &error)))
 }
 
-fn explain(file: &str, error: &Error) -> Problem {
+fn explain(file: &str, text: &str, error: &Error) -> Problem {
     let error = error.without_snippet();
     let location = error.location().map_or(
         Location {
@@ -23,7 +26,32 @@ fn explain(file: &str, error: &Error) -> Problem {
         },
         |at| location(file, &at),
     );
+    let of_field = match field_at(text, &location) {
+        Some(field) => format!(" of `{field}`"),
+        None => String::new(),
+    };
     let (reason, message, action) = match error {
+        Error::Eof { .. } => ("Empty", "the file is empty".to_owned(), MINIMUM.to_owned()),
+        Error::MultipleDocuments { .. } => (
+            "Invalid",
+            "the file holds more than one YAML document".to_owned(),
+            "keep one, without `---` after it".to_owned(),
+        ),
+        Error::NullIntoString { .. } => (
+            "WrongType",
+            format!("the value{of_field} is empty where text belongs"),
+            "write the value".to_owned(),
+        ),
+        Error::InvalidScalar { ty, .. } => (
+            "WrongType",
+            format!("the value{of_field} is not {}", in_words(ty)),
+            "correct the value".to_owned(),
+        ),
+        Error::Budget { .. } => (
+            "TooLarge",
+            "the file is larger or deeper than any configuration".to_owned(),
+            "name the right file with --config".to_owned(),
+        ),
         Error::SerdeUnknownField { field, .. } if SECRET_FIELDS.contains(&field.as_str()) => (
             "PlainSecret",
             format!("`{field}` would put a secret into this file"),
@@ -76,6 +104,34 @@ fn explain(file: &str, error: &Error) -> Problem {
         reason: reason.to_owned(),
         message,
         action,
+    }
+}
+
+/// The name of the field whose value stands at a place.
+fn field_at<'a>(text: &'a str, at: &Location) -> Option<&'a str> {
+    let line = usize::try_from(at.line).ok()?.checked_sub(1)?;
+    let line = text.lines().nth(line)?;
+    let column = usize::try_from(at.column).ok()?.saturating_sub(1);
+    let end = line
+        .char_indices()
+        .nth(column)
+        .map_or(line.len(), |it| it.0);
+    // An empty value stands at its key, or behind it.
+    let before = line.get(..end)?.trim_end();
+    let before = before.strip_suffix(':').unwrap_or(before);
+    let start = before
+        .rfind(|letter: char| !letter.is_alphanumeric())
+        .map_or(0, |place| place + 1);
+    before.get(start..).filter(|name| !name.is_empty())
+}
+
+/// A type of the program as people say it.
+fn in_words(name: &str) -> &str {
+    match name {
+        "bool" => "true or false",
+        name if name.starts_with(['u', 'i']) => "a whole number",
+        name if name.starts_with('f') => "a number",
+        name => name,
     }
 }
 

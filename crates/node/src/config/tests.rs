@@ -103,6 +103,12 @@ fn every_mistake_is_told_with_its_place_and_a_next_action() {
             "wrong type",
             "member: {id: one}\ncluster: demo\ndataDir: data\n".to_owned(),
         ),
+        (
+            "empty value",
+            "member: {id: 1}\ncluster:\ndataDir: data\n".to_owned(),
+        ),
+        ("empty file", String::new()),
+        ("two documents", format!("{GOOD}---\n{GOOD}")),
         ("no YAML", "member: {id: 1\n".to_owned()),
         (
             "id 0",
@@ -223,5 +229,5 @@ fn several_mistakes_are_told_at_once_in_the_order_of_the_file() {
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let problems = read(Path::new("/nowhere/member.yaml")).unwrap_err();
-    insta::assert_snapshot!(problems[0].to_string(), @"/nowhere/member.yaml: Unreadable: the member's configuration cannot be read: No such file or directory (os error 2) (name it with --config, or write one: see `regraft serve --help`)");
+    insta::assert_snapshot!(problems[0].to_string(), @r#"/nowhere/member.yaml: Unreadable: the member's configuration cannot be read: No such file or directory (os error 2) (name it with --config, or write at least `member: {id: 1}`, `cluster: home` and `dataDir: data`, one a line; README, "Your own cluster", has a whole one to copy)"#);
 }

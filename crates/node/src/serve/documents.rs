@@ -3,14 +3,14 @@
 use super::member::Member;
 use crate::document::{
     ApplicationDocument, ClusterDocument, ConnectionState, IncidentDocument, MemberDocument,
-    MemberRole, StatusDocument,
+    MemberRole, ReportDocument, RepositoryDocument, StatusDocument,
 };
 use regraft_model::config::Application;
 use regraft_model::finding::{SyncState, SyncStatus, TargetStatus};
 use regraft_model::health::Health;
-use regraft_model::id::{ClusterName, MemberId, TargetKey};
+use regraft_model::id::{ClusterName, MemberId, RepositoryName, TargetKey};
 use regraft_model::incident::Incident;
-use regraft_state::record::Subject;
+use regraft_state::record::{Subject, Suspension};
 use regraft_state::view::View;
 use std::collections::BTreeMap;
 
@@ -118,9 +118,53 @@ pub(super) fn members(member: &Member) -> Vec<MemberDocument> {
         .collect()
 }
 
+/// Every repository of the member's configuration.
+pub(super) fn repositories(
+    view: &View,
+    member: &Member,
+    report: Option<&ReportDocument>,
+) -> Vec<RepositoryDocument> {
+    let configured = member.config.repositories.iter();
+    configured
+        .map(|repository| {
+            let name = &repository.name;
+            let head = view.heads.get(name);
+            let configuration = view.configurations.get(name);
+            let trouble = report.and_then(|report| trouble(report, name));
+            let message = match (trouble, configuration) {
+                (Some(trouble), _) => trouble,
+                (None, None) => "its configuration is not read yet".to_owned(),
+                (None, Some(_)) => String::new(),
+            };
+            RepositoryDocument {
+                name: name.clone(),
+                branch: repository.branch.to_string(),
+                head: head.map(|head| head.revision.clone()),
+                recorded_at: head.map(|head| head.recorded_at),
+                applications: configuration.map_or(0, |it| it.fleet.applications.len()),
+                configured: configuration.is_some(),
+                frozen: head.and_then(|head| head.frozen.clone()),
+                message,
+            }
+        })
+        .collect()
+}
+
+/// What is in the way of a repository's newest configuration.
+fn trouble(report: &ReportDocument, repository: &RepositoryName) -> Option<String> {
+    let unreadable = report.unreadable.get(repository).cloned();
+    unreadable.or_else(|| report.refused(repository))
+}
+
 /// Everything at a glance.
-pub(super) fn status(view: &View, member: &Member, report: serde_json::Value) -> StatusDocument {
+pub(super) fn status(
+    view: &View,
+    member: &Member,
+    report: Option<ReportDocument>,
+) -> StatusDocument {
     let status = member.replica.status();
+    let mut applications = applications(view);
+    refused(&mut applications, report.as_ref());
     StatusDocument {
         installation: view.installation.clone(),
         member: member.config.member,
@@ -134,10 +178,18 @@ pub(super) fn status(view: &View, member: &Member, report: serde_json::Value) ->
         heads: view.heads.values().cloned().collect(),
         members: members(member),
         clusters: clusters(view, member),
-        applications: applications(view),
+        applications,
+        repositories: repositories(view, member, report.as_ref()),
         incidents: view.incidents.values().cloned().collect(),
         suspensions: view.suspensions.values().cloned().collect(),
         report,
+    }
+}
+
+/// Says of every application whose newest configuration was refused why.
+pub(super) fn refused(rows: &mut [ApplicationDocument], report: Option<&ReportDocument>) {
+    for row in rows {
+        row.configuration = report.and_then(|report| report.refused(&row.repository));
     }
 }
 
@@ -225,19 +277,55 @@ fn target(view: &View, application: &Application, key: &TargetKey) -> Applicatio
         suspended: suspended(view, application),
         pending_deletion: status.pending_deletion,
         answered_sync: status.answered_sync,
+        configuration: None,
     }
 }
 
-fn suspended(view: &View, application: &Application) -> Option<String> {
+/// Who suspended an application and why; `None` while nobody did.
+pub(super) fn suspended(view: &View, application: &Application) -> Option<String> {
     let subjects = [Subject::All, Subject::Application(application.name.clone())];
     let by_person = subjects
         .iter()
         .find_map(|subject| view.suspensions.get(subject));
     match by_person {
-        Some(suspension) => Some(format!(
-            "{} is suspended by {}: {}",
-            suspension.subject, suspension.actor, suspension.reason
-        )),
+        Some(suspension) => Some(suspension_text(suspension)),
         None => application.suspend.then(|| "suspended in Git".to_owned()),
+    }
+}
+
+fn suspension_text(suspension: &Suspension) -> String {
+    let Suspension {
+        subject,
+        reason,
+        actor,
+        ..
+    } = suspension;
+    match reason.is_empty() {
+        true => format!("{subject} is suspended by {actor}"),
+        false => format!("{subject} is suspended by {actor}: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspension_without_a_reason_ends_with_who_made_it() {
+        let mut suspension = Suspension {
+            subject: Subject::Application("shop".into()),
+            reason: String::new(),
+            actor: "user/alice".to_owned(),
+            at: regraft_model::time::Timestamp(1),
+        };
+        assert_eq!(
+            suspension_text(&suspension),
+            "application/shop is suspended by user/alice"
+        );
+        suspension.reason = "maintenance".to_owned();
+        assert_eq!(
+            suspension_text(&suspension),
+            "application/shop is suspended by user/alice: maintenance"
+        );
     }
 }

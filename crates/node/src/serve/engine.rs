@@ -3,6 +3,8 @@
 use crate::cli::{Exit, Failure};
 use crate::clock;
 use regraft_engine::{Effect, Event, Report};
+use regraft_model::Object;
+use regraft_model::id::ClusterName;
 use std::collections::VecDeque;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +22,7 @@ pub(super) struct Inputs(mpsc::Receiver<Input>);
 enum Input {
     Event(Box<Event>),
     Report(oneshot::Sender<Report>),
+    Wanted(ClusterName, Vec<Object>, oneshot::Sender<Vec<Object>>),
 }
 
 /// A channel to a loop that starts later.
@@ -73,6 +76,20 @@ impl Engine {
         self.0.send(Input::Report(reply)).await.ok()?;
         answer.await.ok()
     }
+
+    /// What a sync would ask a cluster for.
+    pub(super) async fn wanted(
+        &self,
+        cluster: ClusterName,
+        objects: Vec<Object>,
+    ) -> Option<Vec<Object>> {
+        let (reply, answer) = oneshot::channel();
+        self.0
+            .send(Input::Wanted(cluster, objects, reply))
+            .await
+            .ok()?;
+        answer.await.ok()
+    }
 }
 
 fn run(
@@ -92,6 +109,9 @@ fn run(
             Input::Report(reply) => {
                 // Who asked may have gone.
                 let _ = reply.send(engine.report());
+            }
+            Input::Wanted(cluster, objects, reply) => {
+                let _ = reply.send(engine.wanted(&cluster, &objects));
             }
         }
     }

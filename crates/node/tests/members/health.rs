@@ -89,20 +89,33 @@ fn bad_input_ends_with_code_2_and_says_why() {
 }
 
 #[test]
-fn text_that_is_no_object_is_unknown_not_healthy() {
-    let answer = health(&["-o", "json"], "just text\n");
-    assert_eq!(answer.code, 0, "{}", answer.err);
-    let line: serde_json::Value = serde_json::from_str(answer.out.trim()).unwrap();
-    assert_eq!(line["status"], "Unknown");
+fn input_without_objects_ends_with_code_2() {
+    for text in ["just text\n", "", "[]"] {
+        let answer = health(&["-o", "json"], text);
+        assert_eq!((answer.code, answer.out.as_str()), (2, ""), "{text}");
+        assert!(
+            answer
+                .err
+                .starts_with("error: NoObjects: standard input holds no objects"),
+            "{}",
+            answer.err
+        );
+    }
 }
 
 #[test]
-fn nothing_in_gives_nothing_out() {
-    let answer = health(&["-o", "json"], "");
+fn the_exit_code_gates_on_health_when_asked() {
+    let healthy = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n";
+    let missing = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a, generation: 2}, spec: {replicas: 1}}\n";
+    assert_eq!(health(&["--exit-code"], healthy).code, 0);
+    let both = format!("{healthy}---\n{missing}");
+    let answer = health(&["--exit-code", "-o", "yaml"], &both);
     assert_eq!(
-        (answer.code, answer.out.as_str()),
-        (0, ""),
+        (answer.code, answer.err.as_str()),
+        (1, ""),
         "{}",
-        answer.err
+        answer.out
     );
+    assert!(answer.out.contains("status: "), "{}", answer.out);
+    assert_eq!(health(&[], &both).code, 0);
 }

@@ -1,6 +1,7 @@
 //! One member on loopback: the small first step of a person.
 
-use crate::support::{Single, page, plain, regraft};
+use crate::support::{READY_BOUND, Single, command, page, plain, regraft};
+use regraft_testbed::wait;
 use std::os::unix::fs::PermissionsExt as _;
 
 #[test]
@@ -94,10 +95,8 @@ fn what_is_not_there_is_said_with_a_next_action() {
         &["diff", "shop"],
         &["sync", "shop"],
         &["suspend", "shop"],
-        &["resume", "--all"],
         &["resume", "--repository", "shop"],
         &["approve", "shop-1", "--diff", "0123456789"],
-        &["approve", "shop-1", "--diff", "yes"],
         &["veto", "shop-1", "--reason", "no"],
         &["confirm-delete", "shop", "--yes"],
     ] {
@@ -111,6 +110,55 @@ fn what_is_not_there_is_said_with_a_next_action() {
         ));
     }
     insta::assert_snapshot!(shown);
+    let resumed = single.regraft(&["resume", "--all"]);
+    assert_eq!(
+        (resumed.code, resumed.out.as_str()),
+        (0, "all was not suspended: nothing was changed\n"),
+        "{}",
+        resumed.err
+    );
+    let nothing = single.regraft(&["get", "applications"]);
+    assert_eq!(
+        (nothing.code, nothing.out.as_str(), nothing.err.as_str()),
+        (0, "", "No applications found.\n")
+    );
+}
+
+#[test]
+fn a_watch_goes_on_after_an_outage_and_says_so_once() {
+    let mut single = Single::start();
+    single.wait_ready();
+    let log = single.folder.path().join("watch.log");
+    let both = std::fs::File::create(&log).unwrap();
+    let mut watch = command()
+        .arg("--config")
+        .arg(single.config())
+        .args(["get", "members", "--watch", "-o", "name"])
+        .stdout(both.try_clone().unwrap())
+        .stderr(both)
+        .spawn()
+        .unwrap();
+    let wait_for = |what: &str| {
+        wait::until(what, READY_BOUND, || {
+            let text = std::fs::read_to_string(&log).map_err(|error| error.to_string())?;
+            text.contains(what).then_some(()).ok_or(text)
+        })
+        .unwrap();
+    };
+    wait_for("member/1\n");
+    assert!(single.member.stop());
+    wait_for("  it is asked again until you interrupt this\n");
+    single.member.restart().unwrap();
+    wait_for("the member answers again\n");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(
+        text.contains("error: Unreachable: the member does not answer any more: "),
+        "{text}"
+    );
+    assert_eq!(text.matches("it is asked again").count(), 1, "{text}");
+    assert!(!text.contains("tonic"), "{text}");
 }
 
 #[test]

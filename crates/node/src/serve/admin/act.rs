@@ -2,9 +2,11 @@
 
 use super::read;
 use super::refusal::Refusal;
+use crate::serve::documents;
 use crate::serve::member::Member;
+use regraft_model::config::Application;
 use regraft_model::id::{ApplicationName, RepositoryName, TargetKey};
-use regraft_state::command::{Command, Response};
+use regraft_state::command::{Command, RejectionReason, Response};
 use regraft_state::record::{Confirmation, Subject};
 use regraft_state::view::View;
 use regraft_wire::admin::v1 as wire;
@@ -18,7 +20,10 @@ pub(super) async fn sync(
     request: wire::SyncRequest,
 ) -> Result<wire::Accepted, Refusal> {
     let view = fresh(member).await?;
-    let application = application(&view, &request.application)?;
+    let application = application(member, &view, &request.application).await?;
+    if let Some(refusal) = suspension(&view, &application) {
+        return Err(refusal);
+    }
     let message = format!("sync of {application} is asked for");
     propose(member, &actor, &Command::SyncNow { application }, message).await
 }
@@ -29,7 +34,7 @@ pub(super) async fn suspend(
     request: wire::SuspendRequest,
 ) -> Result<wire::Accepted, Refusal> {
     let view = fresh(member).await?;
-    let subject = subject(&view, request.subject)?;
+    let subject = known(member, &view, wire_subject(request.subject)?).await?;
     if matches!(subject, Subject::Repository(_)) {
         return Err(Refusal::invalid(
             "a repository can only be resumed",
@@ -59,10 +64,26 @@ pub(super) async fn resume(
             return Err(no_repository(&name));
         }
         subject if view.suspensions.contains_key(&subject) => subject,
-        subject => known(&view, subject)?,
+        subject => known(member, &view, subject).await?,
     };
     let message = format!("{subject} is resumed");
-    propose(member, &actor, &Command::Resume { subject }, message).await
+    let standing = format!("{subject} was not suspended: nothing was changed");
+    match member
+        .people
+        .propose(&actor, &Command::Resume { subject })
+        .await?
+    {
+        // As often as one likes: what is asked for holds.
+        (index, Response::Rejected(rejection))
+            if rejection.reason == RejectionReason::AlreadyDone =>
+        {
+            Ok(wire::Accepted {
+                message: standing,
+                index,
+            })
+        }
+        (index, response) => accepted(&actor, index, response, message),
+    }
 }
 
 pub(super) async fn approve(
@@ -88,6 +109,7 @@ pub(super) async fn approve(
         message,
     )
     .await
+    .map_err(|refusal| refusal.about(&incident.id))
 }
 
 pub(super) async fn veto(
@@ -113,6 +135,7 @@ pub(super) async fn veto(
         format!("{} is vetoed", incident.id),
     )
     .await
+    .map_err(|refusal| refusal.about(&incident.id))
 }
 
 pub(super) async fn confirm_delete(
@@ -138,18 +161,26 @@ async fn propose(
     command: &Command,
     message: String,
 ) -> Result<wire::Accepted, Refusal> {
-    match member.people.propose(actor, command).await? {
-        (_, Response::Rejected(rejection)) => Err(rejection.into()),
-        (index, response) => {
-            tracing::info!(actor, "{message}");
-            let index = match response {
-                // What targets answer: an entry that was proposed twice has a later index as well.
-                Response::Requested { fence } => fence.0,
-                _ => index,
-            };
-            Ok(wire::Accepted { message, index })
-        }
+    let (index, response) = member.people.propose(actor, command).await?;
+    accepted(actor, index, response, message)
+}
+
+fn accepted(
+    actor: &str,
+    index: u64,
+    response: Response,
+    message: String,
+) -> Result<wire::Accepted, Refusal> {
+    if let Response::Rejected(rejection) = response {
+        return Err(rejection.into());
     }
+    tracing::info!(actor, "{message}");
+    let index = match response {
+        // What targets answer: an entry that was proposed twice has a later index as well.
+        Response::Requested { fence } => fence.0,
+        _ => index,
+    };
+    Ok(wire::Accepted { message, index })
 }
 
 async fn fresh(member: &Member) -> Result<View, Refusal> {
@@ -166,10 +197,6 @@ fn reason(text: String) -> Result<String, Refusal> {
     }
 }
 
-fn subject(view: &View, subject: Option<wire::Subject>) -> Result<Subject, Refusal> {
-    known(view, wire_subject(subject)?)
-}
-
 fn wire_subject(subject: Option<wire::Subject>) -> Result<Subject, Refusal> {
     use wire::subject::Subject as Wire;
     match subject.and_then(|subject| subject.subject) {
@@ -183,9 +210,9 @@ fn wire_subject(subject: Option<wire::Subject>) -> Result<Subject, Refusal> {
     }
 }
 
-fn known(view: &View, subject: Subject) -> Result<Subject, Refusal> {
+async fn known(member: &Member, view: &View, subject: Subject) -> Result<Subject, Refusal> {
     match &subject {
-        Subject::Application(name) => drop(application(view, name.as_str())?),
+        Subject::Application(name) => drop(application(member, view, name.as_str()).await?),
         Subject::Repository(name) if !view.heads.contains_key(name) => {
             return Err(no_repository(name));
         }
@@ -194,19 +221,35 @@ fn known(view: &View, subject: Subject) -> Result<Subject, Refusal> {
     Ok(subject)
 }
 
-fn application(view: &View, name: &str) -> Result<ApplicationName, Refusal> {
-    let name = ApplicationName::from(name);
-    let configured = view
-        .configurations
-        .values()
-        .any(|it| it.fleet.applications.contains_key(&name));
-    match configured || view.retiring.contains_key(&name) {
-        true => Ok(name),
-        false => Err(Refusal::not_found(
-            format!("there is no application `{name}`"),
-            "see `regraft get applications`",
-        )),
+async fn application(member: &Member, view: &View, name: &str) -> Result<ApplicationName, Refusal> {
+    let known = ApplicationName::from(name);
+    match configured(view, &known).is_some() || view.retiring.contains_key(&known) {
+        true => Ok(known),
+        false => Err(read::no_application(member, view, name).await),
     }
+}
+
+fn configured<'a>(view: &'a View, name: &ApplicationName) -> Option<&'a Application> {
+    let mut configurations = view.configurations.values();
+    configurations.find_map(|it| it.fleet.applications.get(name))
+}
+
+/// Why a sync would do nothing.
+fn suspension(view: &View, name: &ApplicationName) -> Option<Refusal> {
+    let application = configured(view, name)?;
+    let why = documents::suspended(view, application)?;
+    let action = if view.suspensions.contains_key(&Subject::All) {
+        "`regraft resume --all`, then sync again".to_owned()
+    } else if view
+        .suspensions
+        .contains_key(&Subject::Application(name.clone()))
+    {
+        format!("`regraft resume {name}`, then sync again")
+    } else {
+        format!("take `suspend: true` out of the Application {name} in Git")
+    };
+    let message = format!("{name} is not synced: {why}");
+    Some(Refusal::suspended(message, action))
 }
 
 fn no_repository(name: &RepositoryName) -> Refusal {

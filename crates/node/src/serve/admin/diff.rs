@@ -4,6 +4,7 @@ use super::read;
 use super::refusal::Refusal;
 use crate::cli::{connect, failure_chain};
 use crate::config::Peer;
+use crate::document::{DiffDocument, DiffOutcome, ObjectChange, ObjectDiffDocument};
 use crate::serve::member::Member;
 use regraft_cluster::Preview;
 use regraft_model::apply::StagedObject;
@@ -13,12 +14,14 @@ use regraft_model::object::Object;
 use regraft_render::Scopes;
 use regraft_state::view::View;
 use regraft_wire::admin::v1 as wire;
-use serde_json::{Value, json};
+use serde_json::Value;
 use similar::TextDiff;
 use std::sync::Arc;
 
 /// Lines shown around a change.
 const CONTEXT_LINES: usize = 3;
+/// Reasons of failures that say nothing about an object: the cluster did not answer.
+const SILENCE: [&str; 3] = ["Unreachable", "Timeout", "Credentials"];
 /// Written by servers, never by Git.
 const SERVER_FIELDS: [&str; 6] = [
     "managedFields",
@@ -39,13 +42,10 @@ pub(super) async fn diff(
         .configurations
         .values()
         .find_map(|it| it.fleet.applications.get(&name.into()));
-    let application = application.ok_or_else(|| {
-        Refusal::not_found(
-            format!("there is no application `{name}`"),
-            "see `regraft get applications`",
-        )
-    })?;
-    let mut targets: Vec<Value> = Vec::new();
+    let Some(application) = application else {
+        return Err(read::no_application(member, &view, name).await);
+    };
+    let mut targets: Vec<DiffDocument> = Vec::new();
     let mut elsewhere: Vec<(ClusterName, &Peer)> = Vec::new();
     for cluster in &application.clusters {
         let peer = peer_of(member, &view, application, cluster)
@@ -53,18 +53,20 @@ pub(super) async fn diff(
         match (member.clusters.has(cluster), peer) {
             (true, _) => targets.push(here(member, &view, application, cluster).await),
             (false, Some(peer)) => elsewhere.push((cluster.clone(), peer)),
-            (false, None) => targets.push(unknown(
+            (false, None) => targets.push(incomparable(
                 application,
                 cluster,
-                "no connection to the cluster here",
+                Incomparable::unreachable("the answering member has no connection to it"),
             )),
         }
     }
     for (cluster, peer) in elsewhere {
         let answer = ask(member, peer, name, &cluster).await;
-        targets.push(answer.unwrap_or_else(|error| unknown(application, &cluster, &error)));
+        targets.push(answer.unwrap_or_else(|error| {
+            incomparable(application, &cluster, Incomparable::unreachable(error))
+        }));
     }
-    targets.sort_by_key(|target| target["cluster"].as_str().unwrap_or_default().to_owned());
+    targets.sort_by(|one, other| one.cluster.cmp(&other.cluster));
     read::document(member, &targets)
 }
 
@@ -92,7 +94,7 @@ async fn ask(
     peer: &Peer,
     application: &str,
     cluster: &ClusterName,
-) -> Result<Value, String> {
+) -> Result<DiffDocument, String> {
     let address = peer
         .admin
         .as_ref()
@@ -110,11 +112,11 @@ async fn ask(
         .await
         .map_err(|status| status.message().to_owned())?
         .into_inner();
-    let targets: Vec<Value> =
+    let targets: Vec<DiffDocument> =
         serde_json::from_slice(&answer.json).map_err(|error| error.to_string())?;
     let found = targets
         .into_iter()
-        .find(|target| target["cluster"] == cluster.as_str());
+        .find(|target| target.cluster == *cluster);
     found.ok_or_else(|| format!("member {} does not know the cluster", peer.id))
 }
 
@@ -123,22 +125,92 @@ async fn here(
     view: &View,
     application: &Application,
     cluster: &ClusterName,
-) -> Value {
+) -> DiffDocument {
     match previews(member, view, application, cluster).await {
-        Ok(previews) => {
-            let objects: Vec<Value> = previews.iter().filter_map(changed).collect();
-            let summary = match objects.len() {
-                0 => format!("all {} objects are as Git says", previews.len()),
-                differing => format!("{differing} of {} objects differ", previews.len()),
-            };
-            json!({"application": application.name, "cluster": cluster, "summary": summary, "objects": objects})
-        }
-        Err(error) => unknown(application, cluster, &error),
+        Ok(previews) => compared(application, cluster, &previews),
+        Err(why) => incomparable(application, cluster, why),
     }
 }
 
-fn unknown(application: &Application, cluster: &ClusterName, why: &str) -> Value {
-    json!({"application": application.name, "cluster": cluster, "summary": format!("cannot be told: {why}"), "objects": []})
+/// Why a cluster cannot be compared with Git.
+struct Incomparable {
+    outcome: DiffOutcome,
+    why: String,
+}
+
+impl Incomparable {
+    fn unreachable(why: impl std::fmt::Display) -> Self {
+        Self {
+            outcome: DiffOutcome::Unreachable,
+            why: format!("cluster unreachable: {why}"),
+        }
+    }
+
+    fn invalid(why: impl Into<String>) -> Self {
+        Self {
+            outcome: DiffOutcome::Invalid,
+            why: why.into(),
+        }
+    }
+}
+
+fn incomparable(
+    application: &Application,
+    cluster: &ClusterName,
+    Incomparable { outcome, why }: Incomparable,
+) -> DiffDocument {
+    DiffDocument {
+        application: application.name.clone(),
+        cluster: cluster.clone(),
+        summary: format!("cannot be compared: {why}"),
+        outcome,
+        objects: Vec::new(),
+    }
+}
+
+fn compared(
+    application: &Application,
+    cluster: &ClusterName,
+    previews: &[Preview],
+) -> DiffDocument {
+    let silent = |preview: &Preview| {
+        let failure = preview.failure.as_ref()?;
+        SILENCE
+            .contains(&failure.reason.as_str())
+            .then(|| failure.message.clone())
+    };
+    // One unanswered question stands for all: what the others said is not the whole.
+    if let Some(why) = previews.iter().find_map(silent) {
+        return incomparable(application, cluster, Incomparable::unreachable(why));
+    }
+    let objects: Vec<ObjectDiffDocument> = previews.iter().filter_map(changed).collect();
+    let refused = objects
+        .iter()
+        .filter(|object| object.change == ObjectChange::Unknown)
+        .count();
+    let differing = objects.len() - refused;
+    let all = previews.len();
+    let (outcome, summary) = match (differing, refused) {
+        (0, 0) => (
+            DiffOutcome::Same,
+            format!("all {all} objects are as Git says"),
+        ),
+        (_, 0) => (
+            DiffOutcome::Differs,
+            format!("{differing} of {all} objects differ"),
+        ),
+        _ => (
+            DiffOutcome::Refused,
+            format!("{differing} of {all} objects differ, {refused} cannot be compared"),
+        ),
+    };
+    DiffDocument {
+        application: application.name.clone(),
+        cluster: cluster.clone(),
+        summary,
+        outcome,
+        objects,
+    }
 }
 
 async fn previews(
@@ -146,21 +218,22 @@ async fn previews(
     view: &View,
     application: &Application,
     cluster: &ClusterName,
-) -> Result<Vec<Preview>, String> {
+) -> Result<Vec<Preview>, Incomparable> {
     let head = view
         .heads
         .get(&application.repository)
-        .ok_or("no head is recorded")?;
+        .ok_or_else(|| Incomparable::invalid("no head is recorded"))?;
     let git = member
         .git
         .get(&application.repository)
-        .ok_or("this member does not know the repository")?;
+        .ok_or_else(|| Incomparable::invalid("this member does not know the repository"))?;
     let files = git
         .files(head.revision.clone(), application.path.clone())
-        .await?;
+        .await
+        .map_err(Incomparable::invalid)?;
     let rendered = regraft_render::manifests(application, &files, &Scopes::default());
     if let Some(problem) = rendered.problems.first() {
-        return Err(problem.to_string());
+        return Err(Incomparable::invalid(problem.to_string()));
     }
     let installation = view.installation.as_deref().unwrap_or_default();
     let objects = rendered
@@ -168,7 +241,11 @@ async fn previews(
         .into_iter()
         .map(|rendered| rendered.object)
         .collect();
-    let staged = regraft_diff::stamp(&application.name, installation, objects)
+    let stamped = regraft_diff::stamp(&application.name, installation, objects);
+    let wanted = member.engine.wanted(cluster.clone(), stamped).await;
+    let wanted =
+        wanted.ok_or_else(|| Incomparable::unreachable("the answering member is stopping"))?;
+    let staged = wanted
         .into_iter()
         .map(|object| StagedObject {
             object,
@@ -176,14 +253,15 @@ async fn previews(
             live_version: None,
         })
         .collect();
-    member.clusters.preview(cluster, staged).await
+    let previews = member.clusters.preview(cluster, staged).await;
+    previews.map_err(Incomparable::unreachable)
 }
 
 /// An object that is not what Git says; `None` when it is.
-fn changed(preview: &Preview) -> Option<Value> {
+fn changed(preview: &Preview) -> Option<ObjectDiffDocument> {
     let (change, diff) = match (&preview.live, &preview.would_be, &preview.failure) {
         (_, _, Some(failure)) => (
-            "cannot be told:",
+            ObjectChange::Unknown,
             format!("{}: {}", failure.reason, failure.message),
         ),
         (live, Some(would_be), None) => {
@@ -196,11 +274,19 @@ fn changed(preview: &Preview) -> Option<Value> {
                 .unified_diff()
                 .context_radius(CONTEXT_LINES)
                 .to_string();
-            (if live.is_some() { "changes" } else { "creates" }, text)
+            let change = match live {
+                Some(_) => ObjectChange::Changes,
+                None => ObjectChange::Creates,
+            };
+            (change, text)
         }
         (_, None, None) => return None,
     };
-    Some(json!({"object": preview.key.to_string(), "change": change, "diff": diff}))
+    Some(ObjectDiffDocument {
+        object: preview.key.to_string(),
+        change,
+        diff,
+    })
 }
 
 /// YAML as a person would write it. Values of Secrets are not shown.

@@ -1,6 +1,7 @@
 //! Questions that change nothing.
 
 use super::refusal::Refusal;
+use crate::document::ReportDocument;
 use crate::serve::documents;
 use crate::serve::member::Member;
 use crate::serve::state;
@@ -17,12 +18,7 @@ pub(super) async fn status(
     request: wire::StatusRequest,
 ) -> Result<wire::Document, Refusal> {
     let view = fresh(member, request.consistency).await?;
-    let report = match member.engine.report().await {
-        Some(report) => {
-            serde_json::to_value(report).map_err(|error| Refusal::failed(error.to_string()))?
-        }
-        None => serde_json::Value::Null,
-    };
+    let report = report(member).await;
     document(member, &documents::status(&view, member, report))
 }
 
@@ -34,13 +30,14 @@ pub(super) async fn list(
     let name = request.name.as_str();
     let kind = wire::Kind::try_from(request.kind).unwrap_or(wire::Kind::Unspecified);
     match kind {
-        wire::Kind::Applications => named(
-            member,
-            documents::applications(&view),
-            name,
-            "application",
-            |it| it.name.to_string(),
-        ),
+        wire::Kind::Applications => {
+            let mut rows = documents::applications(&view);
+            if !name.is_empty() && rows.iter().all(|row| row.name.as_str() != name) {
+                return Err(no_application(member, &view, name).await);
+            }
+            documents::refused(&mut rows, report(member).await.as_ref());
+            named(member, rows, name, "application", |it| it.name.to_string())
+        }
         wire::Kind::Clusters => named(
             member,
             documents::clusters(&view, member),
@@ -116,6 +113,32 @@ pub(super) fn incident<'a>(view: &'a View, id: &str) -> Result<&'a Incident, Ref
             "see `regraft get incidents`",
         )
     })
+}
+
+/// There is no such application. Where a repository never gave a configuration, that is why.
+pub(super) async fn no_application(member: &Member, view: &View, name: &str) -> Refusal {
+    let report = report(member).await;
+    let unread = documents::repositories(view, member, report.as_ref())
+        .into_iter()
+        .find(|repository| !repository.configured);
+    match unread {
+        Some(repository) => Refusal::not_found(
+            format!(
+                "there is no application `{name}`: no configuration was read from {}: {}",
+                repository.name, repository.message
+            ),
+            "correct what keeps it from being read; `regraft status` shows all of it",
+        ),
+        None => Refusal::not_found(
+            format!("there is no application `{name}`"),
+            "see `regraft get applications`",
+        ),
+    }
+}
+
+/// What this member's engine knows; `None` when it ended.
+async fn report(member: &Member) -> Option<ReportDocument> {
+    member.engine.report().await.map(ReportDocument::from)
 }
 
 /// A document with the index it stands for.

@@ -2,6 +2,7 @@
 
 use crate::serve::propose::{Undecided, UndecidedKind};
 use prost::Message as _;
+use regraft_model::id::IncidentId;
 use regraft_replica::BarrierError;
 use regraft_state::command::{Rejection, RejectionReason};
 use regraft_state::store::ReadError;
@@ -28,6 +29,18 @@ impl Refusal {
 
     pub(super) fn invalid(message: impl Into<String>, action: impl Into<String>) -> Self {
         Self::new(Code::InvalidArgument, "Invalid", message.into(), action)
+    }
+
+    pub(super) fn suspended(message: String, action: impl Into<String>) -> Self {
+        Self::new(Code::FailedPrecondition, "Suspended", message, action)
+    }
+
+    /// The same, with the incident that it is about in what comes next.
+    pub(super) fn about(mut self, incident: &IncidentId) -> Self {
+        if self.reason == "WrongPhase" {
+            self.action = format!("see `regraft describe incident {incident}`");
+        }
+        self
     }
 
     pub(super) fn failed(message: String) -> Self {
@@ -133,7 +146,7 @@ impl From<Rejection> for Refusal {
             }
             RejectionReason::DiffChanged => "read it again, and name what you read",
             RejectionReason::Suspended => "resume it first (`regraft resume`)",
-            RejectionReason::WrongPhase => "see `regraft describe incident`",
+            RejectionReason::WrongPhase => "see `regraft get incidents`",
             RejectionReason::AlreadyDone => "nothing needs to be done",
             _ => "see `regraft status`",
         };
@@ -143,5 +156,20 @@ impl From<Rejection> for Refusal {
             rejection.message,
             action,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_by_the_phase_names_the_incident_to_look_at() {
+        let rejection = Rejection {
+            reason: RejectionReason::WrongPhase,
+            message: "shop-1 is Ended: only a proposal can be approved".to_owned(),
+        };
+        let refusal = Refusal::from(rejection).about(&"shop-1".into());
+        assert_eq!(refusal.action, "see `regraft describe incident shop-1`");
     }
 }

@@ -1,0 +1,257 @@
+//! Lists as tables.
+
+use super::table::{Width, age, or_dash, table};
+use crate::document::{ApplicationDocument, ClusterDocument, MemberDocument, RepositoryDocument};
+use regraft_model::incident::Incident;
+use regraft_model::source::Revision;
+use regraft_model::time::Timestamp;
+use regraft_state::record::{AuditEntry, Lock};
+use std::collections::BTreeMap;
+
+/// When and how wide a table is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    pub(super) now: Timestamp,
+    /// [`Width::Full`] also shows the columns that are left out otherwise.
+    pub(super) width: Width,
+}
+
+impl Look {
+    pub(super) fn indented(self) -> Self {
+        Self {
+            width: self.width.indented(),
+            ..self
+        }
+    }
+}
+
+pub(super) fn applications(rows: Vec<ApplicationDocument>, look: Look) -> String {
+    let Look { now, width } = look;
+    let mode = |row: &ApplicationDocument| format!("{:?}", row.mode).to_lowercase();
+    let member = |row: &ApplicationDocument| row.member.map_or_else(dash, |id| id.to_string());
+    let incident = |row: &ApplicationDocument| {
+        let id = row.incident.as_ref();
+        id.map_or_else(dash, ToString::to_string)
+    };
+    if width != Width::Full {
+        return table(
+            width,
+            [
+                "NAME", "CLUSTER", "MODE", "SYNC", "HEALTH", "AGE", "REVISION", "INCIDENT",
+                "MESSAGE",
+            ],
+            rows.into_iter().map(|row| {
+                [
+                    row.name.to_string(),
+                    row.cluster.to_string(),
+                    mode(&row),
+                    row.sync.to_string(),
+                    row.health.to_string(),
+                    age(row.since, now),
+                    short(row.revision.as_ref()),
+                    incident(&row),
+                    row.message,
+                ]
+            }),
+        );
+    }
+    table(
+        width,
+        [
+            "NAME",
+            "CLUSTER",
+            "MODE",
+            "SYNC",
+            "HEALTH",
+            "AGE",
+            "HEAD",
+            "REVISION",
+            "VERIFIED",
+            "MEMBER",
+            "INCIDENT",
+            "REPOSITORY",
+            "PATH",
+            "MESSAGE",
+        ],
+        rows.into_iter().map(|row| {
+            [
+                row.name.to_string(),
+                row.cluster.to_string(),
+                mode(&row),
+                row.sync.to_string(),
+                row.health.to_string(),
+                age(row.since, now),
+                short(row.head.as_ref()),
+                short(row.revision.as_ref()),
+                short(row.verified.as_ref()),
+                member(&row),
+                incident(&row),
+                row.repository.to_string(),
+                row.path,
+                row.message,
+            ]
+        }),
+    )
+}
+
+/// A line for every repository whose newest configuration was refused.
+pub(super) fn refused(rows: &[ApplicationDocument]) -> String {
+    let refused: BTreeMap<_, _> = rows
+        .iter()
+        .filter_map(|row| Some((&row.repository, row.configuration.as_ref()?)))
+        .collect();
+    refused
+        .into_iter()
+        .map(|(repository, why)| {
+            format!("! {repository}: the newest configuration was refused, the one before goes on: {why}\n")
+        })
+        .collect()
+}
+
+pub(super) fn repositories(rows: Vec<RepositoryDocument>, look: Look) -> String {
+    table(
+        look.width,
+        ["NAME", "BRANCH", "HEAD", "AGE", "APPLICATIONS", "MESSAGE"],
+        rows.into_iter().map(|row| {
+            [
+                row.name.to_string(),
+                row.branch,
+                short(row.head.as_ref()),
+                age(row.recorded_at.unwrap_or_default(), look.now),
+                row.applications.to_string(),
+                match row.frozen {
+                    Some(why) => format!("healing is frozen: {why}"),
+                    None => row.message,
+                },
+            ]
+        }),
+    )
+}
+
+pub(super) fn clusters(rows: Vec<ClusterDocument>, look: Look) -> String {
+    table(
+        look.width,
+        [
+            "NAME",
+            "CONNECTION",
+            "VERSION",
+            "APPLICATIONS",
+            "UID",
+            "MESSAGE",
+        ],
+        rows.into_iter().map(|row| {
+            [
+                row.name.to_string(),
+                match row.suspend {
+                    true => "Suspended".to_owned(),
+                    false => format!("{:?}", row.connection),
+                },
+                or_dash(&row.version),
+                row.applications.to_string(),
+                row.uid.unwrap_or_else(dash),
+                row.message,
+            ]
+        }),
+    )
+}
+
+pub(super) fn incidents(mut rows: Vec<Incident>, look: Look) -> String {
+    rows.sort_by_key(|row| std::cmp::Reverse(row.opened_at));
+    table(
+        look.width,
+        [
+            "ID",
+            "CLASS",
+            "PHASE",
+            "OUTCOME",
+            "AGE",
+            "CLUSTERS",
+            "EXECUTOR",
+            "COMMIT",
+            "WAITS FOR",
+        ],
+        rows.into_iter().map(|row| {
+            let clusters: Vec<&str> = row.targets.keys().map(|name| name.as_str()).collect();
+            [
+                row.id.to_string(),
+                row.class.to_string(),
+                row.phase.to_string(),
+                row.outcome
+                    .as_ref()
+                    .map_or_else(dash, |outcome| outcome.kind.to_string()),
+                age(row.opened_at, look.now),
+                clusters.join(","),
+                row.executor.to_string(),
+                short(row.committed.as_ref()),
+                match row.outcome {
+                    // What ended waits for nothing.
+                    Some(_) => String::new(),
+                    None => row.waits_for,
+                },
+            ]
+        }),
+    )
+}
+
+pub(super) fn locks(rows: Vec<Lock>, look: Look) -> String {
+    table(
+        look.width,
+        ["SCOPE", "FENCE", "INCIDENT", "PLAN", "AGE", "EXPIRES IN"],
+        rows.into_iter().map(|row| {
+            [
+                row.scope.to_string(),
+                row.fence.to_string(),
+                row.incident.to_string(),
+                row.plan.to_string(),
+                age(row.granted_at, look.now),
+                match look.now < row.expires_at {
+                    true => age(look.now, row.expires_at),
+                    false => "expired".to_owned(),
+                },
+            ]
+        }),
+    )
+}
+
+pub(super) fn members(rows: Vec<MemberDocument>, look: Look) -> String {
+    table(
+        look.width,
+        ["ID", "ROLE", "ADDRESS", "ADMIN", "APPLIED", "LAST CONTACT"],
+        rows.into_iter().map(|row| {
+            [
+                format!("{}{}", row.id, if row.answering { "*" } else { "" }),
+                format!("{:?}", row.role).to_lowercase(),
+                row.address,
+                row.admin.unwrap_or_else(dash),
+                row.applied.map_or_else(dash, |index| index.to_string()),
+                row.last_contact_ms
+                    .map_or_else(dash, |ms| format!("{ms}ms")),
+            ]
+        }),
+    )
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+pub(super) fn short(revision: Option<&Revision>) -> String {
+    revision.map_or_else(dash, |revision| revision.short().to_owned())
+}
+
+pub(super) fn audit(entries: Vec<AuditEntry>) -> String {
+    table(
+        Width::Endless,
+        ["NUMBER", "AT", "ACTOR", "REASON", "SUBJECT", "MESSAGE"],
+        entries.into_iter().map(|entry| {
+            [
+                entry.number.to_string(),
+                entry.at.to_rfc3339(),
+                entry.actor,
+                entry.reason,
+                entry.subject,
+                entry.message,
+            ]
+        }),
+    )
+}
