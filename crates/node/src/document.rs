@@ -95,6 +95,7 @@ pub(crate) struct ApplicationDocument {
     pub(crate) suspended: Option<String>,
     pub(crate) pending_deletion: Option<PendingDeletion>,
     /// Fence of the newest requested sync it has answered.
+    #[serde(default)]
     pub(crate) answered_sync: Fence,
     /// Why the newest configuration of its repository was refused, while the one before goes on.
     #[serde(default)]
