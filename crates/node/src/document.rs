@@ -4,7 +4,9 @@
 use regraft_model::config::Mode;
 use regraft_model::finding::{PendingDeletion, SyncState};
 use regraft_model::health::Health;
-use regraft_model::id::{ApplicationName, ClusterName, IncidentId, MemberId, RepositoryName};
+use regraft_model::id::{
+    ApplicationName, BranchName, ClusterName, IncidentId, MemberId, RepositoryName,
+};
 use regraft_model::incident::Incident;
 use regraft_model::source::Revision;
 use regraft_model::time::Timestamp;
@@ -47,6 +49,28 @@ pub(crate) struct ApplicationDocument {
     /// Why a person paused it.
     pub(crate) suspended: Option<String>,
     pub(crate) pending_deletion: Option<PendingDeletion>,
+}
+
+/// One repository, as the answering member sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RepositoryDocument {
+    pub(crate) name: RepositoryName,
+    /// Where it is; it never holds a secret.
+    pub(crate) url: String,
+    pub(crate) branch: BranchName,
+    /// Why it cannot be read just now. The leader asks remotes, so only it can tell that one is away.
+    pub(crate) problem: Option<ProblemDocument>,
+}
+
+/// What is wrong, and the one next action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProblemDocument {
+    /// Stable word.
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) action: String,
 }
 
 /// One cluster, as the answering member sees it.
@@ -116,6 +140,8 @@ pub(crate) struct StatusDocument {
     pub(crate) applied: u64,
     /// When this member last had proof that its state is the majority's.
     pub(crate) confirmed_at: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) repositories: Vec<RepositoryDocument>,
     pub(crate) heads: Vec<Head>,
     pub(crate) members: Vec<MemberDocument>,
     pub(crate) clusters: Vec<ClusterDocument>,

@@ -1,9 +1,10 @@
 //! Replicated records and what this member knows, as the documents people read.
 
+use super::git::Asks;
 use super::member::Member;
 use crate::document::{
     ApplicationDocument, ClusterDocument, ConnectionState, IncidentDocument, MemberDocument,
-    MemberRole, StatusDocument,
+    MemberRole, RepositoryDocument, StatusDocument,
 };
 use regraft_model::config::Application;
 use regraft_model::finding::{SyncState, SyncStatus, TargetStatus};
@@ -40,6 +41,27 @@ pub(super) fn applications(view: &View) -> Vec<ApplicationDocument> {
         found.insert(key.clone(), target(view, application, &key));
     }
     found.into_values().collect()
+}
+
+/// Every repository of this member's configuration.
+pub(super) fn repositories(member: &Member) -> Vec<RepositoryDocument> {
+    let status = member.replica.status();
+    let asks = match status.leader == Some(status.node_id) {
+        true => Asks::Remotes,
+        false => Asks::Nobody,
+    };
+    let configured = member.config.repositories.iter();
+    configured
+        .map(|repository| RepositoryDocument {
+            name: repository.name.clone(),
+            url: repository.url.clone(),
+            branch: repository.branch.clone(),
+            problem: member
+                .git
+                .get(&repository.name)
+                .and_then(|git| git.problem(asks)),
+        })
+        .collect()
 }
 
 /// Every cluster that is configured, known or connected.
@@ -131,6 +153,7 @@ pub(super) fn status(view: &View, member: &Member, report: serde_json::Value) ->
         term: status.term,
         applied: status.applied,
         confirmed_at: member.confirmed_at(),
+        repositories: repositories(member),
         heads: view.heads.values().cloned().collect(),
         members: members(member),
         clusters: clusters(view, member),

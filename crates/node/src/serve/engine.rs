@@ -20,6 +20,7 @@ pub(super) struct Inputs(mpsc::Receiver<Input>);
 enum Input {
     Event(Box<Event>),
     Report(oneshot::Sender<Report>),
+    End,
 }
 
 /// A channel to a loop that starts later.
@@ -67,6 +68,11 @@ impl Engine {
         let _ = self.0.try_send(Input::Event(Box::new(event)));
     }
 
+    /// Ends the loop, and with it everything that effects go to.
+    pub(super) async fn end(&self) {
+        let _ = self.0.send(Input::End).await;
+    }
+
     /// What the engine waits for.
     pub(super) async fn report(&self) -> Option<Report> {
         let (reply, answer) = oneshot::channel();
@@ -93,6 +99,7 @@ fn run(
                 // Who asked may have gone.
                 let _ = reply.send(engine.report());
             }
+            Input::End => return,
         }
     }
 }

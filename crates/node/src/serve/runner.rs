@@ -72,8 +72,18 @@ impl Runner {
             }
             Effect::Apply(request) => {
                 let metrics = self.metrics.clone();
-                self.clusters
-                    .apply(*request, move |outcome| metrics.applied(outcome))
+                self.clusters.apply(*request, move |outcome| {
+                    metrics.applied(outcome);
+                    if !outcome.pruned.is_empty() {
+                        tracing::info!(
+                            application = %outcome.target.application,
+                            cluster = %outcome.target.cluster,
+                            revision = outcome.revision.short(),
+                            objects = outcome.pruned.len(),
+                            "objects that left Git were deleted"
+                        );
+                    }
+                })
             }
             Effect::Commit {
                 incident,
