@@ -120,6 +120,13 @@ impl Told {
     fn state(&mut self, view: &View) -> Vec<News> {
         let mut news = Vec::new();
         for (key, status) in &view.statuses {
+            // Says nothing of the application: who cannot be asked is told by the cluster's own line.
+            if matches!(
+                status.sync.state,
+                SyncState::Unknown | SyncState::Unreachable
+            ) {
+                continue;
+            }
             let standing = Standing {
                 sync: status.sync.state,
                 reason: status.sync.reason.clone(),
@@ -226,12 +233,10 @@ fn tell_target(status: &TargetStatus) {
             cluster = %status.key.cluster,
             by = %status.member,
             revision,
-            %sync,
-            ?health,
             reason = status.sync.reason,
             why,
             next = format!("see `regraft get applications {}`", status.key.application),
-            "application changed"
+            "application is {sync}, {health:?}"
         );
     } else {
         tracing::info!(
@@ -239,11 +244,9 @@ fn tell_target(status: &TargetStatus) {
             cluster = %status.key.cluster,
             by = %status.member,
             revision,
-            %sync,
-            ?health,
             reason = status.sync.reason,
             why,
-            "application changed"
+            "application is {sync}, {health:?}"
         );
     }
 }
@@ -333,6 +336,9 @@ mod tests {
             1
         );
         assert_eq!(told.state(&synced).len(), 1);
+        let lost = target(SyncState::Unreachable, Health::Unknown);
+        assert_eq!(told.state(&lost), [], "its cluster is told once");
+        assert_eq!(told.state(&synced), [], "it is as it was before");
     }
 
     fn report(messages: &[&str]) -> Report {

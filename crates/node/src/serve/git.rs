@@ -141,6 +141,15 @@ impl Git {
         known.next().map(|(_, problem)| problem.clone())
     }
 
+    /// Whether the log has a line of ours about what this message says.
+    pub(super) fn has_told(&self, message: &str) -> bool {
+        self.obstacles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .any(|problem| message.starts_with(&problem.message))
+    }
+
     /// The unified diff of a plan's edits.
     pub(super) async fn diff_text(
         &self,

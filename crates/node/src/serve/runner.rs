@@ -103,7 +103,16 @@ impl Runner {
                 subject,
                 message,
             } => {
-                say(level, &subject, &message);
+                let told = self
+                    .git
+                    .get(&RepositoryName::from(subject.as_str()))
+                    .is_some_and(|git| git.has_told(&message));
+                // With the URL and the next action; once is enough.
+                if told {
+                    tracing::debug!(subject, "{message}");
+                } else {
+                    say(level, &subject, &message);
+                }
                 None
             }
             Effect::Count { invariant, kind } => {
