@@ -201,7 +201,7 @@ impl Failure {
                 "Find out why the host key changed before you replace it in known_hosts."
             }
             Self::Certificate(_) => {
-                "Check the server's certificate, or name its authority in `certificateAuthority`."
+                "Check the server's certificate, or name its authority in `credentials.caFile`."
             }
             Self::NotFound(_) => "Check the URL, and that the credentials may see the repository.",
             Self::Unreachable(_) | Self::Timeout(_) => {

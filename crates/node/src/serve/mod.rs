@@ -7,8 +7,8 @@
 //!  admin (gRPC), http: questions ────────────┘
 //! ```
 //!
-//! Only [`engine`] decides and only [`runner`] acts. Queues are bounded; the engine never waits for one: what
-//! does not fit is answered as failed and asked for again.
+//! Only [`engine`] decides and only [`runner`] acts; [`announce`] tells the log what was decided and done. Queues are
+//! bounded; the engine never waits for one: what does not fit is answered as failed and asked for again.
 
 mod admin;
 mod announce;
