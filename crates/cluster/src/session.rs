@@ -76,7 +76,6 @@ impl Session {
             self.link.cut(&reason);
             if !std::mem::replace(&mut told_lost, true) {
                 self.traffic.count_lost();
-                tracing::warn!(cluster = %self.config.name, reason, "cluster lost");
                 if self.tell(ClusterEvent::Lost { reason }).await.is_err() {
                     return;
                 }
@@ -109,7 +108,6 @@ impl Session {
         identity: Identity,
         inventories: BTreeMap<String, Inventory>,
     ) -> Result<String, Closed> {
-        tracing::info!(cluster = %self.config.name, version = %identity.version, "cluster connected");
         self.link.join(&connection);
         let Identity { uid, version } = identity;
         self.tell(ClusterEvent::Ready { uid, version }).await?;

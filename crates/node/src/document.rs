@@ -7,7 +7,7 @@ use regraft_model::config::{CONFIG_FOLDER, Mode};
 use regraft_model::finding::{PendingDeletion, SyncState};
 use regraft_model::health::Health;
 use regraft_model::id::{
-    ApplicationName, ClusterName, Fence, IncidentId, MemberId, RepositoryName,
+    ApplicationName, BranchName, ClusterName, Fence, IncidentId, MemberId, RepositoryName,
 };
 use regraft_model::incident::Incident;
 use regraft_model::problem::{Problem, Severity};
@@ -102,6 +102,16 @@ pub(crate) struct ApplicationDocument {
     pub(crate) configuration: Option<String>,
 }
 
+/// What is wrong, and the one next action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProblemDocument {
+    /// Stable word.
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) action: String,
+}
+
 /// One cluster, as the answering member sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -186,7 +196,10 @@ pub(crate) struct StatusDocument {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RepositoryDocument {
     pub(crate) name: RepositoryName,
-    pub(crate) branch: String,
+    /// Where it is; it never holds a secret.
+    #[serde(default)]
+    pub(crate) url: String,
+    pub(crate) branch: BranchName,
     /// The revision that all members apply.
     pub(crate) head: Option<Revision>,
     pub(crate) recorded_at: Option<Timestamp>,
@@ -195,6 +208,9 @@ pub(crate) struct RepositoryDocument {
     pub(crate) configured: bool,
     /// Why healing is frozen.
     pub(crate) frozen: Option<String>,
+    /// Why it cannot be read just now. The leader asks remotes, so only it can tell that one is away.
+    #[serde(default)]
+    pub(crate) problem: Option<ProblemDocument>,
     /// What is in the way of reading it, or its newest configuration; empty when nothing is.
     pub(crate) message: String,
 }

@@ -4,8 +4,10 @@ use crate::cli::{Exit, Failure};
 use crate::config::LogFormat;
 use tracing_subscriber::EnvFilter;
 
-/// Crates that say more than an operator wants to read at the member's level.
-const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,tower=warn,rustls=warn,openraft=warn,kube=warn,kube_client=warn,kube_runtime=warn";
+/// Crates that say more than an operator wants to read at the member's level. The builder of `kube_client` calls every
+/// failed request an error and names no cluster; openraft warns of elections that take their normal course. What matters
+/// of both is told by our own lines.
+const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,tower=warn,rustls=warn,openraft=error,kube=warn,kube_client=warn,kube_client::client::builder=off,kube_runtime=warn";
 
 /// Sets the one subscriber of this process up. `RUST_LOG` wins over the level.
 pub(crate) fn init(format: LogFormat, level: &str) -> Result<(), Failure> {

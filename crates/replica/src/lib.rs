@@ -43,6 +43,6 @@ pub use error::{BarrierError, Error, ProposeError};
 pub use listener::{Connection, incoming};
 pub use local::{COMMAND_BYTES_MAX, Proposed};
 pub use machine::{Machine, StateMachine};
-pub use replica::{Listing, Replica};
+pub use replica::{Listing, Replica, WeakReplica};
 pub use status::{Role, Status};
 pub use tls::{Peer, Tls, TlsPaths};

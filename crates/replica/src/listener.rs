@@ -5,9 +5,11 @@
 //! finds its [`Peer`] in the extensions of every request.
 
 use crate::tls::{Peer, Tls};
+use futures::TryFutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -51,11 +53,17 @@ pub fn incoming(
     })
 }
 
+/// Who could not prove who they are, and why.
+struct Refused {
+    from: SocketAddr,
+    error: io::Error,
+}
+
 struct Accepting {
     listener: TcpListener,
     tls: Arc<Tls>,
     stop: CancellationToken,
-    handshakes: FuturesUnordered<BoxFuture<'static, io::Result<Connection>>>,
+    handshakes: FuturesUnordered<BoxFuture<'static, Result<Connection, Refused>>>,
 }
 
 impl Accepting {
@@ -65,11 +73,13 @@ impl Accepting {
                 () = self.stop.cancelled() => return None,
                 Some(done) = self.handshakes.next(), if !self.handshakes.is_empty() => match done {
                     Ok(connection) => return Some(connection),
-                    Err(error) => tracing::info!(%error, "a connection was refused"),
+                    Err(Refused { from, error }) => {
+                        tracing::info!(%from, %error, "a connection was refused");
+                    }
                 },
                 accepted = self.listener.accept(), if self.handshakes.len() < HANDSHAKES_MAX => {
                     match accepted {
-                        Ok((stream, _)) => self.handshakes.push(handshake(Arc::clone(&self.tls), stream)),
+                        Ok((stream, from)) => self.handshakes.push(handshake(Arc::clone(&self.tls), stream, from)),
                         Err(error) => {
                             tracing::warn!(%error, "cannot accept connections");
                             let _ = tokio::time::timeout(ACCEPT_REST, self.stop.cancelled()).await;
@@ -81,14 +91,19 @@ impl Accepting {
     }
 }
 
-fn handshake(tls: Arc<Tls>, stream: TcpStream) -> BoxFuture<'static, io::Result<Connection>> {
-    Box::pin(async move {
+fn handshake(
+    tls: Arc<Tls>,
+    stream: TcpStream,
+    from: SocketAddr,
+) -> BoxFuture<'static, Result<Connection, Refused>> {
+    let shaking = async move {
         stream.set_nodelay(true)?;
         let acceptor = tokio_rustls::TlsAcceptor::from(tls.server_config());
         let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
         let peer = Peer::of(stream.get_ref().1);
         Ok(Connection { stream, peer })
-    })
+    };
+    Box::pin(shaking.map_err(move |error| Refused { from, error }))
 }
 
 impl Connected for Connection {

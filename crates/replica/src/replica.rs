@@ -23,8 +23,8 @@ use openraft::errors::{InitializeError, RaftError};
 use openraft::{Instant as _, SnapshotPolicy};
 use regraft_state::store::{Read, ReadError, Walk};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -49,6 +49,18 @@ const ENGINE_QUEUE_MAX: u64 = 4096;
 /// A member: proposes, reads and follows the replicated state. Clones are handles of the same member.
 #[derive(Clone)]
 pub struct Replica(Arc<Inner>);
+
+/// A handle that does not keep the databases open: for threads that may hang in something else.
+#[derive(Clone)]
+pub struct WeakReplica(Weak<Inner>);
+
+impl WeakReplica {
+    /// The member, while it runs.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Replica> {
+        self.0.upgrade().map(Replica)
+    }
+}
 
 /// Pairs under a prefix, and the log index they are of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,7 +96,7 @@ struct Storage {
 
 impl Replica {
     /// Opens the data folder, joins or forms the cluster, and starts to answer other members. Does
-    /// not wait for a leader.
+    /// not wait for a leader. After an error everything that was opened is closed again.
     ///
     /// # Errors
     /// When the configuration, a certificate, the data folder or the listener cannot be used.
@@ -108,6 +120,21 @@ impl Replica {
                     reason: error.to_string(),
                 })??
         };
+        let closed = storage.closed.clone();
+        let started = Self::start_on(config, tls, listener, storage).await;
+        if started.is_err() {
+            // A process that exits while a database is open may crash in its threads.
+            wait_closed(closed).await;
+        }
+        started
+    }
+
+    async fn start_on(
+        config: Config,
+        tls: Option<Arc<Tls>>,
+        listener: Option<TcpListener>,
+        storage: Storage,
+    ) -> Result<Self, Error> {
         let peers = Arc::new(Peers::new(
             config.node_id,
             config.cluster_id.clone(),
@@ -151,7 +178,10 @@ impl Replica {
         }
         replica.0.follow_status();
         replica.0.follow_recovery();
-        replica.0.form_cluster().await?;
+        if let Err(error) = replica.0.form_cluster().await {
+            replica.shutdown().await;
+            return Err(error);
+        }
         Ok(replica)
     }
 
@@ -301,7 +331,13 @@ impl Replica {
     /// Resolves when the data folder may be opened again: all handles are dropped, and what they
     /// started has ended.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
-        futures::future::join_all(self.0.closed.clone().map(Closed::wait)).map(|_| ())
+        all_closed(self.0.closed.clone())
+    }
+
+    /// A handle that does not keep the databases open.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakReplica {
+        WeakReplica(Arc::downgrade(&self.0))
     }
 
     /// Hands leadership over, stops, and waits (bounded) until the data folder may be opened again;
@@ -317,9 +353,9 @@ impl Replica {
         }
         self.0.tasks.close();
         let _ = tokio::time::timeout(STOP_TIMEOUT, self.0.tasks.wait()).await;
-        let closed = self.closed();
+        let closed = self.0.closed.clone();
         drop(self);
-        let _ = tokio::time::timeout(STOP_TIMEOUT, closed).await;
+        wait_closed(closed).await;
     }
 
     fn timeout(&self) -> Duration {
@@ -465,6 +501,22 @@ impl Drop for Inner {
             let _ = raft.shutdown().await;
         };
         self.tasks.spawn_on(stopping, &self.runtime);
+    }
+}
+
+fn all_closed(closed: [Closed; 2]) -> impl Future<Output = ()> + Send + use<> {
+    futures::future::join_all(closed.map(Closed::wait)).map(|_| ())
+}
+
+async fn wait_closed(closed: [Closed; 2]) {
+    if tokio::time::timeout(STOP_TIMEOUT, all_closed(closed))
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            waited_s = STOP_TIMEOUT.as_secs(),
+            "the databases are still in use by something that does not end"
+        );
     }
 }
 

@@ -1,6 +1,5 @@
-//! What can go wrong with a repository: a stable word, the retry class, one next action, never a secret.
+//! What can go wrong with a repository: a stable word, one next action, never a secret.
 
-use regraft_model::apply::Retry;
 use regraft_model::git::HistoryError;
 use regraft_model::{RepositoryName, Revision};
 use std::fmt::Write as _;
@@ -132,33 +131,12 @@ impl Error {
         }
     }
 
-    /// Whether trying again helps.
-    pub fn retry(&self) -> Retry {
-        match self {
-            Self::Remote { source, .. } => source.retry(),
-            Self::Folder { .. } | Self::Corrupt { .. } | Self::OutcomeUnknown { .. } => {
-                Retry::Transient
-            }
-            // Secrets and branches are often mounted or created a moment after the member started.
-            Self::Credentials { .. }
-            | Self::BranchMissing { .. }
-            | Self::RevisionMissing { .. }
-            | Self::PathMissing { .. } => Retry::Waiting,
-            Self::Configuration { .. }
-            | Self::TooLarge { .. }
-            | Self::NameNotText { .. }
-            | Self::Edit { .. }
-            | Self::Request { .. }
-            | Self::BranchTaken { .. } => Retry::Stalled,
-        }
-    }
-
     /// The one thing a person should do next.
     pub fn next_action(&self) -> &'static str {
         match self {
             Self::Configuration { .. } => "Correct the field in the member's configuration.",
             Self::Credentials { .. } => {
-                "Create the file or set the variable, readable for the member."
+                "Write the secret there, as one line that the member may read."
             }
             Self::Remote { source, .. } | Self::OutcomeUnknown { source, .. } => {
                 source.next_action()
@@ -211,18 +189,6 @@ impl Failure {
         }
     }
 
-    fn retry(&self) -> Retry {
-        match self {
-            Self::Unreachable(_) | Self::Timeout(_) | Self::Local(_) => Retry::Transient,
-            // Tokens are rotated, repositories created, hanging operations end.
-            Self::Authentication(_) | Self::NotFound(_) | Self::Busy(_) => Retry::Waiting,
-            Self::HostKeyUnknown { .. }
-            | Self::HostKeyMismatch { .. }
-            | Self::Certificate(_)
-            | Self::Rejected(_) => Retry::Stalled,
-        }
-    }
-
     fn next_action(&self) -> &'static str {
         match self {
             Self::Authentication(_) => {
@@ -235,7 +201,7 @@ impl Failure {
                 "Find out why the host key changed before you replace it in known_hosts."
             }
             Self::Certificate(_) => {
-                "Check the server's certificate, or name its authority in `certificateAuthority`."
+                "Check the server's certificate, or name its authority in `credentials.caFile`."
             }
             Self::NotFound(_) => "Check the URL, and that the credentials may see the repository.",
             Self::Unreachable(_) | Self::Timeout(_) => {

@@ -74,19 +74,6 @@ impl Repository {
         Ok(())
     }
 
-    /// Where the remote's branch is, `None` if it has none. Downloads nothing.
-    ///
-    /// # Errors
-    /// [`Error::Remote`].
-    pub fn remote_head(&self) -> Result<Option<Revision>, Error> {
-        let branch = self.config().branch.as_str();
-        let heads = self
-            .connection
-            .heads(self.store.folder(), &[branch], Download::Nothing)
-            .map_err(|failure| self.remote(Operation::List, failure))?;
-        Ok(heads.get(branch).map(revision))
-    }
-
     /// Asks where the branch is, and downloads its commits unless they are here already.
     ///
     /// # Errors

@@ -1,17 +1,35 @@
 //! The state as typed maps: what an engine or a person reads. Built from the store's pairs, kept by its writes.
 
 use crate::record::{
-    Assignment, Closed, ClusterIdentity, Configuration, Confirmation, Head, Lock, Retiring,
-    Subject, Suspension, SyncRequest, Veto,
+    Assignment, AuditEntry, Closed, ClusterIdentity, Configuration, Confirmation, Head, Lock,
+    Retiring, Subject, Suspension, SyncRequest, Veto,
 };
-use crate::store::Write;
+use crate::store::{Read, ReadError, Walk, Write};
 use crate::table::{self, prefix};
 use regraft_model::finding::TargetStatus;
 use regraft_model::id::{ApplicationName, ClusterName, IncidentId, RepositoryName, TargetKey};
 use regraft_model::incident::Incident;
 use regraft_model::source::TreeId;
+use regraft_model::time::Timestamp;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+
+/// The tables of a view. Sessions and the audit chain are long and not among them.
+const TABLES: [&str; 13] = [
+    prefix::HEADS,
+    prefix::CONFIGURATIONS,
+    prefix::CLUSTERS,
+    prefix::ASSIGNMENTS,
+    prefix::STATUSES,
+    prefix::INCIDENTS,
+    prefix::LOCKS,
+    prefix::VETOES,
+    prefix::CLOSED,
+    prefix::SUSPENSIONS,
+    prefix::CONFIRMATIONS,
+    prefix::RETIRING,
+    prefix::SYNCS,
+];
 
 /// A typed mirror of the state.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -56,7 +74,33 @@ pub struct UnreadableRecord {
     pub reason: String,
 }
 
+impl From<UnreadableRecord> for ReadError {
+    fn from(unreadable: UnreadableRecord) -> Self {
+        Self(unreadable.to_string())
+    }
+}
+
 impl View {
+    /// Reads everything but sessions and audit.
+    pub fn read(read: &dyn Read) -> Result<Self, ReadError> {
+        let mut view = Self::default();
+        if let Some(value) = read.get(table::INSTALLATION.as_bytes())? {
+            view.put(table::INSTALLATION.as_bytes(), &value)?;
+        }
+        for table in TABLES {
+            let mut taken = Ok(());
+            read.scan(table.as_bytes(), &mut |key, value| {
+                taken = view.put(key, value);
+                match taken {
+                    Ok(()) => Walk::Continue,
+                    Err(_) => Walk::Stop,
+                }
+            })?;
+            taken?;
+        }
+        Ok(view)
+    }
+
     /// Builds the view from every pair of the store.
     pub fn restore<'a>(
         pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
@@ -171,6 +215,45 @@ impl View {
             _ => {}
         }
     }
+}
+
+/// The lock of an incident.
+pub fn lock(read: &dyn Read, incident: &IncidentId) -> Result<Option<Lock>, ReadError> {
+    record(read, &table::incident(prefix::LOCKS, incident))
+}
+
+/// An incident.
+pub fn incident(read: &dyn Read, id: &IncidentId) -> Result<Option<Incident>, ReadError> {
+    record(read, &table::incident(prefix::INCIDENTS, id))
+}
+
+/// The suspension of exactly this subject.
+pub fn suspension(read: &dyn Read, subject: &Subject) -> Result<Option<Suspension>, ReadError> {
+    record(read, &table::suspension(subject))
+}
+
+/// The newest stamp of a leader, of a command that was applied.
+pub fn time(read: &dyn Read) -> Result<Timestamp, ReadError> {
+    Ok(record(read, table::TIME)?.unwrap_or_default())
+}
+
+/// The whole audit chain, oldest first.
+pub fn audit(read: &dyn Read) -> Result<Vec<AuditEntry>, ReadError> {
+    let mut entries = Vec::new();
+    read.scan(prefix::AUDIT.as_bytes(), &mut |key, value| {
+        entries.push(decode(&String::from_utf8_lossy(key), value));
+        Walk::Continue
+    })?;
+    entries
+        .into_iter()
+        .collect::<Result<_, UnreadableRecord>>()
+        .map_err(ReadError::from)
+}
+
+fn record<T: DeserializeOwned>(read: &dyn Read, key: &str) -> Result<Option<T>, ReadError> {
+    read.get(key.as_bytes())?
+        .map(|value| decode(key, &value).map_err(ReadError::from))
+        .transpose()
 }
 
 fn split(key: &str) -> (&str, &str) {

@@ -115,7 +115,7 @@ pub(super) fn repositories(rows: Vec<RepositoryDocument>, look: Look) -> String 
         rows.into_iter().map(|row| {
             [
                 row.name.to_string(),
-                row.branch,
+                row.branch.to_string(),
                 short(row.head.as_ref()),
                 age(row.recorded_at.unwrap_or_default(), look.now),
                 row.applications.to_string(),

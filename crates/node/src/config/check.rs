@@ -8,10 +8,15 @@ use regraft_model::problem::{Problem, Severity};
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 const RAFT_DEFAULT: &str = "127.0.0.1:7101";
 const HTTP_DEFAULT: &str = "127.0.0.1:7301";
+/// Mode of a data folder that is made here: clones of private repositories are in it.
+const DATA_DIR_MODE: u32 = 0o700;
+/// Bits of a file's mode that let its group and others read it.
+const OTHERS_READ_BITS: u32 = 0o044;
 const ADMIN_SOCKET: &str = "admin.sock";
 /// A Unix socket's path must fit into `sockaddr_un`.
 /// The little that is missing is for the name under which it is born.
@@ -26,6 +31,7 @@ pub(super) struct Check<'a> {
     pub(super) file: &'a str,
     folder: &'a Path,
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
 }
 
 pub(super) fn check(
@@ -37,10 +43,14 @@ pub(super) fn check(
         file,
         folder,
         problems: Vec::new(),
+        warnings: Vec::new(),
     };
     let config = check.config(schema);
     match config {
-        Some(config) if check.problems.is_empty() => Ok(config),
+        Some(config) if check.problems.is_empty() => Ok(MemberConfig {
+            warnings: check.warnings,
+            ..config
+        }),
         _ => {
             check.problems.sort();
             Err(check.problems)
@@ -85,7 +95,13 @@ impl Check<'_> {
             clusters,
             log_format: schema.log.format,
             log_level,
+            warnings: Vec::new(),
         })
+    }
+
+    /// How many problems were found so far.
+    pub(super) fn problems(&self) -> usize {
+        self.problems.len()
     }
 
     pub(super) fn wrong<T>(
@@ -173,6 +189,26 @@ impl Check<'_> {
         full
     }
 
+    /// Must exist as a readable file, and should be readable by nobody else.
+    pub(super) fn secret_file(&mut self, what: &str, path: &Spanned<String>) -> PathBuf {
+        let full = self.file(what, path);
+        let mode = std::fs::metadata(&full).map_or(0, |metadata| metadata.permissions().mode());
+        if mode & OTHERS_READ_BITS != 0 {
+            self.warnings.push(Problem {
+                location: location(self.file, &path.referenced),
+                severity: Severity::Warning,
+                reason: "ReadableByOthers".to_owned(),
+                message: format!(
+                    "the {what} {} can be read by other users of this machine (mode {:04o})",
+                    full.display(),
+                    mode & 0o7777
+                ),
+                action: format!("run `chmod 600 {}`", full.display()),
+            });
+        }
+        full
+    }
+
     fn data_dir(&mut self, text: &Spanned<String>) -> PathBuf {
         let path = self.path(&text.value);
         if text.value.is_empty() {
@@ -184,7 +220,11 @@ impl Check<'_> {
             );
             return path;
         }
-        if let Err(error) = std::fs::create_dir_all(&path) {
+        let made = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(DATA_DIR_MODE)
+            .create(&path);
+        if let Err(error) = made {
             self.wrong(
                 text,
                 "NotWritable",
@@ -290,7 +330,7 @@ impl Check<'_> {
         Tls {
             ca: self.file("authority's certificate", &tls.ca),
             cert: self.file("certificate", &tls.cert),
-            key: self.file("key", &tls.key),
+            key: self.secret_file("key", &tls.key),
         }
     }
 

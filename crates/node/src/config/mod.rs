@@ -42,6 +42,8 @@ pub(crate) struct MemberConfig {
     pub(crate) clusters: Vec<Kubeconfig>,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
+    /// What works, and should be put right all the same.
+    pub(crate) warnings: Vec<Problem>,
 }
 
 /// How one member is reached by the others.

@@ -89,6 +89,23 @@ pub(super) struct Credentials {
     pub(super) ca_file: Option<Spanned<String>>,
 }
 
+impl Credentials {
+    /// Where a secret is named.
+    pub(super) fn secret(&self) -> Option<&Spanned<String>> {
+        [
+            &self.password_file,
+            &self.password_env,
+            &self.token_file,
+            &self.token_env,
+            &self.passphrase_file,
+            &self.passphrase_env,
+            &self.ssh_key_file,
+        ]
+        .into_iter()
+        .find_map(Option::as_ref)
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Kubeconfig {

@@ -4,11 +4,13 @@ use super::check::Check;
 use super::parse::location;
 use super::schema;
 use super::{Kubeconfig, POLL_DEFAULT_S, POLL_MIN_S, Repository};
+use crate::cli::failure_chain;
 use regraft_model::problem::Location;
 use regraft_model::time::Seconds;
-use regraft_repo::{CredentialsSource, SecretSource};
+use regraft_repo::{Credentials, CredentialsSource, SecretSource};
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Forges take any user name beside a token in the password's place.
 const USERNAME_DEFAULT: &str = "git";
@@ -22,6 +24,7 @@ impl Check<'_> {
         repositories
             .into_iter()
             .map(|repository| {
+                let before = self.problems();
                 self.name("repository", &repository.name);
                 self.unique(&mut names, &repository.name, "repositories");
                 self.url(&repository.url);
@@ -54,21 +57,74 @@ impl Check<'_> {
                         format!("write at least {}", Seconds(POLL_MIN_S)),
                     );
                 }
-                Repository {
+                let read = Repository {
                     ca: repository
                         .credentials
                         .ca_file
                         .as_ref()
                         .map(|path| self.file("authority's certificate", path)),
                     credentials: self.credentials(&repository.url, &repository.credentials),
-                    author: repository.author.map(|author| (author.name, author.mail)),
-                    name: repository.name.value.into(),
-                    url: repository.url.value,
-                    branch: repository.branch.value.into(),
+                    author: repository
+                        .author
+                        .as_ref()
+                        .map(|author| (author.name.clone(), author.mail.clone())),
+                    name: repository.name.value.as_str().into(),
+                    url: repository.url.value.clone(),
+                    branch: repository.branch.value.as_str().into(),
                     poll,
+                };
+                // What stands wrong already need not be told twice.
+                if self.problems() == before {
+                    self.can_be_opened(&repository, &read);
                 }
+                read
             })
             .collect()
+    }
+
+    /// What Git itself would refuse, while the file is still at hand: secrets are read, and forgotten again.
+    fn can_be_opened(&mut self, given: &schema::Repository, read: &Repository) {
+        let secret = given.credentials.secret().unwrap_or(&given.url);
+        let credentials = match Credentials::load(&read.credentials) {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                let message = failure_chain(&error);
+                return self.wrong(secret, error.reason(), message, error.next_action());
+            }
+        };
+        let mut config = regraft_repo::Config::new(
+            read.name.clone(),
+            read.url.clone(),
+            read.branch.clone(),
+            PathBuf::new(),
+        );
+        config.credentials = credentials;
+        if let Some((name, mail)) = &read.author {
+            config.author = regraft_repo::Identity {
+                name: name.clone(),
+                mail: mail.clone(),
+            };
+        }
+        let Err(error) = config.check() else { return };
+        let at = match &error {
+            regraft_repo::Error::Configuration {
+                field: "credentials",
+                ..
+            } => secret,
+            regraft_repo::Error::Configuration {
+                field: "branch", ..
+            } => &given.branch,
+            regraft_repo::Error::Configuration {
+                field: "author", ..
+            } => &given.name,
+            _ => &given.url,
+        };
+        self.wrong(
+            at,
+            error.reason(),
+            failure_chain(&error),
+            error.next_action(),
+        );
     }
 
     fn url(&mut self, url: &Spanned<String>) {
@@ -131,7 +187,7 @@ impl Check<'_> {
         let key = given
             .ssh_key_file
             .as_ref()
-            .map(|path| self.file("SSH key", path));
+            .map(|path| self.secret_file("SSH key", path));
         let known_hosts = given
             .known_hosts_file
             .as_ref()
@@ -189,9 +245,9 @@ impl Check<'_> {
                 );
                 None
             }
-            (Some(file), None) => {
-                Some(SecretSource::File(self.file(&format!("{what} file"), file)))
-            }
+            (Some(file), None) => Some(SecretSource::File(
+                self.secret_file(&format!("{what} file"), file),
+            )),
             (None, Some(env)) => {
                 if std::env::var_os(&env.value).is_none() {
                     self.wrong(

@@ -14,7 +14,7 @@ fn read_text(text: &str) -> Result<MemberConfig, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("member.yaml");
     std::fs::write(folder.path().join("kubeconfig"), "").unwrap();
-    std::fs::write(folder.path().join("a-file"), "").unwrap();
+    std::fs::write(folder.path().join("a-file"), "word\n").unwrap();
     std::fs::write(&path, text).unwrap();
     read(&path).map_err(|problems| {
         let mut shown = String::new();

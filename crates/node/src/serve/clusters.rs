@@ -12,6 +12,7 @@ use regraft_model::apply::{
     ApplyFailure, ApplyOutcome, ApplyRequest, ClusterEvent, KindVersion, Retry, StagedObject,
 };
 use regraft_model::id::{ClusterName, TargetKey};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,11 +50,20 @@ pub(super) struct Standing {
 
 struct Link {
     credentials: String,
+    /// For people: the server and where its credentials are.
+    place: Place,
     /// Absent without credentials.
     connection: Option<Connection>,
     standing: Standing,
     permits: Arc<Semaphore>,
     running: BTreeMap<TargetKey, Running>,
+}
+
+/// Where a cluster is looked for.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    server: String,
+    kubeconfig: String,
 }
 
 struct Connection {
@@ -111,6 +121,7 @@ impl Clusters {
             .get(&ClusterName::from(credentials.as_str()));
         let mut link = Link {
             credentials: credentials.clone(),
+            place: kubeconfig.map(place_of).unwrap_or_default(),
             connection: None,
             standing: Standing::default(),
             permits: Arc::new(Semaphore::new(APPLIES_MAX)),
@@ -129,6 +140,12 @@ impl Clusters {
                 None
             }
             Err(reason) => {
+                tracing::warn!(
+                    cluster = %name,
+                    %reason,
+                    next = format!("add `{credentials}` to `clusters` in this member's configuration and restart it, or correct the Cluster in Git"),
+                    "cluster cannot be worked on by this member"
+                );
                 link.standing.state = ConnectionState::Lost;
                 link.standing.message.clone_from(&reason);
                 let event = ClusterEvent::Lost { reason };
@@ -313,6 +330,29 @@ impl Clusters {
     }
 }
 
+/// The server that a kubeconfig names; empty when it cannot be told.
+fn place_of(kubeconfig: &Kubeconfig) -> Place {
+    let server = std::fs::read_to_string(&kubeconfig.file)
+        .ok()
+        .and_then(|text| server_of(&text, kubeconfig.context.as_deref()))
+        .unwrap_or_default();
+    Place {
+        server,
+        kubeconfig: kubeconfig.file.display().to_string(),
+    }
+}
+
+fn server_of(text: &str, context: Option<&str>) -> Option<String> {
+    let file: Value = serde_saphyr::from_str(text).ok()?;
+    let named = |list: &str, name: &str| {
+        let entries = file.get(list)?.as_array()?;
+        entries.iter().find(|it| it["name"] == name).cloned()
+    };
+    let context = named("contexts", context.or(file["current-context"].as_str())?)?;
+    let cluster = named("clusters", context["context"]["cluster"].as_str()?)?;
+    Some(cluster["cluster"]["server"].as_str()?.to_owned())
+}
+
 /// Ends the applies of a link; the connection ends with its last handle.
 fn cut(link: Option<Link>) {
     for running in link.iter().flat_map(|link| link.running.values()) {
@@ -370,7 +410,7 @@ fn note(links: &Mutex<BTreeMap<ClusterName, Link>>, cluster: &ClusterName, event
     };
     match event {
         ClusterEvent::Ready { version, .. } => {
-            tracing::info!(%cluster, %version, "cluster is connected");
+            tracing::info!(%cluster, server = link.place.server, %version, "cluster is connected");
             link.standing = Standing {
                 state: ConnectionState::Ready,
                 message: String::new(),
@@ -378,7 +418,17 @@ fn note(links: &Mutex<BTreeMap<ClusterName, Link>>, cluster: &ClusterName, event
             };
         }
         ClusterEvent::Lost { reason } => {
-            tracing::warn!(%cluster, %reason, "cluster is lost");
+            let told = link.standing.state == ConnectionState::Lost;
+            if !told || link.standing.message != *reason {
+                tracing::warn!(
+                    %cluster,
+                    server = link.place.server,
+                    kubeconfig = link.place.kubeconfig,
+                    %reason,
+                    next = "see whether the API server is up, and whether the kubeconfig's address and credentials are right; it is tried again by itself",
+                    "cluster is lost"
+                );
+            }
             link.standing.state = ConnectionState::Lost;
             link.standing.message.clone_from(reason);
         }
@@ -389,4 +439,31 @@ fn note(links: &Mutex<BTreeMap<ClusterName, Link>>, cluster: &ClusterName, event
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics while it holds the lock; and if it did, the maps are whole between two statements.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_of_a_kubeconfig_is_that_of_the_context_in_use() {
+        let text = "\
+apiVersion: v1
+current-context: one
+contexts:
+  - {name: one, context: {cluster: a, user: me}}
+  - {name: two, context: {cluster: b, user: me}}
+clusters:
+  - {name: a, cluster: {server: 'https://a.example:6443'}}
+  - {name: b, cluster: {server: 'https://b.example:6443'}}
+";
+        let server = |context| server_of(text, context);
+        assert_eq!(server(None).as_deref(), Some("https://a.example:6443"));
+        assert_eq!(
+            server(Some("two")).as_deref(),
+            Some("https://b.example:6443")
+        );
+        assert_eq!(server(Some("three")), None);
+        assert_eq!(server_of("kind: [", None), None);
+    }
 }

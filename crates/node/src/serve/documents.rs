@@ -1,9 +1,10 @@
 //! Replicated records and what this member knows, as the documents people read.
 
+use super::git::Asks;
 use super::member::Member;
 use crate::document::{
     ApplicationDocument, ClusterDocument, ConnectionState, IncidentDocument, MemberDocument,
-    MemberRole, ReportDocument, RepositoryDocument, StatusDocument,
+    MemberRole, ProblemDocument, ReportDocument, RepositoryDocument, StatusDocument,
 };
 use regraft_model::config::Application;
 use regraft_model::finding::{SyncState, SyncStatus, TargetStatus};
@@ -118,6 +119,21 @@ pub(super) fn members(member: &Member) -> Vec<MemberDocument> {
         .collect()
 }
 
+/// Every repository of the member's configuration, and why it cannot be read just now.
+pub(super) fn obstacles(
+    member: &Member,
+) -> impl Iterator<Item = (&RepositoryName, Option<ProblemDocument>)> {
+    let status = member.replica.status();
+    let asks = match status.leader == Some(status.node_id) {
+        true => Asks::Remotes,
+        false => Asks::Nobody,
+    };
+    member.config.repositories.iter().map(move |repository| {
+        let git = member.git.get(&repository.name);
+        (&repository.name, git.and_then(|git| git.problem(asks)))
+    })
+}
+
 /// Every repository of the member's configuration.
 pub(super) fn repositories(
     view: &View,
@@ -126,24 +142,27 @@ pub(super) fn repositories(
 ) -> Vec<RepositoryDocument> {
     let configured = member.config.repositories.iter();
     configured
-        .map(|repository| {
-            let name = &repository.name;
+        .zip(obstacles(member))
+        .map(|(repository, (name, problem))| {
             let head = view.heads.get(name);
             let configuration = view.configurations.get(name);
             let trouble = report.and_then(|report| trouble(report, name));
-            let message = match (trouble, configuration) {
-                (Some(trouble), _) => trouble,
-                (None, None) => "its configuration is not read yet".to_owned(),
-                (None, Some(_)) => String::new(),
+            let message = match (&problem, trouble, configuration) {
+                (Some(problem), _, _) => format!("{}; next: {}", problem.message, problem.action),
+                (None, Some(trouble), _) => trouble,
+                (None, None, None) => "its configuration is not read yet".to_owned(),
+                (None, None, Some(_)) => String::new(),
             };
             RepositoryDocument {
                 name: name.clone(),
-                branch: repository.branch.to_string(),
+                url: repository.url.clone(),
+                branch: repository.branch.clone(),
                 head: head.map(|head| head.revision.clone()),
                 recorded_at: head.map(|head| head.recorded_at),
                 applications: configuration.map_or(0, |it| it.fleet.applications.len()),
                 configured: configuration.is_some(),
                 frozen: head.and_then(|head| head.frozen.clone()),
+                problem,
                 message,
             }
         })

@@ -23,6 +23,7 @@ enum Input {
     Event(Box<Event>),
     Report(oneshot::Sender<Report>),
     Wanted(ClusterName, Vec<Object>, oneshot::Sender<Vec<Object>>),
+    End,
 }
 
 /// A channel to a loop that starts later.
@@ -70,6 +71,11 @@ impl Engine {
         let _ = self.0.try_send(Input::Event(Box::new(event)));
     }
 
+    /// Ends the loop, and with it everything that effects go to.
+    pub(super) async fn end(&self) {
+        let _ = self.0.send(Input::End).await;
+    }
+
     /// What the engine waits for.
     pub(super) async fn report(&self) -> Option<Report> {
         let (reply, answer) = oneshot::channel();
@@ -113,6 +119,7 @@ fn run(
             Input::Wanted(cluster, objects, reply) => {
                 let _ = reply.send(engine.wanted(&cluster, &objects));
             }
+            Input::End => return,
         }
     }
 }

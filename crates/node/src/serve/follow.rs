@@ -1,6 +1,7 @@
 //! Tells the engine what happens around it: applied commands, its role, and that time goes on.
 
 use super::member::Member;
+use crate::cli::failure_chain;
 use crate::clock;
 use regraft_engine::{Event, Role};
 use regraft_model::id::MemberId;
@@ -8,6 +9,7 @@ use regraft_model::time::Timestamp;
 use regraft_replica::{Change, Replica, Status};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Period of ticks and of telling the role.
 const TICK_PERIOD: Duration = Duration::from_millis(250);
@@ -114,6 +116,30 @@ pub(super) async fn ticks(member: Arc<Member>) {
     loop {
         period.tick().await;
         member.engine.tell_if_idle(Event::Tick);
+    }
+}
+
+/// Reads the certificates again at every SIGHUP: of the listener for members, of the one for people, and of our own
+/// connections.
+pub(super) async fn hangups(member: Arc<Member>) {
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => {
+            tracing::warn!(%error, "SIGHUP cannot be heard: new certificates need a restart of this member");
+            return;
+        }
+    };
+    while hangups.recv().await.is_some() {
+        match member.replica.reload_certificates() {
+            Ok(()) => {
+                tracing::info!("SIGHUP: new connections use the certificates as they are now")
+            }
+            Err(error) => tracing::warn!(
+                error = failure_chain(&error),
+                next = "correct the files under `tls`, and send SIGHUP again",
+                "the certificates cannot be used: the old ones stay"
+            ),
+        }
     }
 }
 

@@ -5,28 +5,36 @@ use super::state;
 use crate::clock;
 use regraft_model::id::{Fence, IncidentId};
 use regraft_model::incident::Phase;
-use regraft_replica::Replica;
+use regraft_replica::{Replica, WeakReplica};
 
-/// Asks the replicated state from a thread outside the runtime.
+/// Asks the replicated state from a thread outside the runtime. A thread that hangs in Git does not keep the databases
+/// open.
 pub(super) struct Gate {
-    replica: Replica,
+    replica: WeakReplica,
     runtime: tokio::runtime::Handle,
 }
 
 impl Gate {
     /// Must be called inside the runtime.
-    pub(super) fn new(replica: Replica) -> Self {
+    pub(super) fn new(replica: &Replica) -> Self {
         let runtime = tokio::runtime::Handle::current();
-        Self { replica, runtime }
+        Self {
+            replica: replica.downgrade(),
+            runtime,
+        }
     }
 
     /// Whether the lock of an incident still has this fence and has not run out, nobody suspended its application, and
     /// the incident still wants its commit. Blocks until the majority has answered.
     pub(super) fn check(&self, id: &IncidentId, fence: Fence) -> Result<(), String> {
+        let replica = self
+            .replica
+            .upgrade()
+            .ok_or_else(|| "this member stops".to_owned())?;
         self.runtime
-            .block_on(self.replica.barrier())
+            .block_on(replica.barrier())
             .map_err(|error| format!("whether the lock holds cannot be read: {error}"))?;
-        let standing = state::standing(&self.replica, id).map_err(|error| error.to_string())?;
+        let standing = state::standing(&replica, id).map_err(|error| error.to_string())?;
         let lock = standing
             .lock
             .ok_or_else(|| format!("{id} holds no lock any more"))?;

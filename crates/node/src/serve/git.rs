@@ -2,18 +2,20 @@
 
 use super::engine::Engine;
 use super::gate::Gate;
-use super::metrics::{GitOperation, Metrics};
+use super::metrics::{GitOperation, GitResult, Metrics};
 use crate::cli::{Exit, Failure, failure_chain};
 use crate::clock;
 use crate::config;
+use crate::document::ProblemDocument;
 use regraft_engine::Event;
 use regraft_model::git::{CommitOutcome, CommitRequest, History, HistoryError, Relation, Snapshot};
-use regraft_model::id::{ApplicationName, Fence, IncidentId, RepositoryName};
+use regraft_model::id::{ApplicationName, BranchName, Fence, IncidentId, RepositoryName};
 use regraft_model::plan::Edit;
 use regraft_model::source::{Revision, SourceTree, TreeId};
 use regraft_repo::{Credentials, Error, Fetched, Identity, Repository};
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use tokio::sync::oneshot;
 
 /// Work that waits for one repository: a read of each of a thousand applications.
@@ -23,7 +25,20 @@ const HISTORY_COMMITS_MAX: usize = 200;
 
 /// A repository's queue.
 #[derive(Clone)]
-pub(super) struct Git(mpsc::SyncSender<Work>);
+pub(super) struct Git {
+    queue: mpsc::SyncSender<Work>,
+    obstacles: Obstacles,
+}
+
+/// Why each operation failed when it was last tried.
+type Obstacles = Arc<Mutex<BTreeMap<GitOperation, ProblemDocument>>>;
+
+/// Whether a member is the one that asks remotes for their tips.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asks {
+    Remotes,
+    Nobody,
+}
 
 /// What can be asked of a repository.
 pub(super) enum Work {
@@ -72,20 +87,15 @@ pub(super) fn start(
     engine: Engine,
     metrics: Metrics,
 ) -> Result<Git, Failure> {
-    let repository = open(config, data_dir).map_err(|error| {
-        Failure::of(
-            Exit::Usage,
-            error.reason(),
-            &error,
-            format!(
-                "correct `repositories` of {} in the member's configuration",
-                config.name
-            ),
-        )
-    })?;
+    let repository = open(config, data_dir)
+        .map_err(|error| Failure::of(Exit::Usage, error.reason(), &error, error.next_action()))?;
     let (sender, queue) = mpsc::sync_channel(QUEUE_WORK);
+    let obstacles = Obstacles::default();
     let mut worker = Worker {
         name: config.name.clone(),
+        url: config.url.clone(),
+        branch: config.branch.clone(),
+        obstacles: Arc::clone(&obstacles),
         source: config.credentials.clone(),
         repository,
         gate,
@@ -105,15 +115,39 @@ pub(super) fn start(
             "are there too many threads?",
         )
     })?;
-    Ok(Git(sender))
+    Ok(Git {
+        queue: sender,
+        obstacles,
+    })
 }
 
 impl Git {
     /// Queues work; gives it back when there is no room.
     pub(super) fn ask(&self, work: Work) -> Result<(), Work> {
-        self.0.try_send(work).map_err(|error| match error {
+        self.queue.try_send(work).map_err(|error| match error {
             mpsc::TrySendError::Full(work) | mpsc::TrySendError::Disconnected(work) => work,
         })
+    }
+
+    /// Why the repository cannot be read. That a remote is away is known only while its tip is asked for.
+    pub(super) fn problem(&self, asks: Asks) -> Option<ProblemDocument> {
+        let obstacles = self
+            .obstacles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = obstacles
+            .iter()
+            .filter(|(operation, _)| asks == Asks::Remotes || **operation != GitOperation::Fetch);
+        known.next().map(|(_, problem)| problem.clone())
+    }
+
+    /// Whether the log has a line of ours about what this message says.
+    pub(super) fn has_told(&self, message: &str) -> bool {
+        self.obstacles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .any(|problem| message.starts_with(&problem.message))
     }
 
     /// The unified diff of a plan's edits.
@@ -199,6 +233,9 @@ impl Work {
 
 struct Worker {
     name: RepositoryName,
+    url: String,
+    branch: BranchName,
+    obstacles: Obstacles,
     source: regraft_repo::CredentialsSource,
     repository: Repository,
     gate: Gate,
@@ -247,7 +284,7 @@ impl Worker {
             } => {
                 let outcome = self.history(&from, &to, &path);
                 self.metrics
-                    .git(&self.name, GitOperation::History, outcome.is_ok());
+                    .git(&self.name, GitOperation::History, GitResult::from(&outcome));
                 self.engine.tell_blocking(Event::HistoryRead {
                     incident,
                     from,
@@ -265,11 +302,11 @@ impl Worker {
                     Ok(()) => self.commit(&request),
                     Err(reason) => CommitOutcome::Failed { reason },
                 };
-                let pushed = matches!(
-                    outcome,
-                    CommitOutcome::Committed(_) | CommitOutcome::AlreadyThere(_)
-                );
-                self.metrics.git(&self.name, GitOperation::Commit, pushed);
+                let result = match outcome {
+                    CommitOutcome::Committed(_) | CommitOutcome::AlreadyThere(_) => GitResult::Done,
+                    _ => GitResult::Failed,
+                };
+                self.metrics.git(&self.name, GitOperation::Commit, result);
                 self.engine.tell_blocking(Event::Committed {
                     incident,
                     key: request.key,
@@ -303,8 +340,49 @@ impl Worker {
         work: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, String> {
         let outcome = work(self);
-        self.metrics.git(&self.name, operation, outcome.is_ok());
-        outcome.map_err(|error| failure_chain(&error))
+        self.metrics
+            .git(&self.name, operation, GitResult::from(&outcome));
+        // A folder that is missing is an application's problem, and told there.
+        if operation != GitOperation::Read {
+            self.note(operation, outcome.as_ref().err());
+        }
+        outcome.map_err(|error| format!("{} {}", sentence(&error), error.next_action()))
+    }
+
+    /// Tells once what stands in the way, and once that it is gone.
+    fn note(&self, operation: GitOperation, error: Option<&Error>) {
+        let mut obstacles = self
+            .obstacles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(error) = error else {
+            if obstacles.remove(&operation).is_some() {
+                tracing::info!(
+                    repository = %self.name,
+                    url = self.url,
+                    branch = %self.branch,
+                    "repository can be read again"
+                );
+            }
+            return;
+        };
+        let problem = ProblemDocument {
+            reason: error.reason().to_owned(),
+            message: failure_chain(error),
+            action: error.next_action().to_owned(),
+        };
+        if obstacles.get(&operation) != Some(&problem) {
+            tracing::warn!(
+                repository = %self.name,
+                url = self.url,
+                branch = %self.branch,
+                reason = problem.reason,
+                error = problem.message,
+                next = problem.action,
+                "repository cannot be read"
+            );
+            obstacles.insert(operation, problem);
+        }
     }
 
     fn fetch(&mut self, known: Option<&Revision>) -> Result<(Revision, Option<Relation>), Error> {
@@ -374,6 +452,12 @@ impl Worker {
         self.repository
             .replace_credentials(Credentials::load(&self.source)?)
     }
+}
+
+/// The chain of causes as one sentence, before another one.
+fn sentence(error: &Error) -> String {
+    let chain = failure_chain(error);
+    format!("{}.", chain.trim_end_matches('.'))
 }
 
 fn open(config: &config::Repository, data_dir: &Path) -> Result<Repository, Error> {

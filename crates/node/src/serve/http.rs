@@ -1,5 +1,6 @@
 //! Probes and metrics over HTTP: `/healthz`, `/readyz`, `/metrics`. Nothing here changes anything.
 
+use super::documents;
 use super::member::Member;
 use crate::cli::{Exit, Failure};
 use crate::clock;
@@ -53,8 +54,8 @@ async fn metrics(State(member): State<Arc<Member>>) -> Response {
     }
 }
 
-/// Ready: the state is recovered and known to be the majority's. A lost cluster is named, and no reason to take the
-/// member away: the others are still served.
+/// Ready: the state is recovered and known to be the majority's. A lost cluster or an unreadable repository is
+/// named, and no reason to take the member away: the others are still served.
 async fn readyz(State(member): State<Arc<Member>>) -> (StatusCode, Json<Value>) {
     let status = member.replica.status();
     let age_ms = member
@@ -94,10 +95,14 @@ async fn readyz(State(member): State<Arc<Member>>) -> (StatusCode, Json<Value>) 
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
+    let unreadable: Vec<String> = documents::obstacles(&member)
+        .filter_map(|(name, problem)| Some(format!("{name}: {}", problem?.message)))
+        .collect();
     let body = json!({
         "ready": code == StatusCode::OK,
         "waitsFor": waits_for,
         "lostClusters": in_state(ConnectionState::Lost),
+        "unreadableRepositories": unreadable,
         "leader": status.leader,
         "applied": status.applied,
         "halted": status.fatal,

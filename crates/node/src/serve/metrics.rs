@@ -1,7 +1,7 @@
 //! What `/metrics` tells. Counters live as long as the process; what others count is copied at each scrape.
 
 use super::member::Member;
-use super::state;
+use super::{documents, state};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,7 +11,9 @@ use regraft_engine::{Effect, ProposeOutcome};
 use regraft_model::InvariantId;
 use regraft_model::apply::ApplyOutcome;
 use regraft_model::id::RepositoryName;
+use regraft_model::time::Timestamp;
 use regraft_state::command::Response;
+use regraft_state::view::View;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,13 +27,49 @@ const PAGE_BYTES: i64 = 4096;
 pub(super) struct Metrics(Arc<Inner>);
 
 /// What is done with Git.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum GitOperation {
     Fetch,
     Load,
     Read,
     History,
     Commit,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GitResult {
+    Done,
+    Failed,
+}
+
+impl<T, E> From<&Result<T, E>> for GitResult {
+    fn from(result: &Result<T, E>) -> Self {
+        match result {
+            Ok(_) => Self::Done,
+            Err(_) => Self::Failed,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByApplicationAndStatus {
+    application: String,
+    cluster: String,
+    status: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByApplicationAndRevision {
+    application: String,
+    cluster: String,
+    repository: String,
+    revision: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByRepository {
+    repository: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -92,12 +130,16 @@ struct Inner {
     objects: Family<ByClusterAndResult, Counter>,
     cluster_losses: Family<ByCluster, Counter>,
     cluster_ready: Family<ByCluster, Gauge>,
+    repository_readable: Family<ByRepository, Gauge>,
+    sync_status: Family<ByApplicationAndStatus, Gauge>,
+    health_status: Family<ByApplicationAndStatus, Gauge>,
+    application_info: Family<ByApplicationAndRevision, Gauge>,
     incidents: Family<ByPhase, Gauge>,
     leader: Gauge,
     term: Gauge,
     applied: Gauge,
     last_log: Gauge,
-    confirmed_ms: Gauge,
+    confirmed_seconds: Gauge<f64, AtomicU64>,
     resident_bytes: Gauge,
     cpu_seconds: Counter<f64, AtomicU64>,
 }
@@ -176,26 +218,32 @@ impl Metrics {
         self.0.applies.get_or_create(&label).inc();
     }
 
-    pub(super) fn git(&self, repository: &RepositoryName, operation: GitOperation, ok: bool) {
+    pub(super) fn git(
+        &self,
+        repository: &RepositoryName,
+        operation: GitOperation,
+        result: GitResult,
+    ) {
         let label = ByGit {
             repository: repository.to_string(),
             operation: format!("{operation:?}").to_lowercase(),
-            result: if ok { "done" } else { "failed" }.to_owned(),
+            result: format!("{result:?}").to_lowercase(),
         };
         self.0.git.get_or_create(&label).inc();
     }
 
     /// Everything in the text format of Prometheus.
     pub(super) fn scrape(&self, member: &Member) -> Result<String, std::fmt::Error> {
-        self.0.copy_clusters(member);
-        self.0.copy_state(member);
-        self.0.copy_process();
-        let mut out = String::new();
+        // Held while copying: another scrape must not see a family that was just emptied.
         let registry = self
             .0
             .registry
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        self.0.copy_clusters(member);
+        self.0.copy_state(member);
+        self.0.copy_process();
+        let mut out = String::new();
         text::encode(&mut out, &registry)?;
         Ok(out)
     }
@@ -265,6 +313,26 @@ impl Inner {
             self.cluster_ready.clone(),
         );
         registry.register(
+            "repository_readable",
+            "Whether a repository could be read when this member last tried",
+            self.repository_readable.clone(),
+        );
+        registry.register(
+            "application_sync_status",
+            "1 for the state in which an application is against Git in a cluster",
+            self.sync_status.clone(),
+        );
+        registry.register(
+            "application_health_status",
+            "1 for the health that an application has in a cluster",
+            self.health_status.clone(),
+        );
+        registry.register(
+            "application_info",
+            "Always 1: the revision that is applied, empty before the first",
+            self.application_info.clone(),
+        );
+        registry.register(
             "incidents",
             "Incidents by phase and outcome",
             self.incidents.clone(),
@@ -285,10 +353,11 @@ impl Inner {
             "Last log index here",
             self.last_log.clone(),
         );
-        registry.register(
-            "confirmed_timestamp_milliseconds",
-            "Last proof that the state here is the majority's",
-            self.confirmed_ms.clone(),
+        registry.register_with_unit(
+            "confirmed_timestamp",
+            "Last proof that the state here is the majority's, since the epoch",
+            Unit::Seconds,
+            self.confirmed_seconds.clone(),
         );
     }
 
@@ -330,30 +399,70 @@ impl Inner {
 
     fn copy_state(&self, member: &Member) {
         let status = member.replica.status();
+        for (name, problem) in documents::obstacles(member) {
+            let label = ByRepository {
+                repository: name.to_string(),
+            };
+            self.repository_readable
+                .get_or_create(&label)
+                .set(i64::from(problem.is_none()));
+        }
         self.leader
             .set(i64::from(status.leader == Some(status.node_id)));
         self.term.set(saturated(status.term));
         self.applied.set(saturated(status.applied));
         self.last_log.set(saturated(status.last_log));
-        self.confirmed_ms
-            .set(member.confirmed_at().unwrap_or_default().0);
-        self.incidents.clear();
-        match state::incidents(&member.replica) {
-            Ok(incidents) => {
-                for incident in incidents {
-                    let outcome = incident
-                        .outcome
-                        .map(|outcome| outcome.kind.to_string())
-                        .unwrap_or_default();
-                    self.incidents
-                        .get_or_create(&ByPhase {
-                            phase: incident.phase.to_string(),
-                            outcome,
-                        })
-                        .inc();
-                }
+        self.confirmed_seconds
+            .set(seconds(member.confirmed_at().unwrap_or_default()));
+        match state::view(&member.replica) {
+            Ok(view) => {
+                self.copy_incidents(&view);
+                self.copy_applications(&view);
             }
-            Err(error) => tracing::warn!(%error, "incidents cannot be counted"),
+            Err(error) => tracing::warn!(%error, "applications and incidents cannot be counted"),
+        }
+    }
+
+    fn copy_incidents(&self, view: &View) {
+        self.incidents.clear();
+        for incident in view.incidents.values() {
+            let outcome = incident
+                .outcome
+                .as_ref()
+                .map(|outcome| outcome.kind.to_string())
+                .unwrap_or_default();
+            let label = ByPhase {
+                phase: incident.phase.to_string(),
+                outcome,
+            };
+            self.incidents.get_or_create(&label).inc();
+        }
+    }
+
+    /// One series of value 1 for the state each application is in; the others are absent.
+    fn copy_applications(&self, view: &View) {
+        self.sync_status.clear();
+        self.health_status.clear();
+        self.application_info.clear();
+        for row in documents::applications(view) {
+            let label = |status: String| ByApplicationAndStatus {
+                application: row.name.to_string(),
+                cluster: row.cluster.to_string(),
+                status,
+            };
+            self.sync_status
+                .get_or_create(&label(row.sync.to_string()))
+                .set(1);
+            self.health_status
+                .get_or_create(&label(format!("{:?}", row.health)))
+                .set(1);
+            let label = ByApplicationAndRevision {
+                application: row.name.to_string(),
+                cluster: row.cluster.to_string(),
+                repository: row.repository.to_string(),
+                revision: row.revision.map(|it| it.0).unwrap_or_default(),
+            };
+            self.application_info.get_or_create(&label).set(1);
         }
     }
 
@@ -375,6 +484,14 @@ impl Inner {
                 .inc_by((seconds - self.cpu_seconds.get()).max(0.0));
         }
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds since the epoch fit a double for 280000 years"
+)]
+fn seconds(at: Timestamp) -> f64 {
+    at.0 as f64 / 1000.0
 }
 
 fn catch_up(counter: &Counter, count: u64) {

@@ -7,10 +7,11 @@
 //!  admin (gRPC), http: questions ────────────┘
 //! ```
 //!
-//! Only [`engine`] decides and only [`runner`] acts. Queues are bounded; the engine never waits for one: what
-//! does not fit is answered as failed and asked for again.
+//! Only [`engine`] decides and only [`runner`] acts; [`announce`] tells the log what was decided and done. Queues are
+//! bounded; the engine never waits for one: what does not fit is answered as failed and asked for again.
 
 mod admin;
+mod announce;
 mod clusters;
 mod documents;
 mod engine;
@@ -41,6 +42,15 @@ const STACK_BYTES: usize = 1024 * 1024;
 pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     let config = config::read(path).map_err(|problems| Failure::problems(&problems))?;
     log::init(config.log_format, &config.log_level)?;
+    for warning in &config.warnings {
+        tracing::warn!(
+            at = %warning.location,
+            reason = warning.reason,
+            next = warning.action,
+            "{}",
+            warning.message
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)

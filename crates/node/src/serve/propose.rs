@@ -18,6 +18,7 @@ use regraft_state::command::{Command, Envelope, FORMAT, Response};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
 
 /// How long one command is proposed again before its outcome is called unknown.
 const ANSWER_BOUND: Duration = Duration::from_secs(10);
@@ -66,13 +67,14 @@ struct Session {
 }
 
 impl Proposer {
-    /// Starts the lanes.
+    /// Starts the lanes; they end at `stop`, also while a command waits for its answer.
     pub(super) fn start(
         replica: &Replica,
         member: MemberId,
         boot: &str,
         engine: &Engine,
         metrics: &Metrics,
+        stop: &CancellationToken,
     ) -> Self {
         let lanes = (0..LANES).map(|lane| {
             let (sender, mut queue) = mpsc::channel::<(ProposalId, Box<Command>)>(LANE_QUEUE);
@@ -82,7 +84,8 @@ impl Proposer {
                 sequence: 0,
             };
             let actor = format!("member/{member}");
-            clock::start(async move {
+            let stop = stop.clone();
+            let working = async move {
                 while let Some((id, command)) = queue.recv().await {
                     let outcome = match session.propose(&replica, &actor, &command).await {
                         Ok((index, response)) => ProposeOutcome::Answered { index, response },
@@ -93,6 +96,12 @@ impl Proposer {
                     };
                     metrics.proposal(&outcome);
                     engine.tell(Event::Proposed { id, outcome }).await;
+                }
+            };
+            clock::start(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = working => {}
                 }
             });
             sender

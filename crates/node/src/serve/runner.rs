@@ -72,8 +72,18 @@ impl Runner {
             }
             Effect::Apply(request) => {
                 let metrics = self.metrics.clone();
-                self.clusters
-                    .apply(*request, move |outcome| metrics.applied(outcome))
+                self.clusters.apply(*request, move |outcome| {
+                    metrics.applied(outcome);
+                    if !outcome.pruned.is_empty() {
+                        tracing::info!(
+                            application = %outcome.target.application,
+                            cluster = %outcome.target.cluster,
+                            revision = outcome.revision.short(),
+                            objects = outcome.pruned.len(),
+                            "objects that left Git were deleted"
+                        );
+                    }
+                })
             }
             Effect::Commit {
                 incident,
@@ -93,7 +103,16 @@ impl Runner {
                 subject,
                 message,
             } => {
-                say(level, &subject, &message);
+                let told = self
+                    .git
+                    .get(&RepositoryName::from(subject.as_str()))
+                    .is_some_and(|git| git.has_told(&message));
+                // With the URL and the next action; once is enough.
+                if told {
+                    tracing::debug!(subject, "{message}");
+                } else {
+                    say(level, &subject, &message);
+                }
                 None
             }
             Effect::Prevented { invariant } => {

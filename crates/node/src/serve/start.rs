@@ -1,13 +1,13 @@
 //! Starts a member's parts in order, waits for its end, and stops them in reverse.
 
-use super::admin::Listener;
+use super::admin::{Listener, Place};
 use super::clusters::Clusters;
 use super::gate::Gate;
 use super::member::Member;
 use super::metrics::Metrics;
 use super::propose::{People, Proposer};
 use super::runner::Runner;
-use super::{admin, engine, follow, git, http};
+use super::{admin, announce, engine, follow, git, http};
 use crate::cli::{Exit, Failure};
 use crate::clock;
 use crate::config::{MemberConfig, POLL_DEFAULT_S};
@@ -17,6 +17,7 @@ use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -26,19 +27,54 @@ use tokio_util::task::TaskTracker;
 const STOP_BOUND: Duration = Duration::from_secs(3);
 /// Random bytes of a boot and of an installation.
 const RANDOM_BYTES: usize = 8;
+const TERMINATE: &str = "SIGTERM";
+const INTERRUPT: &str = "SIGINT";
 
 /// Runs a member until a signal, or until it must not go on.
+///
+/// What can be refused without the databases is refused before they are opened; whatever happens later, they are
+/// closed before this returns.
 pub(super) async fn serve(config: MemberConfig) -> Result<(), Failure> {
-    let signals = Signals::new()?;
+    let mut signals = Signals::new()?;
     let boot = random()?;
     let installation = random()?;
+    let http_listener = http::bind(config.http).await?;
+    let place = Place::reserve(&config.admin).await?;
+    let replica = start_replica(&config).await?;
     let stop = CancellationToken::new();
     let ended = CancellationToken::new();
+    let begun = place.open(replica.tls()).and_then(|admin_listener| {
+        let member = build(config, &replica, &boot, installation, &stop, &ended)?;
+        Ok((member, admin_listener))
+    });
+    let (member, admin_listener) = match begun {
+        Ok(begun) => begun,
+        Err(failure) => {
+            stop.cancel();
+            replica.shutdown().await;
+            return Err(failure);
+        }
+    };
+    drop(replica);
+    let tasks = begin(&member, http_listener, admin_listener, &stop);
+    let outcome = wait(&member.replica, &mut signals, &ended).await;
+    tokio::select! {
+        () = shut_down(member, &stop, &ended, &tasks) => outcome,
+        name = signals.next() => {
+            tracing::warn!(signal = name, "told twice to stop: this member ends at once, without closing its databases; they are recovered at the next start");
+            signals.end_at_once(name)
+        }
+    }
+}
+
+/// Starts everything that listens and follows.
+fn begin(
+    member: &Arc<Member>,
+    http_listener: TcpListener,
+    admin_listener: Listener,
+    stop: &CancellationToken,
+) -> TaskTracker {
     let tasks = TaskTracker::new();
-    let replica = start_replica(&config).await?;
-    let http_listener = http::bind(config.http).await?;
-    let admin_listener = Listener::bind(&config.admin, replica.tls()).await?;
-    let member = build(config, replica, &boot, installation, ended.clone())?;
     tracing::info!(
         member = %member.config.member,
         cluster = %member.config.cluster,
@@ -47,33 +83,34 @@ pub(super) async fn serve(config: MemberConfig) -> Result<(), Failure> {
         version = env!("CARGO_PKG_VERSION"),
         "member started"
     );
-    follow_until(&tasks, &stop, follow::changes(Arc::clone(&member)));
-    follow_until(&tasks, &stop, follow::confirmations(Arc::clone(&member)));
-    follow_until(&tasks, &stop, follow::role(Arc::clone(&member)));
-    follow_until(&tasks, &stop, follow::ticks(Arc::clone(&member)));
-    let serving = http::serve(Arc::clone(&member), http_listener, stop.clone());
+    follow_until(&tasks, stop, follow::changes(Arc::clone(member)));
+    follow_until(&tasks, stop, follow::confirmations(Arc::clone(member)));
+    follow_until(&tasks, stop, follow::role(Arc::clone(member)));
+    follow_until(&tasks, stop, follow::ticks(Arc::clone(member)));
+    follow_until(&tasks, stop, follow::hangups(Arc::clone(member)));
+    follow_until(&tasks, stop, announce::announce(Arc::clone(member)));
+    let serving = http::serve(Arc::clone(member), http_listener, stop.clone());
     tasks.spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "http ended");
         }
     });
-    let serving = admin::serve(Arc::clone(&member), admin_listener, stop.clone());
+    let serving = admin::serve(Arc::clone(member), admin_listener, stop.clone());
     tasks.spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "admin ended");
         }
     });
-    let outcome = wait(&member.replica, signals, &ended).await;
-    shut_down(member, &stop, &tasks).await;
-    outcome
+    tasks
 }
 
 fn build(
     config: MemberConfig,
-    replica: Replica,
+    replica: &Replica,
     boot: &str,
     installation: String,
-    ended: CancellationToken,
+    stop: &CancellationToken,
+    ended: &CancellationToken,
 ) -> Result<Arc<Member>, Failure> {
     let (engine, inputs) = engine::channel();
     let metrics = Metrics::new();
@@ -82,51 +119,30 @@ fn build(
         let git = git::start(
             repository,
             &config.data_dir,
-            Gate::new(replica.clone()),
+            Gate::new(replica),
             engine.clone(),
             metrics.clone(),
         )?;
         repositories.insert(repository.name.clone(), git);
     }
     let clusters = Arc::new(Clusters::new(&config.clusters, engine.clone()));
-    let proposer = Arc::new(Proposer::start(
-        &replica,
-        config.member,
-        boot,
-        &engine,
-        &metrics,
-    ));
+    let proposer = Proposer::start(replica, config.member, boot, &engine, &metrics, stop);
     let runner = Runner {
-        proposer,
+        proposer: Arc::new(proposer),
         git: repositories.clone(),
         clusters: Arc::clone(&clusters),
         metrics: metrics.clone(),
     };
-    let settings = regraft_engine::Settings {
-        member: config.member,
-        installation,
-        repositories: config
-            .repositories
-            .iter()
-            .map(|it| (it.name.clone(), it.branch.clone()))
-            .collect(),
-        poll: config
-            .repositories
-            .iter()
-            .map(|it| it.poll)
-            .min()
-            .unwrap_or(Seconds(POLL_DEFAULT_S)),
-    };
     engine::start(
-        regraft_engine::Engine::new(settings),
+        regraft_engine::Engine::new(settings(&config, installation)),
         inputs,
-        ended,
+        ended.clone(),
         move |effect| runner.perform(effect),
     )?;
     let people = People::new(replica.clone(), config.member, boot);
     Ok(Arc::new(Member {
         people,
-        replica,
+        replica: replica.clone(),
         metrics,
         engine,
         git: repositories,
@@ -135,6 +151,20 @@ fn build(
         started_at: clock::now(),
         config,
     }))
+}
+
+fn settings(config: &MemberConfig, installation: String) -> regraft_engine::Settings {
+    let polls = config.repositories.iter().map(|it| it.poll);
+    regraft_engine::Settings {
+        member: config.member,
+        installation,
+        repositories: config
+            .repositories
+            .iter()
+            .map(|it| (it.name.clone(), it.branch.clone()))
+            .collect(),
+        poll: polls.min().unwrap_or(Seconds(POLL_DEFAULT_S)),
+    }
 }
 
 async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
@@ -187,7 +217,7 @@ async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
             Error::Halted { .. } | Error::DamagedDatabase { .. } | Error::NewerDisk { .. } => (
                 Exit::Halted,
                 "Halted",
-                "do not delete anything: read the log, and see the operator's guide",
+                "do not delete anything: read the log, and see docs/operations.md",
             ),
             _ => (Exit::Failed, "CannotStart", "the log says more"),
         };
@@ -197,7 +227,7 @@ async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
 
 async fn wait(
     replica: &Replica,
-    mut signals: Signals,
+    signals: &mut Signals,
     ended: &CancellationToken,
 ) -> Result<(), Failure> {
     tokio::select! {
@@ -207,7 +237,7 @@ async fn wait(
         }
         reason = follow::fatal(replica) => {
             tracing::error!(target: "page", %reason, "the replicated state is halted");
-            Err(Failure::new(Exit::Halted, "Halted", reason, "do not delete anything: read the log, and see the operator's guide"))
+            Err(Failure::new(Exit::Halted, "Halted", reason, "do not delete anything: read the log, and see docs/operations.md"))
         }
         () = ended.cancelled() => {
             tracing::error!(target: "page", "the engine ended");
@@ -217,10 +247,26 @@ async fn wait(
 }
 
 /// No new questions, no new effects, leadership handed over, databases closed.
-async fn shut_down(member: Arc<Member>, stop: &CancellationToken, tasks: &TaskTracker) {
+async fn shut_down(
+    member: Arc<Member>,
+    stop: &CancellationToken,
+    ended: &CancellationToken,
+    tasks: &TaskTracker,
+) {
     stop.cancel();
     tasks.close();
-    let _ = tokio::time::timeout(STOP_BOUND, tasks.wait()).await;
+    // The loop holds what effects go to, and they hold it: only an end from outside ends both.
+    let decided = async {
+        member.engine.end().await;
+        ended.cancelled().await;
+    };
+    let answered = futures::future::join(tasks.wait(), decided);
+    if tokio::time::timeout(STOP_BOUND, answered).await.is_err() {
+        tracing::warn!(
+            waited_s = STOP_BOUND.as_secs(),
+            "open questions are cut off"
+        );
+    }
     let _ = tokio::time::timeout(STOP_BOUND, member.clusters.stop()).await;
     let replica = member.replica.clone();
     drop(member);
@@ -263,9 +309,26 @@ impl Signals {
 
     async fn next(&mut self) -> &'static str {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => TERMINATE,
+            _ = self.interrupt.recv() => INTERRUPT,
         }
+    }
+
+    /// Ends the process as the signal does by itself: nothing is waited for, and nothing is torn down under threads
+    /// that still run.
+    fn end_at_once(&self, name: &str) -> Result<(), Failure> {
+        let number = match name {
+            TERMINATE => SignalKind::terminate(),
+            _ => SignalKind::interrupt(),
+        };
+        signal_hook::low_level::emulate_default_handler(number.as_raw_value()).map_err(|error| {
+            Failure::of(
+                Exit::Failed,
+                "CannotEnd",
+                &error,
+                "end the process with SIGKILL",
+            )
+        })
     }
 }
 

@@ -7,6 +7,8 @@
 )]
 
 mod health;
+mod refusals;
 mod single;
+mod stopping;
 mod support;
 mod trio;

@@ -61,10 +61,15 @@ pub(crate) struct Single {
 
 impl Single {
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With more lines of configuration.
+    pub(crate) fn start_with(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let http = Port::reserve().unwrap();
         let config = format!(
-            "member: {{id: 1, name: alone}}\ncluster: alone\ndataDir: data\nlisten: {{http: '127.0.0.1:{}'}}\nlog: {{level: debug}}\n",
+            "member: {{id: 1, name: alone}}\ncluster: alone\ndataDir: data\nlisten: {{http: '127.0.0.1:{}'}}\nlog: {{level: debug}}\n{more}",
             http.number()
         );
         let options = MemberOptions {

@@ -1,6 +1,6 @@
 use super::commit::committed;
 use super::world::{AT, World};
-use crate::{Config, Credentials, Repository};
+use crate::{Config, Credentials, Fetched, Repository};
 use regraft_model::git::CommitOutcome;
 use regraft_testbed::{BareRepository, SshServer};
 use std::path::PathBuf;
@@ -43,8 +43,12 @@ fn a_repair_arrives_over_ssh_and_a_reset_branch_is_not_moved() {
     let bad = scene.world.change("apps/web/a.yaml", b"image: web:oops\n");
     let config = scene.config(scene.server.private_key(), scene.server.known_hosts());
     let mut repository = Repository::open(config).unwrap();
-    assert_eq!(repository.remote_head().unwrap(), Some(bad.clone()));
-    repository.fetch(None).unwrap();
+    assert_eq!(
+        repository.fetch(None).unwrap(),
+        Fetched::Head {
+            revision: bad.clone()
+        }
+    );
     let request = scene.world.request(&bad, &good);
     let order = super::commit::ready(&mut repository, &request);
     scene
@@ -89,12 +93,12 @@ fn unknown_and_changed_host_keys_and_wrong_keys_are_refused() {
         ("no private key", &empty, &right_hosts),
     ] {
         let config = scene.config(key.clone(), hosts.clone());
-        let error = Repository::open(config).unwrap().remote_head().unwrap_err();
+        let error = Repository::open(config).unwrap().fetch(None).unwrap_err();
         shown += &format!("{name}: {}\n", error.chain());
     }
     let mut gone = scene.config(right_key, right_hosts);
     gone.url = gone.url.replace("remote.git", "gone.git");
-    let error = Repository::open(gone).unwrap().remote_head().unwrap_err();
+    let error = Repository::open(gone).unwrap().fetch(None).unwrap_err();
     shown += &format!("no repository: {}\n", error.chain());
     let folder = scene.world.folder.path().display().to_string();
     let fingerprint = shown

@@ -16,39 +16,51 @@ const SOCKET_MODE: u32 = 0o600;
 /// Mode of the folder it is made in, so that nobody can open it before its mode is set.
 const NURSERY_MODE: u32 = 0o700;
 
+/// Where people will connect, before it is known that this member may run: a port that is taken is told at once, and
+/// the socket of another member on the same data folder stays as it is.
+pub(in crate::serve) enum Place {
+    Unix(PathBuf),
+    Tcp(TcpListener),
+}
+
 /// A bound listener.
 pub(in crate::serve) enum Listener {
     Unix(UnixListener, PathBuf),
     Tcp(TcpListener, Arc<Tls>),
 }
 
-impl Listener {
-    /// Binds. Must be called inside the runtime.
-    pub(in crate::serve) async fn bind(
-        address: &AdminAddress,
-        tls: Option<Arc<Tls>>,
-    ) -> Result<Self, Failure> {
-        match (address, tls) {
-            (AdminAddress::Unix(path), _) => {
-                let listener = bind_unix(path)
+impl Place {
+    /// Takes the port.
+    pub(in crate::serve) async fn reserve(address: &AdminAddress) -> Result<Self, Failure> {
+        match address {
+            AdminAddress::Unix(path) => Ok(Self::Unix(path.clone())),
+            AdminAddress::Tcp(address) => TcpListener::bind(address)
+                .await
+                .map(Self::Tcp)
+                .map_err(|error| cannot_listen(&address.to_string(), &error)),
+        }
+    }
+
+    /// Listens. Must be called inside the runtime, by the owner of the data folder.
+    pub(in crate::serve) fn open(self, tls: Option<Arc<Tls>>) -> Result<Listener, Failure> {
+        match (self, tls) {
+            (Self::Unix(path), _) => {
+                let listener = bind_unix(&path)
                     .map_err(|error| cannot_listen(&path.display().to_string(), &error))?;
-                Ok(Self::Unix(listener, path.clone()))
+                Ok(Listener::Unix(listener, path))
             }
-            (AdminAddress::Tcp(address), Some(tls)) => {
-                let listener = TcpListener::bind(address)
-                    .await
-                    .map_err(|error| cannot_listen(&address.to_string(), &error))?;
-                Ok(Self::Tcp(listener, tls))
-            }
-            (AdminAddress::Tcp(address), None) => Err(Failure::new(
+            (Self::Tcp(listener), Some(tls)) => Ok(Listener::Tcp(listener, tls)),
+            (Self::Tcp(_), None) => Err(Failure::new(
                 Exit::Usage,
                 "TlsMissing",
-                format!("{address} cannot be listened on without certificates"),
+                "a port cannot be listened on for people without certificates",
                 "set `tls`, or listen on `unix:`",
             )),
         }
     }
+}
 
+impl Listener {
     pub(super) async fn serve(
         self,
         server: tonic::transport::server::Router,

@@ -13,7 +13,7 @@ mod listen;
 mod read;
 mod refusal;
 
-pub(super) use listen::Listener;
+pub(super) use listen::{Listener, Place};
 
 use super::member::Member;
 use caller::Caller;
