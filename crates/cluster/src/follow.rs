@@ -121,6 +121,8 @@ impl KindWatch {
                     self.forget_kind().await;
                     return Ok(());
                 }
+                // The server keeps its history for minutes only: everything is listed again.
+                Err(error) if is_expired(&error) => pause(backoff.next()).await,
                 Err(error) => {
                     if !std::mem::replace(&mut told_broken, true) {
                         tracing::warn!(
@@ -229,6 +231,11 @@ fn is_absent(error: &watcher::Error) -> bool {
         | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
         _ => false,
     }
+}
+
+/// Whether the server has forgotten what came after the last event.
+fn is_expired(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchError(status) if status.code == 410)
 }
 
 /// What was told as seen, to tell what vanished between two lists.

@@ -45,7 +45,7 @@ pub(crate) fn record_head(
             transaction,
             "HistoryRewritten",
             repository.as_str(),
-            format!("healing is frozen until `regraft resume repository/{repository}`"),
+            format!("healing is frozen until `regraft resume --repository {repository}`"),
         )?;
     }
     let message = format!("{branch} is at {revision}");

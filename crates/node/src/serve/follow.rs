@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Period of ticks and of telling the role.
+/// Period of ticks.
 const TICK_PERIOD: Duration = Duration::from_millis(250);
 /// Period of proving that our state is the majority's: a third of what the engine takes for fresh.
 const CONFIRM_PERIOD: Duration = Duration::from_secs(1);
@@ -89,14 +89,15 @@ pub(super) async fn confirmations(member: Arc<Member>) {
     }
 }
 
-/// Tells the role whenever it changed, and every now and then.
+/// Tells the role whenever something of it changed: at least once a second while a leader is there.
 pub(super) async fn role(member: Arc<Member>) {
-    let mut period = clock::ticker(TICK_PERIOD);
     let mut status = member.replica.watch_status();
     let mut confirmed = member.confirmed.subscribe();
     loop {
+        status.mark_unchanged();
+        let role = role_of(&member.replica.status(), member.confirmed_at());
+        member.engine.tell(Event::Role(role)).await;
         tokio::select! {
-            _ = period.tick() => {}
             changed = status.changed() => {
                 if changed.is_err() {
                     return;
@@ -104,9 +105,6 @@ pub(super) async fn role(member: Arc<Member>) {
             }
             _ = confirmed.changed() => {}
         }
-        status.mark_unchanged();
-        let role = role_of(&member.replica.status(), member.confirmed_at());
-        member.engine.tell(Event::Role(role)).await;
     }
 }
 

@@ -61,17 +61,10 @@ pub(super) fn storm(case: &Case<'_>) -> GuardResult {
 }
 
 pub(super) fn mode(case: &Case<'_>) -> GuardResult {
-    let policy = &case.application.policy.name;
     match case.application.mode {
-        Mode::Observe => passed(
-            Guard::Mode,
-            format!("mode observe (policy {policy}): it only says what it would do"),
-        ),
-        Mode::Propose => propose(
-            Guard::Mode,
-            format!("mode propose (policy {policy}): a person decides"),
-        ),
-        Mode::Auto => passed(Guard::Mode, format!("mode auto (policy {policy})")),
+        Mode::Observe => passed(Guard::Mode, "mode observe: it only says what it would do"),
+        Mode::Propose => propose(Guard::Mode, "mode propose: a person decides"),
+        Mode::Auto => passed(Guard::Mode, "mode auto"),
     }
 }
 

@@ -88,7 +88,7 @@ fn a_rollback_that_is_pushed() {
     - Evidence: all clusters (2) are seen, and only pods of the newest
       template fail
     - Storm: there is no storm of failures that this commit does not explain
-    - Mode: mode auto (policy default)
+    - Mode: mode auto
     - PartialFailure: it fails in 2 of 2 clusters and is healthy in none
     - DangerousObjects: objects that change: 1; none is deleted or of a kind
       that needs a person
@@ -179,7 +179,7 @@ fn a_rollback_that_is_proposed() {
     - Cooldown: no repair of this application ended within 10m
 
     For a person to decide:
-    - Mode: mode propose (policy default): a person decides
+    - Mode: mode propose: a person decides
     - DangerousObjects: it deletes ConfigMap shop/extra
 
     To accept, `regraft approve storefront-7`; it names the diff
