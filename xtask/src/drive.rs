@@ -1,8 +1,10 @@
 //! The drivers that use the real parts: `demo` and `bench`, binaries of the testbed.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result, bail};
 
-use crate::bootstrap::{self, Parts};
+use crate::bootstrap::{self, Parts, Prepared};
 use crate::cargo;
 use crate::leftovers;
 use crate::run;
@@ -18,6 +20,26 @@ pub(crate) enum Profile {
     Release,
 }
 
+/// Builds the binaries of packages; returns their folder.
+pub(crate) fn build(
+    workspace: &Workspace,
+    prepared: &Prepared,
+    profile: Profile,
+    packages: &[&str],
+) -> Result<PathBuf> {
+    let mut build = vec!["build", "--locked", "--bins"];
+    build.extend(packages.iter().flat_map(|package| ["-p", package]));
+    let folder = match profile {
+        Profile::Dev => "debug",
+        Profile::Release => {
+            build.push("--release");
+            "release"
+        }
+    };
+    run::shown(&mut cargo::command(workspace, prepared, &build))?;
+    Ok(workspace.target_dir().join(folder))
+}
+
 /// Prepares, builds and runs a driver with these arguments.
 pub(crate) fn drive(
     workspace: &Workspace,
@@ -26,25 +48,9 @@ pub(crate) fn drive(
     args: &[String],
 ) -> Result<()> {
     let prepared = bootstrap::prepare(workspace, Parts::All)?;
-    let mut build = vec![
-        "build",
-        "--locked",
-        "-p",
-        "regraft-node",
-        "-p",
-        "regraft-testbed",
-        "--bins",
-    ];
-    let folder = match profile {
-        Profile::Dev => "debug",
-        Profile::Release => {
-            build.push("--release");
-            "release"
-        }
-    };
-    run::shown(&mut cargo::command(workspace, &prepared, &build))?;
+    let packages = ["regraft-node", "regraft-testbed"];
+    let binaries = build(workspace, &prepared, profile, &packages)?;
     let before = leftovers::running(workspace, &prepared);
-    let binaries = workspace.target_dir().join(folder);
     let mut command = std::process::Command::new(binaries.join(driver));
     command
         .args(args)

@@ -55,6 +55,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
     },
+    /// Build the `regraft` binary with the cached RocksDB, and say where it is
+    Build {
+        /// As it is shipped
+        #[arg(long)]
+        release: bool,
+    },
     /// Run every check, test and a bounded simulation; what continuous integration runs
     Test,
     /// Check habits: purity, lints, generated code, licences, formatting, clippy; writes nothing
@@ -123,6 +129,16 @@ fn act(cli: &Cli) -> Result<()> {
                     .map(|file| format!("--report={}", file.display())),
             );
             drive::drive(&workspace, "demo", Profile::Dev, &args)
+        }
+        Command::Build { release } => {
+            let profile = match release {
+                true => Profile::Release,
+                false => Profile::Dev,
+            };
+            let prepared = bootstrap::prepare(&workspace, Parts::Build)?;
+            let binaries = drive::build(&workspace, &prepared, profile, &["regraft-node"])?;
+            say::line(&format!("{} is built", binaries.join("regraft").display()));
+            Ok(())
         }
         Command::Test => test::test(&workspace),
         Command::Verify => {
