@@ -4,9 +4,10 @@ use super::{passed, propose, refused, wait};
 use crate::blame::{began_together, findings};
 use crate::case::Case;
 use regraft_model::finding::{Change, SyncState, TargetStatus, Template};
-use regraft_model::{ClusterName, Guard, GuardResult, TargetKey, Timestamp};
+use regraft_model::{ClusterName, Guard, GuardResult, Health, TargetKey, Timestamp};
 
-/// Waits for clusters that cannot be seen, then refuses: unknown is not healthy and not sick. Where the evidence speaks
+/// Waits for clusters that cannot be seen and for a failure that is not there just now, then refuses: unknown is not
+/// healthy and not sick, and what was is not what is. Where the evidence speaks
 /// for another cause as well, a person decides.
 pub(super) fn evidence(case: &Case<'_>) -> GuardResult {
     let unseen: Vec<&ClusterName> = clusters(case)
@@ -18,14 +19,11 @@ pub(super) fn evidence(case: &Case<'_>) -> GuardResult {
             "what runs in {} is not known: unknown is not healthy and not sick",
             names.join(", ")
         );
-        let deadline = unseen
-            .into_iter()
-            .map(|cluster| patience(case, cluster))
-            .fold(case.rollout_deadline(), Timestamp::max);
-        return match case.now < deadline {
-            true => wait(Guard::Evidence, case.now, deadline, reason),
-            false => refused(Guard::Evidence, reason),
-        };
+        return wait_for(case, unseen.into_iter(), reason);
+    }
+    if !still_fails(case) {
+        let reason = "nothing of it fails just now: what failed before is no evidence any more";
+        return wait_for(case, case.incident.targets.keys(), reason.to_owned());
     }
     if let Some((cluster, finding)) = findings(case).find(|(_, finding)| {
         finding.change == Change::Changed && finding.symptom.template == Template::AlsoOlder
@@ -48,6 +46,30 @@ pub(super) fn evidence(case: &Case<'_>) -> GuardResult {
             clusters(case).count()
         ),
     )
+}
+
+/// Whether the failure is there now, in any cluster it was seen in. Something newer may run by now, or it recovers.
+fn still_fails(case: &Case<'_>) -> bool {
+    let mut seen_in = case.incident.targets.keys();
+    seen_in.any(|cluster| {
+        status(case, cluster)
+            .is_some_and(|status| !status.findings.is_empty() || status.health == Health::Degraded)
+    })
+}
+
+/// Waits for clusters to tell more, as long as the most patient of them allows.
+fn wait_for<'a>(
+    case: &Case<'_>,
+    clusters: impl Iterator<Item = &'a ClusterName>,
+    reason: String,
+) -> GuardResult {
+    let deadline = clusters
+        .map(|cluster| patience(case, cluster))
+        .fold(case.rollout_deadline(), Timestamp::max);
+    match case.now < deadline {
+        true => wait(Guard::Evidence, case.now, deadline, reason),
+        false => refused(Guard::Evidence, reason),
+    }
 }
 
 /// How long a cluster that cannot be seen is waited for: as long as a rollout, counted from when it was last seen. However

@@ -654,3 +654,17 @@ fn another_installation_on_the_same_files_leaves_the_repair_to_a_person() {
         "by regraft installation ffffffff",
     );
 }
+
+#[test]
+fn what_failed_before_and_does_not_now_is_no_evidence() {
+    let mut scenario = Scenario::bad_release();
+    for cluster in ["eu-west", "us-east"] {
+        scenario.status(cluster, |status| status.health = Health::Progressing);
+    }
+    let part = "nothing of it fails just now";
+    check(&scenario, Guard::Evidence, Answer::Wait(at(720)), part);
+    let failing = finding("eu-west");
+    scenario.status("eu-west", |status| status.findings = vec![failing]);
+    let part = "only pods of the newest template fail";
+    check(&scenario, Guard::Evidence, Answer::Passed, part);
+}

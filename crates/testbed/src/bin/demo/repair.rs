@@ -260,15 +260,9 @@ fn incident_of(regraft: &Installation, application: &str) -> Result<Value, Strin
 }
 
 fn incident(regraft: &Installation, id: &str) -> Result<Value, String> {
-    let listed = regraft
+    regraft
         .json(&["get", "incidents", id])
-        .map_err(|error| error.to_string())?;
-    let found = listed
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|incident| incident["id"] == id);
-    found.cloned().ok_or_else(|| format!("no incident {id}"))
+        .map_err(|error| error.to_string())
 }
 
 /// Where an incident stands, for whoever waited in vain.
