@@ -111,6 +111,8 @@ impl Cluster {
         fresh.uid = format!("{}-uid-{}", self.name, self.made + 1);
         fresh.made = self.made;
         fresh.up = self.up;
+        // What failed in the old one has failed: nobody can know at once that it is gone.
+        fresh.failed_at = std::mem::take(&mut self.failed_at);
         *self = fresh;
     }
 
