@@ -26,12 +26,17 @@ pub fn decide(case: &Case<'_>) -> Decision {
         Ok(failing) => failing,
         Err(stop) => return stopped(stop, asked),
     };
+    let line = Line::of(case, &failing);
+    let draft = draft(case, &line, failing);
+    // What a person did needs no more evidence: nothing is done about it.
+    if let Err(stop @ Stop::Superseded { .. }) = draft {
+        return stopped(stop, asked);
+    }
     asked.extend(guards::before_plan(case));
     if !guards::let_on(&asked) {
         return held_back(asked);
     }
-    let line = Line::of(case, &failing);
-    let draft = match draft(case, &line, failing) {
+    let draft = match draft {
         Ok(draft) => draft,
         Err(stop) => return stopped(stop, asked),
     };

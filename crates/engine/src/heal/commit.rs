@@ -12,7 +12,7 @@ use regraft_model::InvariantId;
 use regraft_model::config::Application;
 use regraft_model::git::{CommitOutcome, CommitRequest};
 use regraft_model::id::{BranchName, Fence, IncidentId, Scope};
-use regraft_model::incident::{Incident, OutcomeKind, Phase};
+use regraft_model::incident::{Incident, Phase};
 use regraft_model::plan::{Delivery, Plan};
 use regraft_model::time::Timestamp;
 use regraft_remedy::PLAN_TRAILER;
@@ -30,15 +30,8 @@ impl Engine {
         let Some(plan) = &incident.plan else {
             return;
         };
-        if let Some(message) = self.recovered(now, incident, application) {
-            return self.end(
-                now,
-                incident,
-                OutcomeKind::Recovered,
-                message,
-                vec![],
-                effects,
-            );
+        if let Some((outcome, message)) = self.recovered(now, incident, application) {
+            return self.end(now, incident, outcome, message, vec![], effects);
         }
         if self.head_of(incident).as_ref() != Some(&plan.parent) {
             let message = "the head moved before the lock was granted".to_owned();

@@ -28,15 +28,8 @@ impl Engine {
         application: &Application,
         effects: &mut Vec<Effect>,
     ) {
-        if let Some(message) = self.recovered(now, incident, application) {
-            return self.end(
-                now,
-                incident,
-                OutcomeKind::Recovered,
-                message,
-                vec![],
-                effects,
-            );
+        if let Some((outcome, message)) = self.recovered(now, incident, application) {
+            return self.end(now, incident, outcome, message, vec![], effects);
         }
         // A lock that was refused to an earlier plan says nothing about the next one.
         self.take_refusal(incident);
@@ -169,15 +162,8 @@ impl Engine {
         application: &Application,
         effects: &mut Vec<Effect>,
     ) {
-        if let Some(message) = self.recovered(now, incident, application) {
-            return self.end(
-                now,
-                incident,
-                OutcomeKind::Recovered,
-                message,
-                vec![],
-                effects,
-            );
+        if let Some((outcome, message)) = self.recovered(now, incident, application) {
+            return self.end(now, incident, outcome, message, vec![], effects);
         }
         let tree = self.head_tree(application);
         if tree.is_some_and(|tree| tree != incident.suspect_tree) {
@@ -306,33 +292,35 @@ impl Engine {
         None
     }
 
-    /// Whether what failed works again without us.
+    /// Whether what failed works again without us, by itself or with other inputs.
     pub(super) fn recovered(
         &self,
         now: Timestamp,
         incident: &Incident,
         application: &Application,
-    ) -> Option<String> {
+    ) -> Option<(OutcomeKind, String)> {
         if incident.targets.is_empty() {
             return None;
         }
+        let mut same_inputs = true;
         for cluster in incident.targets.keys() {
             let key = TargetKey::new(&application.name, cluster);
             let status = self.view.statuses.get(&key)?;
-            let same = status
-                .applied
-                .as_ref()
-                .is_some_and(|applied| applied.tree == incident.suspect_tree);
-            let well = same
-                && status.health == Health::Healthy
+            let well = status.health == Health::Healthy
                 && status.sync.state == SyncState::Synced
                 && status.findings.is_empty()
                 && now >= status.health_since.plus(application.policy.confirm_for);
             if !well {
                 return None;
             }
+            same_inputs &= status.applied.as_ref()?.tree == incident.suspect_tree;
         }
-        Some("every cluster that showed it is healthy again with the same inputs".to_owned())
+        let (outcome, inputs) = match same_inputs {
+            true => (OutcomeKind::Recovered, "the same"),
+            false => (OutcomeKind::Superseded, "other"),
+        };
+        let message = format!("every cluster that showed it is healthy again with {inputs} inputs");
+        Some((outcome, message))
     }
 
     /// Why healing of an application's repository stands still.

@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 pub(crate) const REPOSITORY: &str = "fleet";
 pub(crate) const FIRST: &str = "1111111111111111111111111111111111111111";
+/// What the application's folder is at [`FIRST`].
+pub(crate) const TREE: &str = "t";
 const INSTALLATION: &str = "i";
 pub(crate) const UID: &str = "uid-of-eu";
 
@@ -102,8 +104,8 @@ impl Desk {
         }))
     }
 
-    /// An incident that this member executes, a minute before its deadline.
-    pub(crate) fn with_incident(&mut self) -> IncidentId {
+    /// An incident that this member executes, of inputs that may not be what runs, and how long it has.
+    pub(crate) fn with_incident(&mut self, tree: &str, lasts: Seconds) -> IncidentId {
         self.until_applying();
         self.apply_succeeds();
         let command = Command::OpenIncident {
@@ -112,12 +114,12 @@ impl Desk {
             branch: "main".into(),
             class: FailureClass::CrashLoopBackOff,
             seen_at: FIRST.into(),
-            suspect_tree: TreeId("t".to_owned()),
+            suspect_tree: TreeId(tree.to_owned()),
             cluster: "eu".into(),
             findings: vec![],
             member: MemberId(1),
             fence: self.view().assignments[&target()].fence,
-            deadline: Timestamp(self.now + 60_000),
+            deadline: Timestamp(self.now).plus(lasts),
         };
         self.replicate(&command);
         self.view().incidents.keys().next().unwrap().clone()
@@ -237,7 +239,7 @@ impl Desk {
             outcome: Ok(Snapshot {
                 revision: revision.into(),
                 config: tree(&[(".regraft/fleet.yaml", configuration)]),
-                trees: BTreeMap::from([("apps/web".to_owned(), TreeId("t".to_owned()))]),
+                trees: BTreeMap::from([("apps/web".to_owned(), TreeId(TREE.to_owned()))]),
             }),
         })
     }
@@ -265,7 +267,7 @@ impl Desk {
         self.tell(Event::SourceRead {
             application: "web".into(),
             revision,
-            outcome: Ok((TreeId("t".to_owned()), tree)),
+            outcome: Ok((TreeId(TREE.to_owned()), tree)),
         })
     }
 

@@ -6,7 +6,7 @@
 
 mod desk;
 
-use desk::{Desk, FIRST, REPOSITORY, assign, config_map, target};
+use desk::{Desk, FIRST, REPOSITORY, TREE, assign, config_map, target};
 use regraft_engine::{Effect, Event, Level, ProposeOutcome};
 use regraft_model::InvariantId;
 use regraft_model::apply::{ClusterEvent, KindVersion};
@@ -17,6 +17,7 @@ use regraft_model::id::{ClusterName, Fence};
 use regraft_model::incident::{OutcomeKind, Phase};
 use regraft_model::plan::Guard;
 use regraft_model::source::{Revision, SourceTree};
+use regraft_model::time::Seconds;
 use regraft_state::command::Command;
 use regraft_state::record::Subject;
 
@@ -223,7 +224,7 @@ fn a_suspended_application_still_shows_how_it_is() {
 #[test]
 fn an_escalation_where_regraft_only_observes_wakes_nobody() {
     let mut desk = Desk::new("main");
-    let incident = desk.with_incident();
+    let incident = desk.with_incident(TREE, Seconds(60));
     let asked = desk.wait(61_000);
     let told: Vec<_> = asked
         .iter()
@@ -239,9 +240,26 @@ fn an_escalation_where_regraft_only_observes_wakes_nobody() {
 }
 
 #[test]
+fn what_works_again_ends_its_incident_by_what_made_it_work() {
+    let by = [
+        (TREE, OutcomeKind::Recovered),
+        ("another", OutcomeKind::Superseded),
+    ];
+    for (suspect, expected) in by {
+        let mut desk = Desk::new("main");
+        let incident = desk.with_incident(suspect, Seconds(600));
+        let outcome = |desk: &Desk| desk.view().incidents[&incident].outcome.clone();
+        desk.wait(60_000);
+        assert_eq!(outcome(&desk), None, "a minute is too short to be sure");
+        desk.wait(61_000);
+        assert_eq!(outcome(&desk).map(|it| it.kind), Some(expected));
+    }
+}
+
+#[test]
 fn an_incident_tells_what_it_was_escalated_on() {
     let mut desk = Desk::new("main");
-    let incident = desk.with_incident();
+    let incident = desk.with_incident(TREE, Seconds(60));
     let base = SourceTree {
         revision: FIRST.into(),
         files: Default::default(),

@@ -4,7 +4,7 @@ use super::scenario::{
 use crate::{Decision, check, restored};
 use regraft_model::finding::Change;
 use regraft_model::plan::Delivery;
-use regraft_model::{Edit, Finding, Mode};
+use regraft_model::{Edit, Finding, Health, Mode};
 
 #[track_caller]
 fn escalated(scenario: &Scenario, word: &str, part: &str) {
@@ -261,6 +261,22 @@ fn a_persons_fix_comes_first() {
     superseded(&scenario, 'b');
     let mut scenario = Scenario::bad_release();
     scenario.commit('b', "Remove web", &[(WEB, None)]);
+    superseded(&scenario, 'b');
+}
+
+#[test]
+fn a_persons_fix_comes_first_also_when_nothing_fails_any_more() {
+    let mut scenario = Scenario::bad_release();
+    scenario.commit('b', "Revert", &[(WEB, Some(&deployment("web", "1")))]);
+    for cluster in ["eu-west", "us-east"] {
+        scenario.status(cluster, |status| {
+            status.health = Health::Healthy;
+            status.findings.clear();
+        });
+    }
+    superseded(&scenario, 'b');
+    // Long after: what is waited for before a plan has no say in it.
+    scenario.incident.opened_at = at(-86_400);
     superseded(&scenario, 'b');
 }
 
