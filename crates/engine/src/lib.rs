@@ -128,21 +128,30 @@ impl Engine {
         }
     }
 
-    /// Takes an event in and says what to do.
-    pub fn on(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
+    /// Takes events in, in their order, and then says what to do. Who has several hands them over together: a look at
+    /// what they changed costs the same once as for each.
+    pub fn on(&mut self, events: impl IntoIterator<Item = Event>, now: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();
+        for event in events {
+            self.take(now, event, &mut effects);
+        }
+        self.decide(now, &mut effects);
+        effects
+    }
+
+    fn take(&mut self, now: Timestamp, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Restored { index, pairs } => self.restored(index, &pairs, &mut effects),
+            Event::Restored { index, pairs } => self.restored(index, &pairs, effects),
             Event::Replicated { index, writes } => {
-                self.replicated(now, index, &writes, &mut effects);
+                self.replicated(now, index, &writes, effects);
             }
             Event::Role(role) => self.take_role(now, role),
-            Event::Proposed { id, outcome } => self.proposed(now, id, outcome, &mut effects),
+            Event::Proposed { id, outcome } => self.proposed(now, id, outcome, effects),
             Event::Fetched {
                 repository,
                 outcome,
             } => {
-                self.fetched(now, &repository, outcome, &mut effects);
+                self.fetched(now, &repository, outcome, effects);
             }
             Event::Loaded {
                 repository,
@@ -167,18 +176,16 @@ impl Engine {
                 self.history_read(now, &incident, &from, &to, outcome);
             }
             Event::Cluster { cluster, event } => self.cluster_told(now, &cluster, event),
-            Event::Applied(outcome) => self.applied_to_cluster(now, outcome, &mut effects),
+            Event::Applied(outcome) => self.applied_to_cluster(now, outcome, effects),
             Event::Committed {
                 incident,
                 key,
                 outcome,
             } => {
-                self.commit_answered(now, &incident, &key, outcome, &mut effects);
+                self.commit_answered(now, &incident, &key, outcome, effects);
             }
             Event::Tick => self.dirty.everything = true,
         }
-        self.decide(now, &mut effects);
-        effects
     }
 
     /// The replicated state as this member knows it.
@@ -307,7 +314,7 @@ impl Engine {
             event,
             ClusterEvent::Lost { .. } | ClusterEvent::Ready { .. }
         );
-        let kinds_may_differ = matches!(event, ClusterEvent::Inventories(_));
+        let inventories = matches!(event, ClusterEvent::Inventories(_));
         let touched = self.worlds.entry(cluster.clone()).or_default().tell(event);
         if lost {
             for (target, work) in &mut self.work {
@@ -317,12 +324,12 @@ impl Engine {
             }
         }
         match touched {
-            Touched::Application(application) => {
-                let target = TargetKey {
-                    application,
-                    cluster: cluster.clone(),
-                };
-                self.dirty.targets.insert(target);
+            Touched::Applications(applications) => {
+                // Other kinds may have to be watched.
+                self.dirty.everything |= inventories && !applications.is_empty();
+                let touched = applications.into_iter();
+                let touched = touched.map(|name| TargetKey::new(&name, cluster));
+                self.dirty.targets.extend(touched);
             }
             Touched::All => {
                 let all = self
@@ -332,9 +339,8 @@ impl Engine {
                     .filter(|key| key.cluster == *cluster);
                 self.dirty.targets.extend(all.cloned());
             }
-            Touched::Nothing => {}
         }
-        self.dirty.everything |= lost || kinds_may_differ;
+        self.dirty.everything |= lost;
     }
 
     /// Brings what is read from Git up to the recorded heads.

@@ -48,15 +48,19 @@ pub(crate) enum Sight {
     },
 }
 
-/// What an event means for targets.
+/// The targets that an event means something for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Touched {
-    /// Only this application.
-    Application(ApplicationName),
+    /// Only these applications.
+    Applications(BTreeSet<ApplicationName>),
     /// Every target of the cluster.
     All,
-    /// None of them.
-    Nothing,
+}
+
+impl Touched {
+    fn nothing() -> Self {
+        Touched::Applications(BTreeSet::new())
+    }
 }
 
 impl World {
@@ -71,10 +75,10 @@ impl World {
                 self.sight = Sight::Lost { reason };
                 Touched::All
             }
-            ClusterEvent::Inventories(inventories) => {
-                self.inventories = Some(inventories);
-                Touched::All
-            }
+            ClusterEvent::Inventories(now) => match self.inventories.replace(now) {
+                Some(before) => self.differing_inventories(&before),
+                None => Touched::All,
+            },
             ClusterEvent::Listed(kind) | ClusterEvent::NoSuchKind(kind) => {
                 self.listed.insert(kind);
                 Touched::All
@@ -120,7 +124,7 @@ impl World {
         if let Some(known) = self.live.get(&key)
             && is_older(&object, known)
         {
-            return Touched::Nothing;
+            return Touched::nothing();
         }
         self.forget_links(&key);
         if let Some((_, _, uid)) = object.controller() {
@@ -162,6 +166,16 @@ impl World {
         }
     }
 
+    fn differing_inventories(&self, before: &BTreeMap<String, Inventory>) -> Touched {
+        let now = self.inventories.as_ref();
+        let names = now
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+            .chain(before.keys());
+        let differs = |name: &&String| now.and_then(|now| now.get(*name)) != before.get(*name);
+        Touched::Applications(names.filter(differs).map(|it| it.as_str().into()).collect())
+    }
+
     fn children_of(&self, owner: &Object) -> Vec<&Object> {
         let keys = self.children.get(owner.uid());
         keys.into_iter()
@@ -172,7 +186,7 @@ impl World {
 
     fn lose(&mut self, key: &ObjectKey) -> Touched {
         let Some(object) = self.live.get(key).cloned() else {
-            return Touched::Nothing;
+            return Touched::nothing();
         };
         let touched = self.owner_of(&object);
         self.forget_links(key);
@@ -191,10 +205,10 @@ impl World {
         // Pod -> ReplicaSet -> Deployment is the longest chain there is.
         for _ in 0..3 {
             if let Some(name) = current.label(APPLICATION_LABEL) {
-                return Touched::Application(name.into());
+                return Touched::Applications(BTreeSet::from([name.into()]));
             }
             let Some((kind, name, _)) = current.controller() else {
-                return Touched::Nothing;
+                return Touched::nothing();
             };
             let group = if matches!(kind, "Job" | "CronJob") {
                 "batch"
@@ -209,10 +223,10 @@ impl World {
             };
             match self.live.get(&key) {
                 Some(owner) => current = owner,
-                None => return Touched::Nothing,
+                None => return Touched::nothing(),
             }
         }
-        Touched::Nothing
+        Touched::nothing()
     }
 
     fn see_event(&mut self, event: Object) -> Touched {
@@ -223,7 +237,7 @@ impl World {
         if uid.is_empty()
             || (self.events.len() >= MAX_EVENT_OBJECTS && !self.events.contains_key(uid))
         {
-            return Touched::Nothing;
+            return Touched::nothing();
         }
         let kept = self.events.entry(uid.to_owned()).or_default();
         kept.retain(|known| known.name() != event.name());
@@ -231,7 +245,7 @@ impl World {
         if kept.len() > MAX_EVENTS_PER_OBJECT {
             kept.pop_front();
         }
-        Touched::Nothing
+        Touched::nothing()
     }
 
     fn find_scaled(&mut self) {

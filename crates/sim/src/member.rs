@@ -29,6 +29,8 @@ pub(crate) struct Member {
     pub(crate) stalled_until: i64,
     /// The remote does not answer this member until then.
     pub(crate) git_down_until: i64,
+    /// Events that its loop finds together with the next one, because it was busy when they came.
+    pub(crate) inbox: Vec<Event>,
     /// Commits in its clone.
     pub(crate) fetched: BTreeSet<Revision>,
     pub(crate) session: String,
@@ -59,6 +61,7 @@ impl Member {
             skew_ms: 0,
             stalled_until: 0,
             git_down_until: 0,
+            inbox: Vec::new(),
             fetched: BTreeSet::new(),
             session: String::new(),
             sequence: 0,
@@ -125,6 +128,7 @@ impl World {
         self.members[member].life += 1;
         self.members[member].stalled_until = 0;
         self.members[member].waiting.clear();
+        self.members[member].inbox.clear();
         self.unlink(member);
         self.watch_leader();
     }
@@ -162,10 +166,16 @@ impl World {
     pub(crate) fn feed(&mut self, member: usize, event: Event) {
         let now = self.clock(member);
         let life = self.members[member].life;
-        let Some(engine) = self.members[member].engine.as_mut() else {
+        let is_busy = !matches!(event, Event::Tick) && self.mishap(10);
+        let known = &mut self.members[member];
+        let Some(engine) = known.engine.as_mut() else {
             return;
         };
-        let effects = engine.on(event, now);
+        known.inbox.push(event);
+        if is_busy {
+            return;
+        }
+        let effects = engine.on(known.inbox.drain(..), now);
         for effect in effects {
             self.note_effect(member, &effect);
             self.check_asked(member, &effect);

@@ -154,7 +154,7 @@ impl Desk {
         let mut asked = Vec::new();
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            for effect in self.engine.on(event, Timestamp(self.now)) {
+            for effect in self.engine.on([event], Timestamp(self.now)) {
                 let Effect::Propose { id, command } = effect else {
                     if let Effect::Apply(request) = &effect {
                         self.applying = Some((**request).clone());

@@ -5,12 +5,14 @@ use crate::clock;
 use regraft_engine::{Effect, Event, Report};
 use regraft_model::Object;
 use regraft_model::id::ClusterName;
-use std::collections::VecDeque;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Events that wait. Who brings more waits itself (watches) or drops what is brought again (ticks).
 const QUEUE_EVENTS: usize = 1024;
+
+/// Events that are decided on together when they wait: one look at what changed serves all of them.
+const BATCH_EVENTS: usize = 256;
 
 /// Where events go.
 #[derive(Clone)]
@@ -103,23 +105,28 @@ fn run(
     Inputs(mut inputs): Inputs,
     mut perform: impl FnMut(Effect) -> Option<Event>,
 ) {
+    let mut events = Vec::new();
     while let Some(input) = inputs.blocking_recv() {
-        match input {
-            Input::Event(event) => {
-                let mut events = VecDeque::from([*event]);
-                while let Some(event) = events.pop_front() {
-                    let effects = engine.on(event, clock::now());
-                    events.extend(effects.into_iter().filter_map(&mut perform));
-                }
-            }
-            Input::Report(reply) => {
+        let mut next = Some(input);
+        while let Some(Input::Event(event)) = next {
+            events.push(*event);
+            let room = events.len() < BATCH_EVENTS;
+            next = room.then(|| inputs.try_recv().ok()).flatten();
+        }
+        while !events.is_empty() {
+            let effects = engine.on(events.drain(..), clock::now());
+            events.extend(effects.into_iter().filter_map(&mut perform));
+        }
+        match next {
+            Some(Input::Report(reply)) => {
                 // Who asked may have gone.
                 let _ = reply.send(engine.report());
             }
-            Input::Wanted(cluster, objects, reply) => {
+            Some(Input::Wanted(cluster, objects, reply)) => {
                 let _ = reply.send(engine.wanted(&cluster, &objects));
             }
-            Input::End => return,
+            Some(Input::End) => return,
+            Some(Input::Event(_)) | None => {}
         }
     }
 }
