@@ -223,7 +223,7 @@ impl Engine {
         }
     }
 
-    /// Gives every target to a living member, and evens the load out one target at a time.
+    /// Gives every target to a living member, and evens the load out.
     fn spread_targets(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let alive = self.alive(now);
         if alive.is_empty() {
@@ -268,25 +268,28 @@ impl Engine {
         }
     }
 
+    /// Half of what the busiest has more than the idlest: the next look evens out the rest.
     fn even_out(
         &self,
         wanted: &BTreeSet<TargetKey>,
         load: &BTreeMap<MemberId, usize>,
-    ) -> Option<(TargetKey, MemberId)> {
-        let (least, low) = load.iter().min_by_key(|(_, count)| **count)?;
-        let (most, high) = load.iter().max_by_key(|(_, count)| **count)?;
-        if high - low < 2 {
-            return None;
-        }
+    ) -> Vec<(TargetKey, MemberId)> {
+        let least = load.iter().min_by_key(|(_, count)| **count);
+        let most = load.iter().max_by_key(|(_, count)| **count);
+        let (Some((least, low)), Some((most, high))) = (least, most) else {
+            return Vec::new();
+        };
         // What is under repair stays where it is.
         let calm = |target: &&TargetKey| self.view.open_incident(&target.application).is_none();
-        let moved = wanted.iter().filter(calm).find(|target| {
-            self.view
-                .assignments
-                .get(*target)
-                .is_some_and(|known| known.member == *most)
-        })?;
-        Some((moved.clone(), *least))
+        let held = |target: &&TargetKey| {
+            let assigned = self.view.assignments.get(*target);
+            assigned.is_some_and(|known| known.member == *most)
+        };
+        let moved = wanted.iter().filter(held).filter(calm);
+        moved
+            .take(((high - low) / 2).min(MAX_GRANTS))
+            .map(|target| (target.clone(), *least))
+            .collect()
     }
 
     fn replace_executors(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {

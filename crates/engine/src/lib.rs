@@ -23,12 +23,14 @@ mod replicated;
 mod report;
 mod source;
 mod target;
+mod wanted;
 mod world;
 
 pub use effect::{Effect, Level};
 pub use event::{Event, ProposalId, ProposeOutcome, Role};
 pub use lead::SILENT_MS;
 pub use report::Report;
+pub use wanted::Wanted;
 
 use intent::Intent;
 use proposal::{Proposals, Refused};
@@ -141,7 +143,7 @@ impl Engine {
 
     fn take(&mut self, now: Timestamp, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Restored { index, pairs } => self.restored(index, &pairs, effects),
+            Event::Restored { index, pairs } => self.restored(now, index, &pairs, effects),
             Event::Replicated { index, writes } => {
                 self.replicated(now, index, &writes, effects);
             }
@@ -196,6 +198,11 @@ impl Engine {
     fn decide(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.view.installation.is_none() && !self.is_leader() {
             return;
+        }
+        for intent in self.proposals.take_outdated() {
+            if let Intent::Report(target) = intent {
+                self.dirty.targets.insert(target);
+            }
         }
         let everything = std::mem::take(&mut self.dirty.everything);
         if everything || !self.dirty.lost.is_empty() || !self.is_confirmed(now) {
@@ -315,6 +322,10 @@ impl Engine {
             ClusterEvent::Lost { .. } | ClusterEvent::Ready { .. }
         );
         let inventories = matches!(event, ClusterEvent::Inventories(_));
+        let gone = match &event {
+            ClusterEvent::Gone { key, .. } => Some(key.clone()),
+            _ => None,
+        };
         let touched = self.worlds.entry(cluster.clone()).or_default().tell(event);
         if lost {
             for (target, work) in &mut self.work {
@@ -328,8 +339,12 @@ impl Engine {
                 // Other kinds may have to be watched.
                 self.dirty.everything |= inventories && !applications.is_empty();
                 let touched = applications.into_iter();
-                let touched = touched.map(|name| TargetKey::new(&name, cluster));
-                self.dirty.targets.extend(touched);
+                for target in touched.map(|name| TargetKey::new(&name, cluster)) {
+                    if let (Some(gone), Some(work)) = (&gone, self.work.get_mut(&target)) {
+                        work.lose(gone);
+                    }
+                    self.dirty.targets.insert(target);
+                }
             }
             Touched::All => {
                 let all = self
@@ -406,6 +421,8 @@ impl Engine {
                 && Some(&rendered.installation) == self.view.installation.as_ref()
         });
         if current {
+            // Whatever could not be read was another tree.
+            self.unreadable.remove(name);
             return;
         }
         let (repository, path) = (application.repository.clone(), application.path.clone());
@@ -456,6 +473,15 @@ impl Engine {
             .values()
             .filter(|assignment| assignment.member == self.settings.member)
             .map(|assignment| &assignment.target)
+    }
+
+    /// The repositories that configure an application: more than one is a mistake that only a person can mend.
+    fn configured_in(&self, name: &ApplicationName) -> Vec<&RepositoryName> {
+        let known = self.effective.iter();
+        known
+            .filter(|(_, effective)| effective.fleet.applications.contains_key(name))
+            .map(|(repository, _)| repository)
+            .collect()
     }
 
     /// The application as it is configured now, in whichever repository.

@@ -19,6 +19,8 @@ const FORGET_MS: i64 = 30_000;
 pub(crate) struct Proposals {
     next: u64,
     pending: BTreeMap<Intent, Pending>,
+    /// Freed intents for which something else was to be proposed meanwhile.
+    outdated: Vec<Intent>,
 }
 
 /// Why an intent came to nothing.
@@ -36,6 +38,8 @@ struct Pending {
     until: Timestamp,
     /// The index the state must reach before the intent is free again.
     applied_at: Option<u64>,
+    /// Whether something was to be proposed for the intent since.
+    outdated: bool,
 }
 
 impl Proposals {
@@ -47,7 +51,9 @@ impl Proposals {
         command: Command,
         effects: &mut Vec<Effect>,
     ) {
-        if self.is_pending(now, &intent) {
+        let known = self.pending.get_mut(&intent);
+        if let Some(known) = known.filter(|known| known.until > now) {
+            known.outdated = true;
             return;
         }
         self.next += 1;
@@ -59,6 +65,7 @@ impl Proposals {
                 id,
                 until,
                 applied_at: None,
+                outdated: false,
             },
         );
         effects.push(Effect::Propose {
@@ -102,9 +109,7 @@ impl Proposals {
             ProposeOutcome::Answered { index, .. } if index > applied => {
                 pending.applied_at = Some(index);
             }
-            ProposeOutcome::Answered { .. } => {
-                self.pending.remove(&intent);
-            }
+            ProposeOutcome::Answered { .. } => self.free(&intent),
             ProposeOutcome::Unknown(_) => pending.until = Timestamp(now.0 + RETRY_MS),
             ProposeOutcome::Invalid(reason) => {
                 pending.until = Timestamp(now.0 + INVALID_RETRY_MS);
@@ -116,8 +121,50 @@ impl Proposals {
 
     /// The state reached `index`: intents answered up to there are free.
     pub(crate) fn reached(&mut self, now: Timestamp, index: u64) {
-        self.pending.retain(|_, pending| {
-            pending.until > now && pending.applied_at.is_none_or(|applied| applied > index)
-        });
+        let is_free = |pending: &Pending| {
+            pending.until <= now || pending.applied_at.is_some_and(|applied| applied <= index)
+        };
+        let free = self.pending.iter().filter(|(_, pending)| is_free(pending));
+        let free: Vec<Intent> = free.map(|(intent, _)| intent.clone()).collect();
+        free.iter().for_each(|intent| self.free(intent));
+    }
+
+    /// Freed intents for which something else was to be proposed meanwhile, once each.
+    pub(crate) fn take_outdated(&mut self) -> Vec<Intent> {
+        std::mem::take(&mut self.outdated)
+    }
+
+    fn free(&mut self, intent: &Intent) {
+        if let Some((intent, pending)) = self.pending.remove_entry(intent)
+            && pending.outdated
+        {
+            self.outdated.push(intent);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_to_be_proposed_while_another_was_under_way_is_told_once_that_is_free() {
+        let (intent, now) = (Intent::Initialise, Timestamp(0));
+        let command = || Command::Initialise {
+            installation: "i".to_owned(),
+        };
+        let (mut proposals, mut effects) = (Proposals::default(), Vec::new());
+        proposals.propose(now, intent.clone(), command(), &mut effects);
+        proposals.propose(now, intent.clone(), command(), &mut effects);
+        assert_eq!(effects.len(), 1);
+        let outcome = ProposeOutcome::Answered {
+            index: 7,
+            response: Response::Done,
+        };
+        proposals.answered(now, 6, ProposalId(1), outcome);
+        assert_eq!(proposals.take_outdated(), []);
+        proposals.reached(now, 7);
+        assert_eq!(proposals.take_outdated(), [intent]);
+        assert_eq!(proposals.take_outdated(), []);
     }
 }

@@ -15,6 +15,7 @@ const STATUS_TABLES: [&str; 3] = [prefix::STATUSES, prefix::SESSIONS, prefix::ME
 impl Engine {
     pub(crate) fn restored(
         &mut self,
+        now: Timestamp,
         index: u64,
         pairs: &[(Vec<u8>, Vec<u8>)],
         effects: &mut Vec<Effect>,
@@ -24,8 +25,22 @@ impl Engine {
             .map(|(key, value)| (key.as_slice(), value.as_slice()));
         match View::restore(pairs) {
             Ok(view) => {
-                self.view = view;
+                let before = std::mem::replace(&mut self.view, view).assignments;
                 self.applied = index;
+                // What happened to a target in between was not told.
+                let changed =
+                    |key: &&TargetKey| before.get(*key) != self.view.assignments.get(*key);
+                let changed: Vec<TargetKey> = before.keys().filter(changed).cloned().collect();
+                let gained = self
+                    .view
+                    .assignments
+                    .keys()
+                    .filter(|key| !before.contains_key(*key));
+                let afresh: Vec<TargetKey> = gained.chain(&changed).cloned().collect();
+                self.look_afresh(now, &afresh, effects);
+                for target in changed {
+                    self.forget_target(&target);
+                }
                 self.touch_all();
             }
             Err(error) => unreadable_state(&error, effects),

@@ -2,8 +2,6 @@
 
 use crate::Engine;
 use crate::world::Sight;
-use regraft_diff::{scale_targets, wanted};
-use regraft_model::Object;
 use regraft_model::id::{ClusterName, RepositoryName};
 use regraft_model::problem::Problem;
 use serde::Serialize;
@@ -54,19 +52,5 @@ impl Engine {
         }
         report.targets = self.my_targets().count();
         report
-    }
-
-    /// What is wanted of an application's objects in a cluster, as a sync would ask for it.
-    pub fn wanted(&self, cluster: &ClusterName, objects: &[Object]) -> Vec<Object> {
-        let mut scaled = scale_targets(objects);
-        let world = self.worlds.get(cluster);
-        scaled.extend(world.into_iter().flat_map(|it| it.scaled.iter().cloned()));
-        objects
-            .iter()
-            .map(|object| {
-                let live = world.and_then(|it| it.live.get(&object.key()));
-                wanted(object, live, &scaled).into_owned()
-            })
-            .collect()
     }
 }

@@ -21,6 +21,21 @@ pub struct Fleet {
     pub applications: BTreeMap<ApplicationName, Application>,
 }
 
+impl Fleet {
+    /// An application's clusters, without those a person paused.
+    pub fn active_clusters<'a>(
+        &'a self,
+        application: &'a Application,
+    ) -> impl Iterator<Item = &'a ClusterName> + use<'a> {
+        let is_paused =
+            |cluster: &ClusterName| self.clusters.get(cluster).is_some_and(|spec| spec.suspend);
+        application
+            .clusters
+            .iter()
+            .filter(move |cluster| !is_paused(cluster))
+    }
+}
+
 /// A cluster that applications name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

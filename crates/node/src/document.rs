@@ -274,6 +274,9 @@ pub(crate) struct DiffDocument {
     pub(crate) objects: Vec<ObjectDiffDocument>,
 }
 
+/// Shortest start of a diff's hash that is taken for the whole.
+pub(crate) const HASH_CHARS_MIN: usize = 8;
+
 /// What a comparison came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum DiffOutcome {
@@ -293,7 +296,7 @@ pub(crate) enum DiffOutcome {
 pub(crate) struct ObjectDiffDocument {
     pub(crate) object: String,
     pub(crate) change: ObjectChange,
-    /// A unified diff; why, where it cannot be told.
+    /// A unified diff; for what is deleted or cannot be told, why.
     pub(crate) diff: String,
 }
 
@@ -303,6 +306,8 @@ pub(crate) struct ObjectDiffDocument {
 pub(crate) enum ObjectChange {
     Creates,
     Changes,
+    /// It left Git.
+    Deletes,
     /// The server refuses it, or does not answer.
     Unknown,
 }

@@ -118,24 +118,24 @@ fn superseded(case: &Case<'_>, line: &Line<'_>, suspects: &[usize]) -> Result<()
             case.history.from.short()
         )));
     }
-    if let Some(cluster) = verified_suspect(case) {
-        return Err(by(format!(
-            "what fails in {cluster} is what was verified there; a commit that is on its way changes it"
-        )));
-    }
     let moved_on = match failing_states(case, line) {
         States::Known(states) => states.iter().any(|seen| seen.inputs != line.tip().inputs),
         // It cannot be told which of several commits the failure was seen with. If the last one fails as well, that
         // is an incident of its own.
         States::Unknown => suspects.len() > 1,
     };
-    if moved_on {
-        return Err(by(format!(
+    if !moved_on {
+        return Ok(());
+    }
+    Err(by(match verified_suspect(case) {
+        Some(cluster) => format!(
+            "what fails in {cluster} is what was verified there; a commit that is on its way changes it"
+        ),
+        None => format!(
             "the failing workloads were changed after the failure was seen at {}",
             case.incident.seen_at.short()
-        )));
-    }
-    Ok(())
+        ),
+    }))
 }
 
 /// The states at which the failure was seen.

@@ -329,6 +329,9 @@ impl Engine {
         if let Some(reason) = &head.frozen {
             return Some(reason.clone());
         }
+        if self.configured_in(&application.name).len() > 1 {
+            return Some("more than one repository configures it".to_owned());
+        }
         let effective = self.effective.get(&application.repository)?;
         let why = effective.kept.get(&application.name)?;
         Some(format!(

@@ -8,7 +8,7 @@ use regraft_model::InvariantId;
 use regraft_model::config::Application;
 use regraft_model::finding::SyncState;
 use regraft_model::health::Health;
-use regraft_model::id::TargetKey;
+use regraft_model::id::{ClusterName, TargetKey};
 use regraft_model::incident::{Incident, OutcomeKind};
 use regraft_model::time::Timestamp;
 use regraft_remedy::{fingerprint, undone};
@@ -44,8 +44,11 @@ impl Engine {
             // A person put it back: `look_for_vetoes` says so, this is no failure of ours.
             return;
         }
+        let fleet = self.effective.get(&application.repository);
+        let clusters = fleet.map(|it| it.fleet.active_clusters(application).cloned());
+        let clusters: Vec<ClusterName> = clusters.into_iter().flatten().collect();
         let mut healthy_since = incident.phase_since;
-        for cluster in &application.clusters {
+        for cluster in &clusters {
             let key = TargetKey::new(&application.name, cluster);
             let Some(status) = self.view.statuses.get(&key) else {
                 return;
@@ -78,11 +81,11 @@ impl Engine {
             }
             healthy_since = healthy_since.max(status.health_since).max(applied.at);
         }
-        if now >= healthy_since.plus(application.policy.verify_for) {
+        if !clusters.is_empty() && now >= healthy_since.plus(application.policy.verify_for) {
             let message = format!(
                 "{} is applied and healthy in {} clusters for {}",
                 committed.short(),
-                application.clusters.len(),
+                clusters.len(),
                 application.policy.verify_for
             );
             self.end(

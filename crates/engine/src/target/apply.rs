@@ -13,6 +13,7 @@ use regraft_model::apply::{ApplyFailure, ApplyOutcome, ApplyRequest, Retry, Writ
 use regraft_model::finding::{SyncState, SyncStatus};
 use regraft_model::id::ApplicationName;
 use regraft_model::time::Timestamp;
+use std::collections::BTreeSet;
 
 impl Engine {
     /// Sends a request out when the target may be written to now; says how it stands.
@@ -85,6 +86,7 @@ impl Engine {
             revision: request.revision.clone(),
             tree,
             inventory: request.inventory.clone(),
+            gone: BTreeSet::new(),
         });
         let target = request.target.clone();
         if let Some(world) = self.worlds.get_mut(&target.cluster) {
@@ -123,8 +125,11 @@ impl Engine {
                 work.dwell.forget(&key);
                 work.health = None;
             }
-            work.known_equal.insert(key, KnownEqual::of(&object));
-            world.see(object);
+            let sent = work.in_flight.as_ref();
+            if sent.is_none_or(|sent| !sent.gone.contains(&key)) {
+                work.known_equal.insert(key, KnownEqual::of(&object));
+                world.see(object);
+            }
         }
         // The answer to an apply that another one has replaced settles nothing but what was seen.
         let sent = work

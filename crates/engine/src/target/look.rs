@@ -120,6 +120,27 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) -> Option<Look> {
         let application = self.application(&target.application)?.clone();
+        let repositories = self.configured_in(&target.application);
+        if repositories.len() > 1 {
+            let named: Vec<_> = repositories.iter().map(|name| name.as_str()).collect();
+            let message = format!(
+                "{} is configured in the repositories {}: give one of them another name",
+                target.application,
+                named.join(" and ")
+            );
+            return Some(Look::of(
+                SyncState::Blocked,
+                "AmbiguousApplication",
+                message,
+            ));
+        }
+        if !application.clusters.contains(&target.cluster) {
+            let message = format!(
+                "{} is not for {} any more",
+                target.application, target.cluster
+            );
+            return Some(Look::of(SyncState::Unknown, "Leaving", message));
+        }
         let suspended =
             |reason: &str, message: &str| Some(Look::of(SyncState::Suspended, reason, message));
         if application.suspend {
@@ -200,8 +221,14 @@ impl Engine {
     ) -> Option<Look> {
         let unknown =
             |reason: &str, message: String| Some(Look::of(SyncState::Unknown, reason, message));
-        let head = self.view.heads.get(&application.repository)?;
-        let tracked = self.tracked.get(&application.repository)?;
+        let head = self.view.heads.get(&application.repository);
+        let tracked = self.tracked.get(&application.repository);
+        let (Some(head), Some(tracked)) = (head, tracked) else {
+            return unknown(
+                "RevisionNotRead",
+                "no head of its branch is known".to_owned(),
+            );
+        };
         if tracked.revision() != Some(&head.revision) {
             let why = tracked
                 .unreadable
@@ -224,11 +251,15 @@ impl Engine {
             );
             return Some(Look::of(SyncState::Blocked, "PathMissing", message));
         };
-        let rendered = self.rendered.get(&target.application)?;
+        let (Some(rendered), Some(world)) = (
+            self.rendered.get(&target.application),
+            self.worlds.get(&target.cluster),
+        ) else {
+            return unknown("NotReadYet", "its files are being read".to_owned());
+        };
         if rendered.tree != *tree || rendered.application != *application {
             return unknown("NotReadYet", "its files are being read".to_owned());
         }
-        let world = self.worlds.get(&target.cluster)?;
         let mut kinds = rendered.kinds.clone();
         kinds.extend(self.inventory_kinds(target));
         if world.inventories.is_none() || !world.has_listed(&kinds) {

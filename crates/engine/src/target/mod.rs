@@ -25,7 +25,7 @@ use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::Timestamp;
 use regraft_state::command::Command;
 use regraft_state::record::Subject;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// First pause after a failed apply, doubled up to [`MAX_PAUSE_MS`]; as Argo CD does (5 s x 2, at most 3 min), with a
 /// shorter first step.
@@ -34,8 +34,8 @@ const FIRST_PAUSE_MS: i64 = 1000;
 const MAX_PAUSE_MS: i64 = 180_000;
 /// Corrections of drift within this time of each other count as a fight with somebody else.
 const FIGHT_WINDOW_MS: i64 = 600_000;
-/// An apply without an answer is forgotten after this; the edge's own bounds are shorter.
-const APPLY_FORGOTTEN_MS: i64 = 120_000;
+/// An apply without an answer is forgotten after this; the edge gives one up after 300 s.
+const APPLY_FORGOTTEN_MS: i64 = 330_000;
 /// A target is looked at again after this even if nobody told anything.
 const LOOK_AGAIN_MS: i64 = 10_000;
 
@@ -72,6 +72,8 @@ struct InFlight {
     tree: Option<TreeId>,
     /// What holds once it has succeeded.
     inventory: Inventory,
+    /// Objects that went away since: what the apply answers of them is older than that.
+    gone: BTreeSet<ObjectKey>,
 }
 
 impl Work {
@@ -82,6 +84,13 @@ impl Work {
         self.known_equal.clear();
         self.health = None;
         self.wake = now;
+    }
+
+    /// An object of it went away.
+    pub(crate) fn lose(&mut self, key: &ObjectKey) {
+        if let Some(sent) = &mut self.in_flight {
+            sent.gone.insert(key.clone());
+        }
     }
 }
 
@@ -170,7 +179,7 @@ impl Engine {
 
     /// Tells the edges which kinds to watch where this member works.
     pub(crate) fn watch(&mut self, effects: &mut Vec<Effect>) {
-        let mut wanted: BTreeMap<_, (String, std::collections::BTreeSet<_>)> = BTreeMap::new();
+        let mut wanted: BTreeMap<_, (String, BTreeSet<_>)> = BTreeMap::new();
         for target in self.my_targets() {
             let credentials = self
                 .fleets()

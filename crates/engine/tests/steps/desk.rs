@@ -25,7 +25,7 @@ pub(crate) const UID: &str = "uid-of-eu";
 
 /// Long: a remote that is asked sooner is asked for a reason.
 const POLL: Seconds = Seconds(60);
-const CONFIGURATION: &str = "
+pub(crate) const CONFIGURATION: &str = "
 apiVersion: regraft.dev/v1alpha1
 kind: Cluster
 metadata: {name: eu}
@@ -55,10 +55,17 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn new(branch: &str) -> Self {
+        Self::tracking(&[(REPOSITORY, branch)])
+    }
+
+    pub(crate) fn tracking(repositories: &[(&str, &str)]) -> Self {
+        let repositories = repositories.iter();
         let settings = Settings {
             member: MemberId(1),
             installation: INSTALLATION.to_owned(),
-            repositories: vec![(REPOSITORY.into(), branch.into())],
+            repositories: repositories
+                .map(|(name, branch)| ((*name).into(), (*branch).into()))
+                .collect(),
             poll: POLL,
         };
         Self {
@@ -102,6 +109,23 @@ impl Desk {
             objects,
             ..ApplyOutcome::default()
         }))
+    }
+
+    /// The watch is faster than the answer to the apply under way.
+    pub(crate) fn sees_what_is_applied(&mut self) -> Vec<Effect> {
+        let stages = self.applying.iter().flat_map(|request| &request.stages);
+        let objects: Vec<Object> = stages
+            .flat_map(|stage| &stage.objects)
+            .map(|staged| staged.object.clone())
+            .collect();
+        let mut asked = Vec::new();
+        for object in objects {
+            asked.extend(self.tell(Event::Cluster {
+                cluster: "eu".into(),
+                event: ClusterEvent::Seen(object),
+            }));
+        }
+        asked
     }
 
     /// An incident that this member executes, of inputs that may not be what runs, and how long it has.
@@ -226,6 +250,17 @@ impl Desk {
     }
 
     pub(crate) fn load(&mut self, revision: &str, configuration: &str) -> Vec<Effect> {
+        let trees = BTreeMap::from([("apps/web".to_owned(), TreeId(TREE.to_owned()))]);
+        self.load_trees(REPOSITORY, revision, configuration, trees)
+    }
+
+    pub(crate) fn load_trees(
+        &mut self,
+        repository: &str,
+        revision: &str,
+        configuration: &str,
+        trees: BTreeMap<String, TreeId>,
+    ) -> Vec<Effect> {
         let tree = |files: &[(&str, &str)]| SourceTree {
             revision: revision.into(),
             files: files
@@ -234,12 +269,12 @@ impl Desk {
                 .collect(),
         };
         self.tell(Event::Loaded {
-            repository: REPOSITORY.into(),
+            repository: repository.into(),
             revision: revision.into(),
             outcome: Ok(Snapshot {
                 revision: revision.into(),
                 config: tree(&[(".regraft/fleet.yaml", configuration)]),
-                trees: BTreeMap::from([("apps/web".to_owned(), TreeId(TREE.to_owned()))]),
+                trees,
             }),
         })
     }
@@ -254,6 +289,19 @@ impl Desk {
             outcome: Ok((SECOND.into(), Some(Relation::Descends))),
         }));
         asked.extend(self.load(SECOND, cluster_only));
+        asked
+    }
+
+    /// The head moves on to a commit with the same configuration and these trees.
+    pub(crate) fn move_on(&mut self, revision: &str, trees: &[(&str, &str)]) -> Vec<Effect> {
+        let mut asked = self.wait(POLL.as_millis());
+        asked.extend(self.tell(Event::Fetched {
+            repository: REPOSITORY.into(),
+            outcome: Ok((revision.into(), Some(Relation::Descends))),
+        }));
+        let trees = trees.iter();
+        let trees = trees.map(|(path, tree)| ((*path).to_owned(), TreeId((*tree).to_owned())));
+        asked.extend(self.load_trees(REPOSITORY, revision, CONFIGURATION, trees.collect()));
         asked
     }
 

@@ -6,7 +6,7 @@
 
 mod desk;
 
-use desk::{Desk, FIRST, REPOSITORY, TREE, assign, config_map, target};
+use desk::{CONFIGURATION, Desk, FIRST, REPOSITORY, TREE, assign, config_map, target};
 use regraft_engine::{Effect, Event, Level, ProposeOutcome};
 use regraft_model::InvariantId;
 use regraft_model::apply::{ClusterEvent, KindVersion};
@@ -16,10 +16,13 @@ use regraft_model::health::Health;
 use regraft_model::id::{ClusterName, Fence};
 use regraft_model::incident::{OutcomeKind, Phase};
 use regraft_model::plan::Guard;
-use regraft_model::source::{Revision, SourceTree};
+use regraft_model::source::{Revision, SourceTree, TreeId};
 use regraft_model::time::Seconds;
 use regraft_state::command::Command;
 use regraft_state::record::Subject;
+
+const SECOND: &str = "2222222222222222222222222222222222222222";
+const THIRD: &str = "3333333333333333333333333333333333333333";
 
 fn is_applying(asked: &[Effect]) -> bool {
     asked
@@ -284,6 +287,62 @@ fn an_incident_tells_what_it_was_escalated_on() {
     let guards: Vec<_> = incident.guards.iter().map(|said| said.guard).collect();
     assert_eq!(guards, [Guard::Suspended, Guard::Frozen]);
     assert_eq!(incident.rejected.len(), 1, "{:?}", incident.rejected);
+}
+
+#[test]
+fn a_directory_that_comes_back_as_it_was_is_reconciled_again() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.apply_succeeds();
+    let state = |desk: &Desk| desk.view().statuses[&target()].sync.state;
+    desk.move_on(SECOND, &[]);
+    let outcome = Err("there is no apps/web".to_owned());
+    desk.tell(Event::SourceRead {
+        application: "web".into(),
+        revision: SECOND.into(),
+        outcome,
+    });
+    assert_eq!(state(&desk), SyncState::Blocked);
+    desk.move_on(THIRD, &[("apps/web", TREE)]);
+    desk.wait(1000);
+    assert_eq!(state(&desk), SyncState::Synced);
+}
+
+#[test]
+fn what_is_deleted_while_it_is_applied_is_applied_again() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    let gone = Event::Cluster {
+        cluster: "eu".into(),
+        event: ClusterEvent::Gone {
+            kind: KindVersion::new("v1", "ConfigMap"),
+            key: config_map(),
+        },
+    };
+    desk.sees_what_is_applied();
+    desk.tell(gone);
+    let asked = desk.apply_succeeds();
+    assert!(is_applying(&asked), "{asked:?}");
+}
+
+#[test]
+fn an_application_that_two_repositories_configure_is_left_alone() {
+    const OTHER: &str = "other";
+    let mut desk = Desk::tracking(&[(REPOSITORY, "main"), (OTHER, "main")]);
+    desk.until_applying();
+    desk.apply_succeeds();
+    let outcome = Ok((SECOND.into(), None));
+    desk.tell(Event::Fetched {
+        repository: OTHER.into(),
+        outcome,
+    });
+    let trees = [("apps/web".to_owned(), TreeId("other".to_owned()))];
+    desk.load_trees(OTHER, SECOND, CONFIGURATION, trees.into());
+    let asked = desk.wait(1000);
+    let sync = &desk.view().statuses[&target()].sync;
+    assert_eq!(sync.state, SyncState::Blocked);
+    assert_eq!(sync.reason, "AmbiguousApplication");
+    assert!(!is_applying(&asked), "{asked:?}");
 }
 
 fn fetches(asked: &[Effect]) -> usize {

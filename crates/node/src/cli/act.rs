@@ -3,7 +3,7 @@
 use super::connection::Client;
 use super::{Exit, Failure, print, read};
 use crate::clock;
-use crate::document::ApplicationDocument;
+use crate::document::{ApplicationDocument, HASH_CHARS_MIN};
 use clap::{ArgGroup, Args};
 use regraft_model::finding::{PendingDeletion, SyncState};
 use regraft_model::health::Health;
@@ -16,8 +16,6 @@ use std::time::Duration;
 /// How often `--wait` looks.
 const POLL_PERIOD: Duration = Duration::from_millis(250);
 const WAIT_TIMEOUT_DEFAULT_S: u64 = 300;
-/// Shortest start of a diff's hash that is taken for the whole.
-const HASH_CHARS_MIN: usize = 8;
 
 #[derive(Args)]
 pub(crate) struct SyncArgs {

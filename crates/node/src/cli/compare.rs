@@ -88,6 +88,7 @@ pub(super) fn differences(targets: &[DiffDocument]) -> String {
             let change = match object.change {
                 ObjectChange::Creates => "creates",
                 ObjectChange::Changes => "changes",
+                ObjectChange::Deletes => "deletes",
                 ObjectChange::Unknown => "cannot compare",
             };
             line(&mut out, &format!("  {change} {}", object.object));

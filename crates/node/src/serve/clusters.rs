@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Events of one cluster that wait; then its watches wait.
 const QUEUE_EVENTS: usize = 256;
@@ -69,6 +69,8 @@ struct Place {
 struct Connection {
     cluster: Cluster,
     hand: Hand,
+    /// What still waits to be told of it is not told once it is cut.
+    _current: DropGuard,
 }
 
 /// An apply under way.
@@ -179,7 +181,9 @@ impl Clusters {
             return Some(not_connected(&request));
         };
         let before = match link.running.get(&request.target) {
-            Some(running) if running.request == request => return None,
+            Some(running) if running.request == request && !running.cancel.is_cancelled() => {
+                return None;
+            }
             Some(running) => {
                 running.cancel.cancel();
                 Some(running.ended.clone())
@@ -251,7 +255,7 @@ impl Clusters {
             .get(name)
             .and_then(|link| link.connection.as_ref())
         {
-            Some(Connection { cluster, hand }) => {
+            Some(Connection { cluster, hand, .. }) => {
                 let cluster = cluster.clone();
                 hand.begin(move || async move {
                     // Who asked may have gone.
@@ -320,13 +324,22 @@ impl Clusters {
         let cluster = Cluster::start(config, sender);
         cluster.set_kinds(kinds);
         let (links, engine) = (Arc::clone(&self.links), self.engine.clone());
+        let current = CancellationToken::new();
+        let is_cut = current.clone();
         clock::start(async move {
             while let Some((cluster, event)) = events.recv().await {
+                if is_cut.is_cancelled() {
+                    return;
+                }
                 note(&links, &cluster, &event);
                 engine.tell(Event::Cluster { cluster, event }).await;
             }
         });
-        Ok(Connection { cluster, hand })
+        Ok(Connection {
+            cluster,
+            hand,
+            _current: current.drop_guard(),
+        })
     }
 }
 

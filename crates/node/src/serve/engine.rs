@@ -2,8 +2,9 @@
 
 use crate::cli::{Exit, Failure};
 use crate::clock;
-use regraft_engine::{Effect, Event, Report};
+use regraft_engine::{Effect, Event, Report, Wanted};
 use regraft_model::Object;
+use regraft_model::config::Application;
 use regraft_model::id::ClusterName;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -24,8 +25,15 @@ pub(super) struct Inputs(mpsc::Receiver<Input>);
 enum Input {
     Event(Box<Event>),
     Report(oneshot::Sender<Report>),
-    Wanted(ClusterName, Vec<Object>, oneshot::Sender<Vec<Object>>),
+    Wanted(Box<Question>, oneshot::Sender<Wanted>),
     End,
+}
+
+/// What a sync of an application to a cluster would ask for, were its objects these.
+pub(super) struct Question {
+    pub(super) application: Application,
+    pub(super) cluster: ClusterName,
+    pub(super) objects: Vec<Object>,
 }
 
 /// A channel to a loop that starts later.
@@ -86,16 +94,10 @@ impl Engine {
     }
 
     /// What a sync would ask a cluster for.
-    pub(super) async fn wanted(
-        &self,
-        cluster: ClusterName,
-        objects: Vec<Object>,
-    ) -> Option<Vec<Object>> {
+    pub(super) async fn wanted(&self, question: Question) -> Option<Wanted> {
         let (reply, answer) = oneshot::channel();
-        self.0
-            .send(Input::Wanted(cluster, objects, reply))
-            .await
-            .ok()?;
+        let input = Input::Wanted(Box::new(question), reply);
+        self.0.send(input).await.ok()?;
         answer.await.ok()
     }
 }
@@ -122,8 +124,13 @@ fn run(
                 // Who asked may have gone.
                 let _ = reply.send(engine.report());
             }
-            Some(Input::Wanted(cluster, objects, reply)) => {
-                let _ = reply.send(engine.wanted(&cluster, &objects));
+            Some(Input::Wanted(question, reply)) => {
+                let Question {
+                    application,
+                    cluster,
+                    objects,
+                } = *question;
+                let _ = reply.send(engine.wanted(&application, &cluster, &objects));
             }
             Some(Input::End) => return,
             Some(Input::Event(_)) | None => {}

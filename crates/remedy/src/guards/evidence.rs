@@ -86,11 +86,7 @@ fn patience(case: &Case<'_>, cluster: &ClusterName) -> Timestamp {
 
 /// The application's clusters, without those a person paused.
 pub(super) fn clusters<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a ClusterName> + use<'a> {
-    let fleet = case.fleet;
-    case.application
-        .clusters
-        .iter()
-        .filter(|cluster| !fleet.clusters.get(cluster).is_some_and(|spec| spec.suspend))
+    case.fleet.active_clusters(case.application)
 }
 
 /// Where the application stands in a cluster.

@@ -2,6 +2,7 @@
 
 use super::read;
 use super::refusal::Refusal;
+use crate::document::HASH_CHARS_MIN;
 use crate::serve::documents;
 use crate::serve::member::Member;
 use regraft_model::config::Application;
@@ -95,7 +96,12 @@ pub(super) async fn approve(
     let incident = read::incident(&view, &request.incident)?;
     // People quote the beginning of a hash; the state wants all of it.
     let diff_hash = match &incident.plan {
-        Some(plan) if plan.diff_hash.starts_with(&request.diff_hash) => plan.diff_hash.clone(),
+        Some(plan)
+            if request.diff_hash.len() >= HASH_CHARS_MIN
+                && plan.diff_hash.starts_with(&request.diff_hash) =>
+        {
+            plan.diff_hash.clone()
+        }
         _ => request.diff_hash,
     };
     let message = format!("{} is approved", incident.id);

@@ -5,12 +5,14 @@ use super::refusal::Refusal;
 use crate::cli::{connect, failure_chain};
 use crate::config::Peer;
 use crate::document::{DiffDocument, DiffOutcome, ObjectChange, ObjectDiffDocument};
+use crate::serve::engine::Question;
 use crate::serve::member::Member;
 use regraft_cluster::Preview;
 use regraft_model::apply::StagedObject;
 use regraft_model::config::Application;
 use regraft_model::id::ClusterName;
-use regraft_model::object::Object;
+use regraft_model::object::{Object, ObjectKey};
+use regraft_model::problem::{Problem, Severity};
 use regraft_render::Scopes;
 use regraft_state::view::View;
 use regraft_wire::admin::v1 as wire;
@@ -127,7 +129,7 @@ async fn here(
     cluster: &ClusterName,
 ) -> DiffDocument {
     match previews(member, view, application, cluster).await {
-        Ok(previews) => compared(application, cluster, &previews),
+        Ok(asked) => compared(application, cluster, &asked),
         Err(why) => incomparable(application, cluster, why),
     }
 }
@@ -171,7 +173,10 @@ fn incomparable(
 fn compared(
     application: &Application,
     cluster: &ClusterName,
-    previews: &[Preview],
+    Asked {
+        previews,
+        deletions,
+    }: &Asked,
 ) -> DiffDocument {
     let silent = |preview: &Preview| {
         let failure = preview.failure.as_ref()?;
@@ -183,13 +188,18 @@ fn compared(
     if let Some(why) = previews.iter().find_map(silent) {
         return incomparable(application, cluster, Incomparable::unreachable(why));
     }
-    let objects: Vec<ObjectDiffDocument> = previews.iter().filter_map(changed).collect();
+    let mut objects: Vec<ObjectDiffDocument> = previews.iter().filter_map(changed).collect();
+    objects.extend(deletions.iter().map(|key| ObjectDiffDocument {
+        object: key.to_string(),
+        change: ObjectChange::Deletes,
+        diff: "it is not in Git any more".to_owned(),
+    }));
     let refused = objects
         .iter()
         .filter(|object| object.change == ObjectChange::Unknown)
         .count();
     let differing = objects.len() - refused;
-    let all = previews.len();
+    let all = previews.len() + deletions.len();
     let (outcome, summary) = match (differing, refused) {
         (0, 0) => (
             DiffOutcome::Same,
@@ -213,12 +223,18 @@ fn compared(
     }
 }
 
+/// What the server made of what Git says, and what Git does not say any more.
+struct Asked {
+    previews: Vec<Preview>,
+    deletions: Vec<ObjectKey>,
+}
+
 async fn previews(
     member: &Member,
     view: &View,
     application: &Application,
     cluster: &ClusterName,
-) -> Result<Vec<Preview>, Incomparable> {
+) -> Result<Asked, Incomparable> {
     let head = view
         .heads
         .get(&application.repository)
@@ -232,7 +248,8 @@ async fn previews(
         .await
         .map_err(Incomparable::invalid)?;
     let rendered = regraft_render::manifests(application, &files, &Scopes::default());
-    if let Some(problem) = rendered.problems.first() {
+    let is_error = |problem: &&Problem| problem.severity == Severity::Error;
+    if let Some(problem) = rendered.problems.iter().find(is_error) {
         return Err(Incomparable::invalid(problem.to_string()));
     }
     let installation = view.installation.as_deref().unwrap_or_default();
@@ -242,10 +259,16 @@ async fn previews(
         .map(|rendered| rendered.object)
         .collect();
     let stamped = regraft_diff::stamp(&application.name, installation, objects);
-    let wanted = member.engine.wanted(cluster.clone(), stamped).await;
+    let question = Question {
+        application: application.clone(),
+        cluster: cluster.clone(),
+        objects: stamped,
+    };
+    let wanted = member.engine.wanted(question).await;
     let wanted =
         wanted.ok_or_else(|| Incomparable::unreachable("the answering member is stopping"))?;
     let staged = wanted
+        .objects
         .into_iter()
         .map(|object| StagedObject {
             object,
@@ -254,7 +277,10 @@ async fn previews(
         })
         .collect();
     let previews = member.clusters.preview(cluster, staged).await;
-    previews.map_err(Incomparable::unreachable)
+    Ok(Asked {
+        previews: previews.map_err(Incomparable::unreachable)?,
+        deletions: wanted.deletions,
+    })
 }
 
 /// An object that is not what Git says; `None` when it is.
@@ -265,11 +291,12 @@ fn changed(preview: &Preview) -> Option<ObjectDiffDocument> {
             format!("{}: {}", failure.reason, failure.message),
         ),
         (live, Some(would_be), None) => {
-            let before = live.as_ref().map(plain).unwrap_or_default();
-            let after = plain(would_be);
-            if before == after {
+            let (before, after) = (live.as_ref().map(bare), bare(would_be));
+            if before.as_ref() == Some(&after) {
                 return None;
             }
+            let after = plain(after, before.as_ref());
+            let before = before.map(|before| plain(before, None)).unwrap_or_default();
             let text = TextDiff::from_lines(&before, &after)
                 .unified_diff()
                 .context_radius(CONTEXT_LINES)
@@ -289,24 +316,32 @@ fn changed(preview: &Preview) -> Option<ObjectDiffDocument> {
     })
 }
 
-/// YAML as a person would write it. Values of Secrets are not shown.
-fn plain(object: &Object) -> String {
+/// What Git can say of an object.
+fn bare(object: &Object) -> Value {
     let mut value = object.0.clone();
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|key, _| !SERVER_FIELDS.contains(&key.as_str()));
     }
     if let Some(map) = value.as_object_mut() {
         map.remove("status");
-        if object.kind() == "Secret" {
-            for part in ["data", "stringData"] {
-                for hidden in map
-                    .get_mut(part)
-                    .and_then(Value::as_object_mut)
-                    .into_iter()
-                    .flat_map(|data| data.values_mut())
-                {
-                    *hidden = Value::from("(hidden)");
-                }
+    }
+    value
+}
+
+/// YAML as a person would write it. Values of Secrets are not shown, only whether they differ from those before.
+fn plain(mut value: Value, before: Option<&Value>) -> String {
+    if value["kind"] == "Secret" {
+        for part in ["data", "stringData"] {
+            let shown = value.get_mut(part).and_then(Value::as_object_mut);
+            for (key, secret) in shown.into_iter().flatten() {
+                let was = before.and_then(|before| before.get(part)?.get(key));
+                let differs = was.is_some_and(|was| was != secret);
+                let told = if differs {
+                    "(hidden, differs)"
+                } else {
+                    "(hidden)"
+                };
+                *secret = Value::from(told);
             }
         }
     }

@@ -1,0 +1,78 @@
+//! What a sync would do, for who asks before it is done.
+
+use crate::Engine;
+use regraft_diff::{Complete, Desired, World as Compared, compare, scale_targets, wanted};
+use regraft_model::config::Application;
+use regraft_model::id::{ClusterName, TargetKey};
+use regraft_model::object::{Object, ObjectKey};
+use regraft_model::source::Revision;
+use std::collections::BTreeMap;
+
+/// What a sync would ask a cluster for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wanted {
+    /// The objects, without what is left to an autoscaler.
+    pub objects: Vec<Object>,
+    /// What left Git and would be deleted, also where that waits for a person.
+    pub deletions: Vec<ObjectKey>,
+}
+
+impl Engine {
+    /// What a sync would ask a cluster for, were an application's objects these.
+    pub fn wanted(
+        &self,
+        application: &Application,
+        cluster: &ClusterName,
+        objects: &[Object],
+    ) -> Wanted {
+        let mut scaled = scale_targets(objects);
+        let world = self.worlds.get(cluster);
+        scaled.extend(world.into_iter().flat_map(|it| it.scaled.iter().cloned()));
+        let as_asked = objects.iter().map(|object| {
+            let live = world.and_then(|it| it.live.get(&object.key()));
+            wanted(object, live, &scaled).into_owned()
+        });
+        Wanted {
+            objects: as_asked.collect(),
+            deletions: self.deletions(application, cluster, objects),
+        }
+    }
+
+    fn deletions(
+        &self,
+        application: &Application,
+        cluster: &ClusterName,
+        objects: &[Object],
+    ) -> Vec<ObjectKey> {
+        let Some(world) = self.worlds.get(cluster) else {
+            return Vec::new();
+        };
+        let inventories = world.inventories.as_ref();
+        let inventory = inventories.and_then(|all| all.get(application.name.as_str()));
+        let Some(inventory) = inventory else {
+            return Vec::new();
+        };
+        let desired = Desired {
+            target: &TargetKey::new(&application.name, cluster),
+            revision: &Revision::default(),
+            application,
+            installation: &inventory.installation,
+            objects,
+            complete: Complete::Yes,
+        };
+        let compared = Compared {
+            live: &world.live,
+            scaled: &world.scaled,
+            known_equal: &BTreeMap::new(),
+        };
+        let comparison = compare(&desired, &compared, inventory, None);
+        let pruned = comparison.request.into_iter().flat_map(|it| it.prune);
+        let waiting = comparison
+            .blocked
+            .into_iter()
+            .filter(|it| it.token.is_some());
+        let mut deletions: Vec<ObjectKey> = pruned.map(|(key, _)| key).collect();
+        deletions.extend(waiting.flat_map(|it| it.objects));
+        deletions
+    }
+}
