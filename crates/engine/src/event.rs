@@ -19,6 +19,8 @@ pub enum Event {
         /// Every pair of the store.
         pairs: Vec<(Vec<u8>, Vec<u8>)>,
     },
+    /// The clock of this member was set, or its machine slept: spans that began before mean nothing.
+    ClockSet,
     /// One command was applied on this member.
     Replicated {
         /// Log index.

@@ -144,6 +144,7 @@ impl Engine {
     fn take(&mut self, now: Timestamp, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Restored { index, pairs } => self.restored(now, index, &pairs, effects),
+            Event::ClockSet => self.clock_set(now),
             Event::Replicated { index, writes } => {
                 self.replicated(now, index, &writes, effects);
             }
@@ -228,6 +229,22 @@ impl Engine {
         if everything || std::mem::take(&mut self.dirty.incidents) {
             self.heal(now, effects);
         }
+    }
+
+    /// Begins all spans anew: nothing is confirmed, due, or paused by a clock that does not go any more (I7).
+    fn clock_set(&mut self, now: Timestamp) {
+        for work in self.work.values_mut() {
+            work.begin_anew(now);
+        }
+        for tracked in self.tracked.values_mut() {
+            tracked.asked_at = None;
+        }
+        self.cases.clear();
+        self.asked.clear();
+        self.proposals.forget();
+        self.role.confirmed_at = None;
+        self.leading_since = self.is_leader().then_some(now);
+        self.touch_all();
     }
 
     fn take_role(&mut self, now: Timestamp, role: Role) {

@@ -129,6 +129,11 @@ impl Proposals {
         free.iter().for_each(|intent| self.free(intent));
     }
 
+    /// Forgets what is under way: its answers, when they come, mean nothing any more.
+    pub(crate) fn forget(&mut self) {
+        self.pending.clear();
+    }
+
     /// Freed intents for which something else was to be proposed meanwhile, once each.
     pub(crate) fn take_outdated(&mut self) -> Vec<Intent> {
         std::mem::take(&mut self.outdated)

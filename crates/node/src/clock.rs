@@ -2,16 +2,42 @@
 
 use regraft_model::time::Timestamp;
 use std::future::Future;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinHandle;
 
-/// The wall clock.
-#[expect(clippy::disallowed_methods, reason = "the one clock of this binary")]
+/// A wall clock that is off by more was set, or the machine slept; less is taken for the running of the two clocks.
+const STEP_MS: i64 = 1000;
+
+/// When this process first looked at its clocks, and the wall clock then.
+static START: LazyLock<(Instant, i64)> = LazyLock::new(|| (instant(), wall_ms()));
+/// By how much the wall clock was set since.
+static SET_BY_MS: AtomicI64 = AtomicI64::new(0);
+
+/// The time of day, which goes on steadily: where the wall clock was set it changes with [`follow`] only, so that no
+/// span becomes longer or shorter without anybody knowing.
 pub(crate) fn now() -> Timestamp {
+    let (start, wall) = &*START;
+    let elapsed = i64::try_from(start.elapsed().as_millis()).unwrap_or(i64::MAX);
+    Timestamp(wall + SET_BY_MS.load(Ordering::Relaxed) + elapsed)
+}
+
+/// Follows the wall clock; says by how many milliseconds it was set, when it was.
+pub(crate) fn follow() -> Option<i64> {
+    let by_ms = wall_ms() - now().0;
+    (by_ms.abs() > STEP_MS).then(|| {
+        SET_BY_MS.fetch_add(by_ms, Ordering::Relaxed);
+        by_ms
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one clock of this binary")]
+fn wall_ms() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The clock that never goes back, for spans.

@@ -9,9 +9,7 @@ use crate::edit::restored;
 use crate::line::{self, Inputs, Line, Point, changed_paths, same_file};
 use regraft_model::finding::TargetStatus;
 use regraft_model::plan::{Touch, Touched};
-use regraft_model::{
-    ClusterName, Commit, Edit, Object, ObjectKey, Revision, SourceTree, TargetKey,
-};
+use regraft_model::{Commit, Edit, Object, ObjectKey, Revision, SourceTree, TargetKey};
 use regraft_render::Rendered;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,21 +119,16 @@ fn superseded(case: &Case<'_>, line: &Line<'_>, suspects: &[usize]) -> Result<()
     let moved_on = match failing_states(case, line) {
         States::Known(states) => states.iter().any(|seen| seen.inputs != line.tip().inputs),
         // It cannot be told which of several commits the failure was seen with. If the last one fails as well, that
-        // is an incident of its own.
-        States::Unknown => suspects.len() > 1,
+        // is an incident of its own. What was verified fails without any of them.
+        States::Unknown => suspects.len() > 1 || is_verified(case),
     };
-    if !moved_on {
-        return Ok(());
-    }
-    Err(by(match verified_suspect(case) {
-        Some(cluster) => format!(
-            "what fails in {cluster} is what was verified there; a commit that is on its way changes it"
-        ),
-        None => format!(
+    if moved_on {
+        return Err(by(format!(
             "the failing workloads were changed after the failure was seen at {}",
             case.incident.seen_at.short()
-        ),
-    }))
+        )));
+    }
+    Ok(())
 }
 
 /// The states at which the failure was seen.
@@ -168,16 +161,12 @@ fn failing_states<'l, 'a>(case: &Case<'_>, line: &'l Line<'a>) -> States<'l, 'a>
     }
 }
 
-/// A cluster of the incident where the inputs that fail are the verified ones.
-fn verified_suspect<'a>(case: &Case<'a>) -> Option<&'a ClusterName> {
-    target_statuses(case)
-        .find(|status| {
-            status
-                .verified
-                .as_ref()
-                .is_some_and(|verified| verified.tree == case.incident.suspect_tree)
-        })
-        .map(|status| &status.key.cluster)
+/// Whether the inputs that fail are the verified ones in a cluster of the incident.
+fn is_verified(case: &Case<'_>) -> bool {
+    target_statuses(case).any(|status| {
+        let verified = status.verified.as_ref();
+        verified.is_some_and(|verified| verified.tree == case.incident.suspect_tree)
+    })
 }
 
 fn target_statuses<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a TargetStatus> + use<'a> {

@@ -4,6 +4,7 @@ use crate::kube::Trouble;
 use crate::people::Deed;
 use crate::scenario::Theme;
 use crate::world::{EPOCH_MS, MEMBERS, Occurrence, World};
+use regraft_engine::Event;
 
 /// Something that goes wrong in the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub(crate) const CALM_MS: i64 = 400_000;
 const FIRST_ASK_MS: i64 = 20_000;
 /// A clock is never further off than this.
 pub(crate) const MAX_SKEW_MS: i64 = 2_000;
+/// A clock that jumps by more is noticed.
+const CLOCK_STEP_MS: i64 = 1_000;
 
 impl World {
     /// Draws what goes wrong in this seed.
@@ -297,8 +300,14 @@ impl World {
             }
             Fault::LeaderChange => self.elect(),
             Fault::ClockJump { member, by_ms } => {
-                let skew = (self.members[member].skew_ms + by_ms).clamp(-MAX_SKEW_MS, MAX_SKEW_MS);
+                let before = self.members[member].skew_ms;
+                let skew = (before + by_ms).clamp(-MAX_SKEW_MS, MAX_SKEW_MS);
                 self.members[member].skew_ms = skew;
+                if (skew - before).abs() > CLOCK_STEP_MS
+                    && self.members[member].is_running(self.now)
+                {
+                    self.feed(member, Event::ClockSet);
+                }
             }
             Fault::GitDown { member, for_ms } => {
                 for other in 0..MEMBERS {

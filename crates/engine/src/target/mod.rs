@@ -86,6 +86,12 @@ impl Work {
         self.wake = now;
     }
 
+    /// The clock was set: spans that began before mean nothing.
+    pub(crate) fn begin_anew(&mut self, now: Timestamp) {
+        self.interrupt(now);
+        self.pause_until = self.pause_until.min(now);
+    }
+
     /// An object of it went away.
     pub(crate) fn lose(&mut self, key: &ObjectKey) {
         if let Some(sent) = &mut self.in_flight {

@@ -345,6 +345,37 @@ fn an_application_that_two_repositories_configure_is_left_alone() {
     assert!(!is_applying(&asked), "{asked:?}");
 }
 
+#[test]
+fn a_clock_that_is_set_back_neither_stops_work_nor_lets_an_old_proof_hold() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.apply_succeeds();
+    desk.now -= 3_600_000;
+    let asked = desk.tell(Event::ClockSet);
+    assert_eq!(fetches(&asked), 1, "{asked:?}");
+    let asked = desk.tell(Event::Cluster {
+        cluster: "eu".into(),
+        event: ClusterEvent::Gone {
+            kind: KindVersion::new("v1", "ConfigMap"),
+            key: config_map(),
+        },
+    });
+    assert!(!is_applying(&asked), "the proof is older than the clock");
+    let asked = desk.wait(1000);
+    assert!(is_applying(&asked), "{asked:?}");
+}
+
+#[test]
+fn a_clock_that_is_set_forward_verifies_nothing() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.apply_succeeds();
+    desk.now += 3_600_000;
+    desk.tell(Event::ClockSet);
+    desk.wait(1000);
+    assert_eq!(desk.view().statuses[&target()].verified, None);
+}
+
 fn fetches(asked: &[Effect]) -> usize {
     let is_fetch = |effect: &&Effect| matches!(effect, Effect::Fetch { .. });
     asked.iter().filter(is_fetch).count()

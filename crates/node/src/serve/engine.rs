@@ -115,6 +115,13 @@ fn run(
             let room = events.len() < BATCH_EVENTS;
             next = room.then(|| inputs.try_recv().ok()).flatten();
         }
+        if let Some(by_ms) = clock::follow() {
+            tracing::warn!(
+                by_ms,
+                "the clock was set, or the machine slept: what was seen before counts no more"
+            );
+            events.insert(0, Event::ClockSet);
+        }
         while !events.is_empty() {
             let effects = engine.on(events.drain(..), clock::now());
             events.extend(effects.into_iter().filter_map(&mut perform));

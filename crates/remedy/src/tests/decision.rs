@@ -313,13 +313,29 @@ fn a_fix_on_the_head_that_is_not_in_the_cluster_yet_comes_first() {
         "Work around the outage",
         &[(WEB, Some(&deployment("web", "2")))],
     );
-    scenario.seen_at('b');
-    for cluster in ["eu-west", "us-east"] {
-        scenario.status(cluster, |status| {
-            status.verified.clone_from(&status.applied)
-        });
+    scenario.incident.seen_at = revision('b');
+    for running in ['0', '9'] {
+        scenario.runs(running);
+        for cluster in ["eu-west", "us-east"] {
+            scenario.status(cluster, |status| {
+                status.verified.clone_from(&status.applied)
+            });
+        }
+        superseded(&scenario, 'b');
     }
-    superseded(&scenario, 'b');
+}
+
+#[test]
+fn what_was_verified_in_one_cluster_and_fails_there_too_is_no_commit_on_its_way() {
+    let mut scenario = Scenario::bad_release();
+    scenario.status("us-east", |status| {
+        status.verified.clone_from(&status.applied);
+    });
+    match scenario.decide() {
+        Decision::Superseded { reason, .. } => panic!("nothing is on its way: {reason}"),
+        Decision::Act(_) | Decision::Wait { .. } | Decision::Escalate { .. } => {}
+        other @ Decision::AlreadyCommitted { .. } => panic!("{other:?}"),
+    }
 }
 
 #[test]
