@@ -41,6 +41,7 @@ fn healing_does_what_its_mode_says_and_no_more() {
     stage.fleet.wait_verified(SETTLE_BOUND).unwrap();
 
     stage.drift_is_put_back_and_what_left_git_is_pruned();
+    stage.a_diff_tells_deletions_and_no_secrets();
     stage.a_late_autoscaler_owns_the_replicas();
     stage.observe_says_what_it_would_do_and_a_fix_supersedes();
     stage.a_proposal_waits_for_the_approval_of_its_diff();
@@ -98,6 +99,73 @@ impl Stage {
         self.person.remove(file).unwrap();
         self.person.publish("Remove it again").unwrap();
         self.wait_for_configmap("extra", "");
+    }
+
+    fn a_diff_tells_deletions_and_no_secrets(&mut self) {
+        let file = "apps/storefront/extra.yaml";
+        let extra =
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: extra\ndata:\n  key: value\n";
+        let secret = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: login\nstringData:\n  password: from-git\n";
+        self.person
+            .write(file, &format!("{extra}---\n{secret}"))
+            .unwrap();
+        self.person.publish("Add a ConfigMap and a Secret").unwrap();
+        self.wait_for_head("Synced");
+        self.fleet.ask(1, &["suspend", "storefront"]).unwrap();
+        let plane = self.fleet.cluster(CLUSTER);
+        let by_hand = json!({"stringData": {"password": "by-hand"}}).to_string();
+        plane
+            .kubectl([
+                "-n",
+                "storefront",
+                "patch",
+                "secret",
+                "login",
+                "-p",
+                &by_hand,
+            ])
+            .unwrap();
+        self.person.write(file, secret).unwrap();
+        self.person.publish("Remove the ConfigMap").unwrap();
+        self.wait_for_head("Suspended");
+
+        let diff = self.fleet.ask(1, &["diff", "storefront"]).unwrap_err();
+        let diff = diff.to_string();
+        assert!(diff.contains("2 of 6 objects differ"), "{diff}");
+        assert!(
+            diff.contains("deletes ConfigMap storefront/extra"),
+            "{diff}"
+        );
+        assert!(diff.contains("+  password: (hidden, differs)"), "{diff}");
+        for value in ["from-git", "by-hand", "ZnJvbS1naXQ=", "YnktaGFuZA=="] {
+            assert!(!diff.contains(value), "{diff}");
+        }
+        self.fleet.ask(1, &["resume", "storefront"]).unwrap();
+        self.wait_for_configmap("extra", "");
+        self.person.remove(file).unwrap();
+        self.person.publish("Remove the Secret").unwrap();
+        self.wait_for_head("Synced");
+    }
+
+    /// Waits until the newest commit is recorded, and storefront is in this state at it.
+    fn wait_for_head(&self, sync: &str) {
+        let head = self.person.head().unwrap();
+        self.fleet
+            .wait_for(
+                "the head is recorded",
+                APPLY_BOUND,
+                &["get", "applications"],
+                |found| {
+                    let mut all = list(found);
+                    let storefront = all.find(|it| it["name"] == "storefront");
+                    let storefront = storefront.ok_or("there is no storefront")?;
+                    match storefront["head"] == head.as_str() && storefront["sync"] == sync {
+                        true => Ok(()),
+                        false => Err(storefront.to_string()),
+                    }
+                },
+            )
+            .unwrap();
     }
 
     fn a_late_autoscaler_owns_the_replicas(&mut self) {
