@@ -115,7 +115,7 @@ impl Engine {
             effects,
             level,
             &intent.to_string(),
-            format!("{:?}: {}", rejection.reason, rejection.message),
+            format!("{}: {}", rejection.reason, rejection.message),
         );
     }
 

@@ -20,6 +20,7 @@ pub mod plan;
 pub mod problem;
 pub mod source;
 pub mod time;
+mod words;
 
 pub use config::{Application, ClusterSpec, Fleet, Mode, Policy};
 pub use finding::{Evidence, FailureClass, Finding, Symptom};

@@ -229,7 +229,7 @@ fn paper(plan: &Plan, case: &Case<'_>, found: &mut Vec<Violation>) {
     if subject.is_empty() || subject.chars().count() > MAX_SUBJECT_CHARS {
         found.push(Violation::BadSubject);
     }
-    for guard in guards::ALL {
+    for &guard in Guard::ALL {
         let answers: Vec<_> = plan
             .guards
             .iter()

@@ -15,6 +15,7 @@ use regraft_model::incident::OutcomeKind;
 use regraft_model::plan::{GuardResult, Plan, Rejected};
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
+use regraft_model::words;
 use serde::{Deserialize, Serialize};
 
 /// Newest command format this version writes and reads.
@@ -357,33 +358,34 @@ pub struct Rejection {
     pub message: String,
 }
 
-/// Stable words for refusals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum RejectionReason {
-    /// The fence is not the newest (I2).
-    StaleFence,
-    /// The head is not the one the command was made for.
-    HeadMoved,
-    /// No such incident, application, cluster.
-    NotFound,
-    /// The incident is in another phase.
-    WrongPhase,
-    /// The lock, or the budget of repairs, is taken.
-    Busy,
-    /// The lock's lease ran out.
-    LockExpired,
-    /// The cluster has another UID than before.
-    ClusterChanged,
-    /// The approval names another diff.
-    DiffChanged,
-    /// It is suspended.
-    Suspended,
-    /// Already so.
-    AlreadyDone,
-    /// Another incident of the application is open for other inputs.
-    OtherIncidentOpen,
-    /// The suspect was closed, or vetoed.
-    Closed,
-    /// The session's sequence is older than the last one.
-    StaleSequence,
+words! {
+    /// Stable words for refusals.
+    pub enum RejectionReason {
+        /// The fence is not the newest (I2).
+        StaleFence => "StaleFence",
+        /// The head is not the one the command was made for.
+        HeadMoved => "HeadMoved",
+        /// No such incident, application, cluster.
+        NotFound => "NotFound",
+        /// The incident is in another phase.
+        WrongPhase => "WrongPhase",
+        /// The lock, or the budget of repairs, is taken.
+        Busy => "Busy",
+        /// The lock's lease ran out.
+        LockExpired => "LockExpired",
+        /// The cluster has another UID than before.
+        ClusterChanged => "ClusterChanged",
+        /// The approval names another diff.
+        DiffChanged => "DiffChanged",
+        /// It is suspended.
+        Suspended => "Suspended",
+        /// Already so.
+        AlreadyDone => "AlreadyDone",
+        /// Another incident of the application is open for other inputs.
+        OtherIncidentOpen => "OtherIncidentOpen",
+        /// The suspect was closed, or vetoed.
+        Closed => "Closed",
+        /// The session's sequence is older than the last one.
+        StaleSequence => "StaleSequence",
+    }
 }

@@ -185,7 +185,7 @@ impl Engine {
         };
         match self.decide_case(now, incident, application, &history) {
             Decision::Act(plan) if plan.delivery != Delivery::Push => {
-                let message = format!("approved, but the plan now is {:?}", plan.delivery);
+                let message = format!("approved, but the plan now is to {}", plan.delivery);
                 self.wait(now, incident, message, plan.guards, effects);
             }
             decision => self.follow(now, incident, decision, effects),

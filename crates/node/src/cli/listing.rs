@@ -27,7 +27,6 @@ impl Look {
 
 pub(super) fn applications(rows: Vec<ApplicationDocument>, look: Look) -> String {
     let Look { now, width } = look;
-    let mode = |row: &ApplicationDocument| format!("{:?}", row.mode).to_lowercase();
     let member = |row: &ApplicationDocument| row.member.map_or_else(dash, |id| id.to_string());
     let incident = |row: &ApplicationDocument| {
         let id = row.incident.as_ref();
@@ -44,7 +43,7 @@ pub(super) fn applications(rows: Vec<ApplicationDocument>, look: Look) -> String
                 [
                     row.name.to_string(),
                     row.cluster.to_string(),
-                    mode(&row),
+                    row.mode.to_string(),
                     row.sync.to_string(),
                     row.health.to_string(),
                     age(row.since, now),
@@ -77,7 +76,7 @@ pub(super) fn applications(rows: Vec<ApplicationDocument>, look: Look) -> String
             [
                 row.name.to_string(),
                 row.cluster.to_string(),
-                mode(&row),
+                row.mode.to_string(),
                 row.sync.to_string(),
                 row.health.to_string(),
                 age(row.since, now),
@@ -144,7 +143,7 @@ pub(super) fn clusters(rows: Vec<ClusterDocument>, look: Look) -> String {
                 row.name.to_string(),
                 match row.suspend {
                     true => "Suspended".to_owned(),
-                    false => format!("{:?}", row.connection),
+                    false => row.connection.to_string(),
                 },
                 or_dash(&row.version),
                 row.applications.to_string(),
@@ -220,7 +219,7 @@ pub(super) fn members(rows: Vec<MemberDocument>, look: Look) -> String {
         rows.into_iter().map(|row| {
             [
                 format!("{}{}", row.id, if row.answering { "*" } else { "" }),
-                format!("{:?}", row.role).to_lowercase(),
+                row.role.to_string(),
                 row.address,
                 row.admin.unwrap_or_else(dash),
                 row.applied.map_or_else(dash, |index| index.to_string()),

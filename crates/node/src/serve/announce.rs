@@ -236,7 +236,7 @@ fn tell_target(status: &TargetStatus) {
             reason = status.sync.reason,
             why,
             next = format!("see `regraft get applications {}`", status.key.application),
-            "application is {sync}, {health:?}"
+            "application is {sync}, {health}"
         );
     } else {
         tracing::info!(
@@ -246,7 +246,7 @@ fn tell_target(status: &TargetStatus) {
             revision,
             reason = status.sync.reason,
             why,
-            "application is {sync}, {health:?}"
+            "application is {sync}, {health}"
         );
     }
 }
