@@ -1,11 +1,12 @@
 //! Requests as bytes and paths: where an object lives and what is asked of it.
 
-use crate::discovery::{Resource, Scope};
+use crate::discovery::Resource;
 use crate::error::Error;
 use bytes::Bytes;
 use kube::client::Body;
 use kube::core::discovery::v2::ACCEPT_AGGREGATED_DISCOVERY_V2;
 use regraft_model::ObjectKey;
+use regraft_model::apply::KindScope;
 use serde_json::json;
 use std::fmt::Write as _;
 
@@ -40,7 +41,7 @@ pub(crate) fn object_path(resource: &Resource, key: &ObjectKey) -> Result<String
         "" => format!("/api/{}", resource.api.version),
         group => format!("/apis/{group}/{}", resource.api.version),
     };
-    if resource.scope == Scope::Namespaced {
+    if resource.scope == KindScope::Namespaced {
         if key.namespace.is_empty() {
             return Err(Error::BadName {
                 subject: key.to_string(),
@@ -185,7 +186,7 @@ mod tests {
     use super::*;
     use kube::core::discovery::ApiResource;
 
-    fn resource(group: &str, plural: &str, scope: Scope) -> Resource {
+    fn resource(group: &str, plural: &str, scope: KindScope) -> Resource {
         Resource {
             api: ApiResource {
                 group: group.to_owned(),
@@ -208,17 +209,21 @@ mod tests {
 
     #[test]
     fn paths_follow_group_and_scope() {
-        let deployments = resource("apps", "deployments", Scope::Namespaced);
+        let deployments = resource("apps", "deployments", KindScope::Namespaced);
         assert_eq!(
             object_path(&deployments, &key("shop", "a")).unwrap(),
             "/apis/apps/v1/namespaces/shop/deployments/a"
         );
-        let namespaces = resource("", "namespaces", Scope::Cluster);
+        let namespaces = resource("", "namespaces", KindScope::Cluster);
         assert_eq!(
             object_path(&namespaces, &key("ignored", "shop")).unwrap(),
             "/api/v1/namespaces/shop"
         );
-        let roles = resource("rbac.authorization.k8s.io", "clusterroles", Scope::Cluster);
+        let roles = resource(
+            "rbac.authorization.k8s.io",
+            "clusterroles",
+            KindScope::Cluster,
+        );
         assert_eq!(
             object_path(&roles, &key("", "system:a b?")).unwrap(),
             "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:a%20b%3F"
@@ -227,7 +232,7 @@ mod tests {
 
     #[test]
     fn names_that_would_leave_their_path_are_refused() {
-        let deployments = resource("apps", "deployments", Scope::Namespaced);
+        let deployments = resource("apps", "deployments", KindScope::Namespaced);
         for (namespace, name) in [
             ("", "a"),
             ("shop", ""),

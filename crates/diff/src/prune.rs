@@ -5,7 +5,7 @@
 //! delete cap, and never a namespace, a kind or a volume claim, without a confirmation that names the exact list.
 //! Assumptions: the edge checks label and installation again before each delete.
 
-use crate::compare::{Blocked, Comparison, World};
+use crate::compare::{Blocked, ClusterState, Comparison};
 use crate::order::{is_dangerous, rank};
 use crate::stamp::hash_keys;
 use regraft_model::apply::{ApplyRequest, Inventory};
@@ -32,7 +32,7 @@ pub fn retire(
     target: &TargetKey,
     revision: &Revision,
     deletion: DeletionPolicy,
-    world: &World<'_>,
+    cluster: &ClusterState<'_>,
     inventory: &Inventory,
     confirmation: Option<&str>,
 ) -> Comparison {
@@ -47,7 +47,7 @@ pub fn retire(
         DeletionPolicy::Delete => {
             let (kept, deleted) = entries
                 .into_iter()
-                .partition::<Vec<_>, _>(|(key, _)| keeps(world, key));
+                .partition::<Vec<_>, _>(|(key, _)| keeps(cluster, key));
             leaving.orphan(kept);
             let keys: Vec<_> = deleted.iter().map(|(key, _)| (*key).clone()).collect();
             let token = deletion_token(&target.application, &keys);
@@ -104,7 +104,7 @@ pub(crate) struct Leaving {
 pub(crate) fn leaving(
     application: &Application,
     desired: &BTreeSet<ObjectKey>,
-    world: &World<'_>,
+    cluster: &ClusterState<'_>,
     inventory: &Inventory,
     confirmation: Option<&str>,
 ) -> Leaving {
@@ -120,7 +120,7 @@ pub(crate) fn leaving(
     }
     let (kept, deleted) = gone
         .into_iter()
-        .partition::<Vec<_>, _>(|(key, _)| keeps(world, key));
+        .partition::<Vec<_>, _>(|(key, _)| keeps(cluster, key));
     leaving.orphan(kept);
     // Counted over what is there and what comes, so that the answer stays the same once the new objects are applied.
     let all = inventory
@@ -200,8 +200,8 @@ fn cap(objects: usize, percent: u32) -> usize {
 }
 
 /// Whether a person marked the live object to be kept.
-fn keeps(world: &World<'_>, key: &ObjectKey) -> bool {
-    world
+fn keeps(cluster: &ClusterState<'_>, key: &ObjectKey) -> bool {
+    cluster
         .live
         .get(key)
         .is_some_and(|object| object.annotation(PRUNE_ANNOTATION) == Some("disabled"))

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use regraft_diff::{
-    Comparison, Complete, Desired, KnownEqual, World, compare, deletion_token, retire,
+    ClusterState, Comparison, Complete, Desired, KnownEqual, compare, deletion_token, retire,
     scale_targets, stamp,
 };
 use regraft_model::apply::{ApplyRequest, Inventory, StageWait};
@@ -61,10 +61,10 @@ impl Bench {
             objects: &stamp(&self.application.name, INSTALLATION, objects),
             complete: self.complete,
         };
-        self.with_world(|world| {
+        self.with_cluster(|cluster| {
             compare(
                 &desired,
-                world,
+                cluster,
                 &self.inventory,
                 self.confirmation.as_deref(),
             )
@@ -72,20 +72,20 @@ impl Bench {
     }
 
     fn retire(&self, deletion: DeletionPolicy) -> Comparison {
-        self.with_world(|world| {
+        self.with_cluster(|cluster| {
             retire(
                 &target(),
                 &Revision::from("bbbb"),
                 deletion,
-                world,
+                cluster,
                 &self.inventory,
                 self.confirmation.as_deref(),
             )
         })
     }
 
-    fn with_world<T>(&self, ask: impl FnOnce(&World<'_>) -> T) -> T {
-        ask(&World {
+    fn with_cluster<T>(&self, ask: impl FnOnce(&ClusterState<'_>) -> T) -> T {
+        ask(&ClusterState {
             live: &self.live,
             scaled: &scale_targets(self.live.values()),
             known_equal: &self.known_equal,

@@ -14,6 +14,7 @@ pub mod event;
 mod heal;
 mod intent;
 mod lead;
+mod observed;
 #[cfg(feature = "planted")]
 pub mod planted;
 #[cfg(not(feature = "planted"))]
@@ -23,7 +24,6 @@ mod replicated;
 mod report;
 mod source;
 mod target;
-mod world;
 
 pub use effect::{Effect, Level};
 pub use event::{Event, ProposalId, ProposeOutcome, Role};
@@ -31,6 +31,7 @@ pub use lead::SILENT_MS;
 pub use report::Report;
 
 use intent::Intent;
+use observed::{ObservedCluster, Touched};
 use proposal::{Proposals, Refused};
 use regraft_model::apply::ClusterEvent;
 use regraft_model::config::{Application, Fleet};
@@ -44,8 +45,7 @@ use regraft_state::command::Command;
 use regraft_state::view::View;
 use source::{Effective, Rendered, Tracked};
 use std::collections::{BTreeMap, BTreeSet};
-use target::Work;
-use world::{Touched, World};
+use target::TargetMemory;
 
 /// How long a proof that this member's state is the majority's is good for. Less than [`lead::SILENT_MS`]: a member
 /// that is cut off stops before its work is given to another.
@@ -79,9 +79,9 @@ pub struct Engine {
     effective: BTreeMap<RepositoryName, Effective>,
     rendered: BTreeMap<ApplicationName, Rendered>,
     unreadable: BTreeMap<ApplicationName, (Revision, String)>,
-    worlds: BTreeMap<ClusterName, World>,
-    work: BTreeMap<TargetKey, Work>,
-    cases: BTreeMap<IncidentId, heal::Work>,
+    observed: BTreeMap<ClusterName, ObservedCluster>,
+    targets: BTreeMap<TargetKey, TargetMemory>,
+    cases: BTreeMap<IncidentId, heal::CaseMemory>,
     proposals: Proposals,
     /// Questions under way, with the moment after which they may be asked again.
     asked: BTreeMap<String, Timestamp>,
@@ -117,8 +117,8 @@ impl Engine {
             effective: BTreeMap::new(),
             rendered: BTreeMap::new(),
             unreadable: BTreeMap::new(),
-            worlds: BTreeMap::new(),
-            work: BTreeMap::new(),
+            observed: BTreeMap::new(),
+            targets: BTreeMap::new(),
             cases: BTreeMap::new(),
             proposals: Proposals::default(),
             asked: BTreeMap::new(),
@@ -308,11 +308,15 @@ impl Engine {
             ClusterEvent::Lost { .. } | ClusterEvent::Ready { .. }
         );
         let kinds_may_differ = matches!(event, ClusterEvent::Inventories(_));
-        let touched = self.worlds.entry(cluster.clone()).or_default().tell(event);
+        let touched = self
+            .observed
+            .entry(cluster.clone())
+            .or_default()
+            .tell(event);
         if lost {
-            for (target, work) in &mut self.work {
+            for (target, memory) in &mut self.targets {
                 if target.cluster == *cluster {
-                    work.interrupt(now);
+                    memory.interrupt(now);
                 }
             }
         }

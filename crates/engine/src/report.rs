@@ -1,7 +1,7 @@
 //! What this member waits for and why, for people.
 
 use crate::Engine;
-use crate::world::Sight;
+use crate::observed::Sight;
 use regraft_diff::{scale_targets, wanted};
 use regraft_model::Object;
 use regraft_model::id::{ClusterName, RepositoryName};
@@ -44,8 +44,8 @@ impl Engine {
                 report.problems.insert(repository.clone(), problems);
             }
         }
-        for (cluster, world) in &self.worlds {
-            let state = match &world.sight {
+        for (cluster, observed) in &self.observed {
+            let state = match &observed.sight {
                 Sight::Clear { .. } => None,
                 Sight::Unknown => Some("connecting".to_owned()),
                 Sight::Lost { reason } => Some(reason.clone()),
@@ -59,12 +59,16 @@ impl Engine {
     /// What is wanted of an application's objects in a cluster, as a sync would ask for it.
     pub fn wanted(&self, cluster: &ClusterName, objects: &[Object]) -> Vec<Object> {
         let mut scaled = scale_targets(objects);
-        let world = self.worlds.get(cluster);
-        scaled.extend(world.into_iter().flat_map(|it| it.scaled.iter().cloned()));
+        let observed = self.observed.get(cluster);
+        scaled.extend(
+            observed
+                .into_iter()
+                .flat_map(|it| it.scaled.iter().cloned()),
+        );
         objects
             .iter()
             .map(|object| {
-                let live = world.and_then(|it| it.live.get(&object.key()));
+                let live = observed.and_then(|it| it.live.get(&object.key()));
                 wanted(object, live, &scaled).into_owned()
             })
             .collect()

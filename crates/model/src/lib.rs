@@ -26,8 +26,8 @@ pub use config::{Application, ClusterSpec, Fleet, Mode, Policy};
 pub use finding::{Evidence, FailureClass, Finding, Symptom};
 pub use health::{Health, Verdict};
 pub use id::{
-    ApplicationName, BranchName, ClusterName, Fence, IncidentId, MemberId, PlanId, RepositoryName,
-    Scope, TargetKey,
+    ApplicationName, BranchName, ClusterName, Fence, IncidentId, LockScope, MemberId, PlanId,
+    RepositoryName, TargetKey,
 };
 pub use incident::{Incident, Outcome, Phase, Step};
 pub use invariant::InvariantId;

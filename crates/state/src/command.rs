@@ -8,8 +8,8 @@ use crate::record::{Confirmation, Subject};
 use regraft_model::config::Fleet;
 use regraft_model::finding::{FailureClass, Finding, TargetStatus};
 use regraft_model::id::{
-    ApplicationName, BranchName, ClusterName, Fence, IncidentId, MemberId, PlanId, RepositoryName,
-    Scope, TargetKey,
+    ApplicationName, BranchName, ClusterName, Fence, IncidentId, LockScope, MemberId, PlanId,
+    RepositoryName, TargetKey,
 };
 use regraft_model::incident::OutcomeKind;
 use regraft_model::plan::{GuardResult, Plan, Rejected};
@@ -163,7 +163,7 @@ pub enum Command {
         /// The plan that will own the lock.
         plan: PlanId,
         /// What it covers.
-        scope: Scope,
+        scope: LockScope,
         /// Lease.
         lease: Seconds,
         /// Most repairs under way in the whole fleet, this one included.

@@ -13,14 +13,14 @@ use crate::machine::{Halt, rejected};
 use crate::record::Lock;
 use crate::table::{self, prefix};
 use crate::transaction::Transaction;
-use regraft_model::id::{Fence, IncidentId, PlanId, Scope};
+use regraft_model::id::{Fence, IncidentId, LockScope, PlanId};
 use regraft_model::incident::Phase;
 use regraft_model::time::Seconds;
 
 /// What is asked for.
 pub(crate) struct Wish {
     pub(crate) plan: PlanId,
-    pub(crate) scope: Scope,
+    pub(crate) scope: LockScope,
     pub(crate) lease: Seconds,
     pub(crate) budget: u32,
 }
@@ -109,7 +109,7 @@ pub(crate) fn release(transaction: &mut Transaction<'_>, id: &IncidentId) {
 fn taken(
     transaction: &Transaction<'_>,
     id: &IncidentId,
-    scope: &Scope,
+    scope: &LockScope,
     budget: u32,
 ) -> Result<Option<Response>, Halt> {
     let mut live = Vec::new();
@@ -140,13 +140,12 @@ fn taken(
     }))
 }
 
-fn overlap(a: &Scope, b: &Scope) -> bool {
+fn overlap(a: &LockScope, b: &LockScope) -> bool {
     match (a, b) {
-        (Scope::Fleet, _) | (_, Scope::Fleet) => true,
+        (LockScope::Fleet, _) | (_, LockScope::Fleet) => true,
         // An application runs in clusters this machine does not look up: the wider scope excludes it.
-        (Scope::Cluster(_), Scope::Application(_)) | (Scope::Application(_), Scope::Cluster(_)) => {
-            true
-        }
+        (LockScope::Cluster(_), LockScope::Application(_))
+        | (LockScope::Application(_), LockScope::Cluster(_)) => true,
         (a, b) => a == b,
     }
 }

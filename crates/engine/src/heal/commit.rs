@@ -11,7 +11,7 @@ use crate::{CONFIRMED_MS, Engine};
 use regraft_model::InvariantId;
 use regraft_model::config::Application;
 use regraft_model::git::{CommitOutcome, CommitRequest};
-use regraft_model::id::{BranchName, Fence, IncidentId, Scope};
+use regraft_model::id::{BranchName, Fence, IncidentId, LockScope};
 use regraft_model::incident::{Incident, Phase};
 use regraft_model::plan::{Delivery, Plan};
 use regraft_model::time::Timestamp;
@@ -49,7 +49,7 @@ impl Engine {
             incident: incident.id.clone(),
             fence: incident.executor_fence,
             plan: plan.id.clone(),
-            scope: Scope::Application(incident.application.clone()),
+            scope: LockScope::Application(incident.application.clone()),
             lease: policy.lock_lease,
             budget: policy.max_concurrent_repairs,
         };
@@ -99,13 +99,13 @@ impl Engine {
             self.is_confirmed(now),
             self.is_committing(now, &incident.id),
         );
-        let Some(work) = self.cases.get_mut(&incident.id) else {
+        let Some(memory) = self.cases.get_mut(&incident.id) else {
             return;
         };
-        if under_way || now < work.commit_again || !confirmed {
+        if under_way || now < memory.commit_again || !confirmed {
             return;
         }
-        work.committing = Some(now);
+        memory.committing = Some(now);
         let (key, message) = self.key_and_message(plan);
         effects.push(Effect::Commit {
             incident: incident.id.clone(),
@@ -132,11 +132,11 @@ impl Engine {
         outcome: CommitOutcome,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(work) = self.cases.get_mut(id) else {
+        let Some(memory) = self.cases.get_mut(id) else {
             return;
         };
-        work.committing = None;
-        work.commit_again = Timestamp(now.0 + COMMIT_AGAIN_MS);
+        memory.committing = None;
+        memory.commit_again = Timestamp(now.0 + COMMIT_AGAIN_MS);
         let Some(incident) = self.view.incidents.get(id).cloned() else {
             return;
         };
@@ -188,7 +188,7 @@ impl Engine {
                 let message = format!("the tip moved to {}: planning again", tip.short());
                 self.advance(now, &incident, Transition::Replan { message }, effects);
             }
-            (Phase::Open, CommitOutcome::Lost { .. }) => work_again(self, id, now),
+            (Phase::Open, CommitOutcome::Lost { .. }) => decide_again(self, id, now),
             (_, CommitOutcome::Failed { reason }) => {
                 say(
                     effects,
@@ -204,7 +204,7 @@ impl Engine {
 
     /// Whether a commit was asked for and is not answered yet.
     fn is_committing(&self, now: Timestamp, id: &IncidentId) -> bool {
-        let since = self.cases.get(id).and_then(|work| work.committing);
+        let since = self.cases.get(id).and_then(|memory| memory.committing);
         since.is_some_and(|since| now.millis_since(since) < crate::ASK_AGAIN_MS * 4)
     }
 
@@ -275,10 +275,10 @@ pub(super) enum Keeping {
     Renewing,
 }
 
-fn work_again(engine: &mut Engine, id: &IncidentId, now: Timestamp) {
-    if let Some(work) = engine.cases.get_mut(id) {
-        work.decide_at = now;
-        work.decided_for = None;
+fn decide_again(engine: &mut Engine, id: &IncidentId, now: Timestamp) {
+    if let Some(memory) = engine.cases.get_mut(id) {
+        memory.decide_at = now;
+        memory.decided_for = None;
     }
 }
 

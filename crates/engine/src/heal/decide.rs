@@ -15,7 +15,7 @@ use regraft_model::incident::{Incident, OutcomeKind};
 use regraft_model::plan::{Delivery, Plan};
 use regraft_model::time::Timestamp;
 use regraft_remedy::{Case, Decision, Storm, decide, storm};
-use regraft_render::Scopes;
+use regraft_render::KindScopes;
 use regraft_state::command::Transition;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -34,14 +34,15 @@ impl Engine {
         // A lock that was refused to an earlier plan says nothing about the next one.
         self.take_refusal(incident);
         let case = self.cases.get_mut(&incident.id);
-        if let Some(message) = case.and_then(|work| work.no_history.take()) {
+        if let Some(message) = case.and_then(|memory| memory.no_history.take()) {
             return self.escalate(now, incident, message, effects);
         }
         let Some(history) = self.history(now, incident, application, effects) else {
             return;
         };
-        let due = self.cases.get(&incident.id).is_none_or(|work| {
-            now >= work.decide_at || work.decided_for != Some((history.to.clone(), self.applied))
+        let due = self.cases.get(&incident.id).is_none_or(|memory| {
+            now >= memory.decide_at
+                || memory.decided_for != Some((history.to.clone(), self.applied))
         });
         if due {
             self.decide_incident(now, incident, application, &history, effects);
@@ -62,9 +63,9 @@ impl Engine {
             _ => Timestamp(now.0 + DECIDE_AGAIN_MS),
         };
         let applied = self.applied;
-        if let Some(work) = self.cases.get_mut(&incident.id) {
-            work.decide_at = next;
-            work.decided_for = Some((history.to.clone(), applied));
+        if let Some(memory) = self.cases.get_mut(&incident.id) {
+            memory.decide_at = next;
+            memory.decided_for = Some((history.to.clone(), applied));
         }
         self.follow(now, incident, decision, effects);
     }
@@ -218,7 +219,7 @@ impl Engine {
             application,
             fleet: &fleet,
             history: &history,
-            scopes: &Scopes::default(),
+            scopes: &KindScopes::default(),
             statuses: &statuses,
             incidents: &incidents,
             vetoes: &vetoes,
@@ -270,17 +271,17 @@ impl Engine {
         });
         let verified = verified.min_by_key(|verified| verified.at);
         let from = verified.map_or_else(|| to.clone(), |verified| verified.revision);
-        let work = self.cases.entry(incident.id.clone()).or_default();
-        if let Some(history) = &work.history
+        let memory = self.cases.entry(incident.id.clone()).or_default();
+        if let Some(history) = &memory.history
             && history.from == from
             && history.to == to
         {
             return Some(history.clone());
         }
         let question = Some((from.clone(), to.clone()));
-        if work.asked != question || now >= work.ask_again {
-            work.asked = question;
-            work.ask_again = Timestamp(now.0 + crate::ASK_AGAIN_MS);
+        if memory.asked != question || now >= memory.ask_again {
+            memory.asked = question;
+            memory.ask_again = Timestamp(now.0 + crate::ASK_AGAIN_MS);
             effects.push(Effect::History {
                 incident: incident.id.clone(),
                 repository: incident.repository.clone(),

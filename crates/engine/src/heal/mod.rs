@@ -40,7 +40,7 @@ const OPEN_DEADLINE_FACTOR: u64 = 6;
 
 /// What the executor remembers of an incident. All of it can be lost.
 #[derive(Debug, Default)]
-pub(crate) struct Work {
+pub(crate) struct CaseMemory {
     history: Option<History>,
     asked: Option<(Revision, Revision)>,
     ask_again: Timestamp,
@@ -133,28 +133,30 @@ impl Engine {
         to: &Revision,
         outcome: Result<History, HistoryError>,
     ) {
-        let Some(work) = self.cases.get_mut(id) else {
+        let Some(memory) = self.cases.get_mut(id) else {
             return;
         };
-        if work.asked.as_ref() != Some(&(from.clone(), to.clone())) {
+        if memory.asked.as_ref() != Some(&(from.clone(), to.clone())) {
             return;
         }
         match outcome {
             Ok(history) => {
-                work.history = Some(history);
-                work.decide_at = now;
+                memory.history = Some(history);
+                memory.decide_at = now;
             }
-            Err(HistoryError::Unreadable(_)) => work.ask_again = Timestamp(now.0 + COMMIT_AGAIN_MS),
+            Err(HistoryError::Unreadable(_)) => {
+                memory.ask_again = Timestamp(now.0 + COMMIT_AGAIN_MS)
+            }
             Err(HistoryError::Rewritten) => {
                 let message = format!("{} does not descend from {}", to.short(), from.short());
-                work.no_history = Some(message);
+                memory.no_history = Some(message);
             }
             Err(HistoryError::TooLong { limit }) => {
                 let message = format!(
                     "more than {limit} commits changed it since {}",
                     from.short()
                 );
-                work.no_history = Some(message);
+                memory.no_history = Some(message);
             }
         }
         self.dirty.everything = true;
@@ -165,10 +167,10 @@ impl Engine {
         let (Intent::Incident(id) | Intent::Renew(id)) = intent else {
             return;
         };
-        if let Some(work) = self.cases.get_mut(id) {
-            work.decide_at = Timestamp(now.0 + COMMIT_AGAIN_MS);
+        if let Some(memory) = self.cases.get_mut(id) {
+            memory.decide_at = Timestamp(now.0 + COMMIT_AGAIN_MS);
             if rejection.reason == RejectionReason::Busy {
-                work.refused = Some(rejection.clone());
+                memory.refused = Some(rejection.clone());
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::people::Deed;
 use crate::world::{Occurrence, World};
 use regraft_engine::Effect;
 use regraft_model::finding::{Change, SyncState};
-use regraft_model::id::{ClusterName, MemberId, Scope, TargetKey};
+use regraft_model::id::{ClusterName, LockScope, MemberId, TargetKey};
 use regraft_model::incident::Incident;
 use regraft_model::plan::{Delivery, Plan};
 use regraft_model::{IncidentId, InvariantId};
@@ -143,7 +143,7 @@ impl World {
         if live.len() < 2 {
             return;
         }
-        let scopes: BTreeSet<&Scope> = live.iter().map(|lock| &lock.scope).collect();
+        let scopes: BTreeSet<&LockScope> = live.iter().map(|lock| &lock.scope).collect();
         let names: Vec<_> = live
             .iter()
             .map(|lock| format!("{} of {}", lock.scope, lock.incident))

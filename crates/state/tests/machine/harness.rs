@@ -3,7 +3,7 @@
 use prost::Message;
 use regraft_model::config::{Application, Fleet, Policy};
 use regraft_model::finding::{Change, FailureClass, Finding, Symptom, Template};
-use regraft_model::id::{Fence, IncidentId, MemberId, Scope, TargetKey};
+use regraft_model::id::{Fence, IncidentId, LockScope, MemberId, TargetKey};
 use regraft_model::object::ObjectKey;
 use regraft_model::plan::{Action, Delivery, Plan};
 use regraft_model::source::{Revision, TreeId};
@@ -103,7 +103,7 @@ impl Machine {
             incident: id.clone(),
             fence: incident.executor_fence,
             plan: incident.plan.as_ref().unwrap().id.clone(),
-            scope: Scope::Application(incident.application.clone()),
+            scope: LockScope::Application(incident.application.clone()),
             lease: Seconds(60),
             budget,
         };
