@@ -26,23 +26,17 @@ impl Engine {
         incident: &Incident,
         application: &Application,
         effects: &mut Vec<Effect>,
-    ) {
-        let Some(plan) = &incident.plan else {
-            return;
-        };
-        if let Some((outcome, message)) = self.recovered(now, incident, application) {
-            return self.end(now, incident, outcome, message, vec![], effects);
-        }
+    ) -> Option<Transition> {
+        let plan = incident.plan.as_ref()?;
         if self.head_of(incident).as_ref() != Some(&plan.parent) {
-            let message = "the head moved before the lock was granted".to_owned();
-            return self.advance(now, incident, Transition::Replan { message }, effects);
+            return Some(replan("the head moved before the lock was granted"));
         }
         if let Some(refusal) = self.take_refusal(incident) {
             let message = format!("the lock is not free: {}", refusal.message);
-            return self.advance(now, incident, Transition::Replan { message }, effects);
+            return Some(replan(message));
         }
-        if let Some(message) = self.hands_off(now, application, effects) {
-            return self.advance(now, incident, Transition::Replan { message }, effects);
+        if let Some(reason) = self.hands_off(now, application, effects) {
+            return Some(replan(reason));
         }
         let policy = &application.policy;
         let command = Command::Acquire {
@@ -54,6 +48,7 @@ impl Engine {
             budget: policy.max_concurrent_repairs,
         };
         self.propose(now, intent(incident), command, effects);
+        None
     }
 
     pub(super) fn step_locked(
@@ -62,28 +57,27 @@ impl Engine {
         incident: &Incident,
         application: &Application,
         effects: &mut Vec<Effect>,
-    ) {
+    ) -> Option<Transition> {
         let (Some(plan), Some(lock)) = (&incident.plan, self.view.locks.get(&incident.id).cloned())
         else {
-            let message = "the lock is gone".to_owned();
-            return self.advance(now, incident, Transition::Replan { message }, effects);
+            return Some(replan("the lock is gone"));
         };
         if self.keep_lock(now, incident, application, &lock, effects) == Keeping::Renewing {
-            return;
+            return None;
         }
         if let Some(refusal) = self.take_refusal(incident) {
             let message = format!("the lock was lost: {}", refusal.message);
-            return self.advance(now, incident, Transition::Replan { message }, effects);
+            return Some(replan(message));
         }
         // What is on its way to the remote cannot be called back; what is not yet must not leave.
         if !self.is_committing(now, &incident.id)
-            && let Some(message) = self.hands_off(now, application, effects)
+            && let Some(reason) = self.hands_off(now, application, effects)
         {
-            return self.advance(now, incident, Transition::Replan { message }, effects);
+            return Some(replan(reason));
         }
-        let plan = plan.clone();
         let push_to = plan.branch.clone();
-        self.commit(now, incident, &plan, push_to, Some(lock.fence), effects);
+        self.commit(now, incident, plan, push_to, Some(lock.fence), effects);
+        None
     }
 
     pub(super) fn commit(
@@ -150,56 +144,63 @@ impl Engine {
         if matches!(outcome, CommitOutcome::AlreadyThere(_)) {
             effects.push(prevented(InvariantId::I11));
         }
+        if let Some(transition) = self.after_commit(now, &incident, plan, outcome, effects) {
+            self.advance(now, &incident, transition, effects);
+        }
+        self.dirty.everything = true;
+    }
+
+    fn after_commit(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        plan: Plan,
+        outcome: CommitOutcome,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Transition> {
         match (incident.phase, outcome) {
             (
                 Phase::Locked,
                 CommitOutcome::Committed(revision) | CommitOutcome::AlreadyThere(revision),
             ) => {
-                let deadline = self.verify_deadline(now, &incident.application);
-                let lock = incident.lock.unwrap_or_default();
-                let transition = Transition::Commit {
-                    revision,
-                    lock,
-                    deadline,
-                };
-                self.advance(now, &incident, transition, effects);
                 // Everybody learns of the new head at the next poll; do not wait for it.
                 if let Some(tracked) = self.tracked.get_mut(&incident.repository) {
                     tracked.asked_at = None;
                 }
+                Some(Transition::Commit {
+                    revision,
+                    lock: incident.lock.unwrap_or_default(),
+                    deadline: self.verify_deadline(now, &incident.application),
+                })
             }
             (
                 Phase::Open,
                 CommitOutcome::Committed(revision) | CommitOutcome::AlreadyThere(revision),
-            ) if plan.delivery == Delivery::Propose => {
-                let pushed_to = proposal_branch(&plan);
-                let plan = Box::new(plan);
-                let deadline = now.plus(REVIEW);
-                let transition = Transition::Propose {
-                    plan,
-                    pushed_to,
-                    revision,
-                    deadline,
-                };
-                self.advance(now, &incident, transition, effects);
-            }
+            ) if plan.delivery == Delivery::Propose => Some(Transition::Propose {
+                pushed_to: proposal_branch(&plan),
+                plan: Box::new(plan),
+                revision,
+                deadline: now.plus(REVIEW),
+            }),
             (Phase::Locked, CommitOutcome::Lost { tip }) => {
                 effects.push(prevented(InvariantId::I3));
                 let message = format!("the tip moved to {}: planning again", tip.short());
-                self.advance(now, &incident, Transition::Replan { message }, effects);
+                Some(replan(message))
             }
-            (Phase::Open, CommitOutcome::Lost { .. }) => decide_again(self, id, now),
+            (Phase::Open, CommitOutcome::Lost { .. }) => {
+                if let Some(memory) = self.cases.get_mut(&incident.id) {
+                    memory.decide_at = now;
+                    memory.decided_for = None;
+                }
+                None
+            }
             (_, CommitOutcome::Failed { reason }) => {
-                say(
-                    effects,
-                    Level::Warning,
-                    id.as_str(),
-                    format!("commit: {reason}"),
-                );
+                let told = format!("commit: {reason}");
+                say(effects, Level::Warning, incident.id.as_str(), told);
+                None
             }
-            _ => {}
+            _ => None,
         }
-        self.dirty.everything = true;
     }
 
     /// Whether a commit was asked for and is not answered yet.
@@ -275,11 +276,9 @@ pub(super) enum Keeping {
     Renewing,
 }
 
-fn decide_again(engine: &mut Engine, id: &IncidentId, now: Timestamp) {
-    if let Some(memory) = engine.cases.get_mut(id) {
-        memory.decide_at = now;
-        memory.decided_for = None;
-    }
+fn replan(message: impl Into<String>) -> Transition {
+    let message = message.into();
+    Transition::Replan { message }
 }
 
 pub(super) fn proposal_branch(plan: &Plan) -> BranchName {
