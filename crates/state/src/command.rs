@@ -66,18 +66,7 @@ pub enum Command {
         installation: String,
     },
     /// The tracked branch has a new tip.
-    RecordHead {
-        /// Repository.
-        repository: RepositoryName,
-        /// Branch.
-        branch: BranchName,
-        /// The tip.
-        revision: Revision,
-        /// The recorded head it was compared with; another one by now refuses the command.
-        previous: Option<Revision>,
-        /// How it relates to `previous`.
-        relation: HeadRelation,
-    },
+    RecordHead(NewHead),
     /// The configuration of a revision is valid: from now on the last valid one.
     RecordConfiguration {
         /// Repository.
@@ -114,30 +103,7 @@ pub enum Command {
         status: Box<TargetStatus>,
     },
     /// A confirmed failure: opens an incident, or joins the open one of the same cause.
-    OpenIncident {
-        /// Application.
-        application: ApplicationName,
-        /// Repository.
-        repository: RepositoryName,
-        /// Branch.
-        branch: BranchName,
-        /// How it fails.
-        class: FailureClass,
-        /// Head at which it was seen.
-        seen_at: Revision,
-        /// The application's inputs there.
-        suspect_tree: TreeId,
-        /// The cluster that shows it.
-        cluster: ClusterName,
-        /// Evidence.
-        findings: Vec<Finding>,
-        /// Who reports, and so executes when it opens.
-        member: MemberId,
-        /// Fence of that member's assignment of the target.
-        fence: Fence,
-        /// When an incident without a plan gives up.
-        deadline: Timestamp,
-    },
+    OpenIncident(Fault),
     /// Gives an incident to another member.
     AssignExecutor {
         /// Incident.
@@ -155,20 +121,7 @@ pub enum Command {
         transition: Box<Transition>,
     },
     /// Asks for the lock of a planned repair.
-    Acquire {
-        /// Incident, in phase Planned.
-        incident: IncidentId,
-        /// Fence of the executor's assignment.
-        fence: Fence,
-        /// The plan that will own the lock.
-        plan: PlanId,
-        /// What it covers.
-        scope: LockScope,
-        /// Lease.
-        lease: Seconds,
-        /// Most repairs under way in the whole fleet, this one included.
-        budget: u32,
-    },
+    Acquire(LockRequest),
     /// Renews the lock of a live plan.
     Renew {
         /// Incident.
@@ -234,6 +187,68 @@ pub enum Command {
         /// Fence of the request.
         fence: Fence,
     },
+}
+
+/// The tip of a tracked branch, as the remote told it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewHead {
+    /// Repository.
+    pub repository: RepositoryName,
+    /// Branch.
+    pub branch: BranchName,
+    /// The tip.
+    pub revision: Revision,
+    /// The recorded head it was compared with; another one by now refuses the command.
+    pub previous: Option<Revision>,
+    /// How it relates to `previous`.
+    pub relation: HeadRelation,
+}
+
+/// A confirmed failure in one cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fault {
+    /// Application.
+    pub application: ApplicationName,
+    /// Repository.
+    pub repository: RepositoryName,
+    /// Branch.
+    pub branch: BranchName,
+    /// How it fails.
+    pub class: FailureClass,
+    /// Head at which it was seen.
+    pub seen_at: Revision,
+    /// The application's inputs there.
+    pub suspect_tree: TreeId,
+    /// The cluster that shows it.
+    pub cluster: ClusterName,
+    /// Evidence.
+    pub findings: Vec<Finding>,
+    /// Who reports, and so executes when it opens.
+    pub member: MemberId,
+    /// Fence of that member's assignment of the target.
+    pub fence: Fence,
+    /// When an incident without a plan gives up.
+    pub deadline: Timestamp,
+}
+
+/// What lock a planned repair needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LockRequest {
+    /// Incident, in phase Planned.
+    pub incident: IncidentId,
+    /// Fence of the executor's assignment.
+    pub fence: Fence,
+    /// The plan that will own the lock.
+    pub plan: PlanId,
+    /// What it covers.
+    pub scope: LockScope,
+    /// Lease.
+    pub lease: Seconds,
+    /// Most repairs under way in the whole fleet, this one included.
+    pub budget: u32,
 }
 
 /// How a new head relates to the recorded one.

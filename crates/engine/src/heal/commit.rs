@@ -16,7 +16,7 @@ use regraft_model::incident::{Incident, Phase};
 use regraft_model::plan::{Delivery, Plan};
 use regraft_model::time::Timestamp;
 use regraft_remedy::PLAN_TRAILER;
-use regraft_state::command::{Command, Transition};
+use regraft_state::command::{Command, LockRequest, Transition};
 use regraft_state::record::Lock;
 
 impl Engine {
@@ -39,14 +39,14 @@ impl Engine {
             return Some(replan(reason));
         }
         let policy = &application.policy;
-        let command = Command::Acquire {
+        let command = Command::Acquire(LockRequest {
             incident: incident.id.clone(),
             fence: incident.executor_fence,
             plan: plan.id.clone(),
             scope: LockScope::Application(incident.application.clone()),
             lease: policy.lock_lease,
             budget: policy.max_concurrent_repairs,
-        };
+        });
         self.propose(now, intent(incident), command, effects);
         None
     }

@@ -24,7 +24,7 @@ use regraft_model::incident::{Incident, OutcomeKind, Phase};
 use regraft_model::plan::{Answer, Delivery, Guard, GuardResult};
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
-use regraft_state::command::{Command, Rejection, RejectionReason, Transition};
+use regraft_state::command::{Command, Fault, Rejection, RejectionReason, Transition};
 
 /// Pause before a commit whose outcome is not certain is asked for again.
 const COMMIT_AGAIN_MS: i64 = 1000;
@@ -91,7 +91,7 @@ impl Engine {
             .rollout_wait
             .0
             .saturating_mul(OPEN_DEADLINE_FACTOR);
-        let command = Command::OpenIncident {
+        let command = Command::OpenIncident(Fault {
             application: name.clone(),
             repository: application.repository.clone(),
             branch: head.branch.clone(),
@@ -103,7 +103,7 @@ impl Engine {
             member: status.member,
             fence: status.fence,
             deadline: now.plus(Seconds(patience)),
-        };
+        });
         self.propose(now, Intent::Open(status.key.clone()), command, effects);
     }
 
