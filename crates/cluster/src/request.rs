@@ -78,7 +78,8 @@ pub(crate) fn apply(
     effect: Effect,
     ownership: Ownership,
 ) -> Result<http::Request<Body>, Error> {
-    let mut uri = format!("{path}?fieldManager={manager}&fieldValidation=Strict");
+    let mut uri = managed(path, manager);
+    uri.push_str("&fieldValidation=Strict");
     if effect == Effect::DryRun {
         uri.push_str("&dryRun=All");
     }
@@ -95,9 +96,8 @@ pub(crate) fn merge(
     manager: &str,
     patch: &serde_json::Value,
 ) -> Result<http::Request<Body>, Error> {
-    let uri = format!("{path}?fieldManager={manager}");
-    let builder = http::Request::patch(uri).header(http::header::CONTENT_TYPE, MERGE_TYPE);
-    built(builder, Body::from(patch.to_string().into_bytes()), path)
+    let builder = http::Request::patch(managed(path, manager));
+    written(builder, MERGE_TYPE, patch, path)
 }
 
 /// Creates an object in a collection.
@@ -106,9 +106,8 @@ pub(crate) fn create(
     manager: &str,
     object: &serde_json::Value,
 ) -> Result<http::Request<Body>, Error> {
-    let uri = format!("{path}?fieldManager={manager}");
-    let builder = http::Request::post(uri).header(http::header::CONTENT_TYPE, JSON_TYPE);
-    built(builder, Body::from(object.to_string().into_bytes()), path)
+    let builder = http::Request::post(managed(path, manager));
+    written(builder, JSON_TYPE, object, path)
 }
 
 /// Replaces the object whose resource version the new one names.
@@ -117,9 +116,8 @@ pub(crate) fn replace(
     manager: &str,
     object: &serde_json::Value,
 ) -> Result<http::Request<Body>, Error> {
-    let uri = format!("{path}?fieldManager={manager}");
-    let builder = http::Request::put(uri).header(http::header::CONTENT_TYPE, JSON_TYPE);
-    built(builder, Body::from(object.to_string().into_bytes()), path)
+    let builder = http::Request::put(managed(path, manager));
+    written(builder, JSON_TYPE, object, path)
 }
 
 /// Deletes the object while the preconditions hold, such as its UID; its dependents follow in the background.
@@ -133,8 +131,21 @@ pub(crate) fn delete(
         "propagationPolicy": "Background",
         "preconditions": preconditions,
     });
-    let builder = http::Request::delete(path).header(http::header::CONTENT_TYPE, JSON_TYPE);
-    built(builder, Body::from(options.to_string().into_bytes()), path)
+    written(http::Request::delete(path), JSON_TYPE, &options, path)
+}
+
+fn managed(path: &str, manager: &str) -> String {
+    format!("{path}?fieldManager={manager}")
+}
+
+fn written(
+    builder: http::request::Builder,
+    content_type: &str,
+    body: &serde_json::Value,
+    subject: &str,
+) -> Result<http::Request<Body>, Error> {
+    let builder = builder.header(http::header::CONTENT_TYPE, content_type);
+    built(builder, Body::from(body.to_string().into_bytes()), subject)
 }
 
 fn built(
