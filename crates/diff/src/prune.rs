@@ -11,9 +11,8 @@ use crate::stamp::hash_keys;
 use regraft_model::apply::{ApplyRequest, Inventory};
 use regraft_model::config::{DeletionPolicy, Prune};
 use regraft_model::id::TargetKey;
-use regraft_model::object::PRUNE_ANNOTATION;
 use regraft_model::source::Revision;
-use regraft_model::{Application, ApplicationName, ObjectKey};
+use regraft_model::{Application, ApplicationName, Object, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most objects named in a message; the whole list is in [`Blocked::objects`].
@@ -201,10 +200,7 @@ fn cap(objects: usize, percent: u32) -> usize {
 
 /// Whether a person marked the live object to be kept.
 fn keeps(cluster: &ClusterState<'_>, key: &ObjectKey) -> bool {
-    cluster
-        .live
-        .get(key)
-        .is_some_and(|object| object.annotation(PRUNE_ANNOTATION) == Some("disabled"))
+    cluster.live.get(key).is_some_and(Object::is_kept)
 }
 
 fn reversed(entries: Vec<(&ObjectKey, &String)>) -> Vec<(ObjectKey, String)> {

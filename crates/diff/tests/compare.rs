@@ -7,7 +7,7 @@ use regraft_diff::{
 };
 use regraft_model::apply::{ApplyRequest, Inventory, StageWait};
 use regraft_model::config::{Conflicts, DeletionPolicy, Mode, Policy, Prune};
-use regraft_model::object::{DIGEST_ANNOTATION, FIELD_MANAGER};
+use regraft_model::object::{DIGEST_ANNOTATION, FIELD_MANAGER, PRUNE_ANNOTATION, PRUNE_DISABLED};
 use regraft_model::{Application, Location, Object, ObjectKey, Revision, TargetKey};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -421,7 +421,7 @@ fn a_namespace_or_a_claim_waits_for_a_person_and_the_others_go() {
 fn an_object_marked_to_be_kept_is_disowned_instead() {
     let mut bench = Bench::new(many(2));
     bench.settle();
-    bench.live_mut("map-01")["metadata"]["annotations"]["regraft.dev/prune"] = json!("disabled");
+    bench.live_mut("map-01")["metadata"]["annotations"][PRUNE_ANNOTATION] = json!(PRUNE_DISABLED);
     bench.objects.truncate(1);
     let comparison = bench.settle();
     assert_eq!(pruned(&comparison), Vec::<String>::new());

@@ -5,7 +5,8 @@
 //! source (Git)  ->  config + Object  ->  Health + Finding  ->  Plan  ->  Incident
 //! ```
 //!
-//! Only data and its plain accessors live here: nothing decides, nothing touches the outside.
+//! Only data, its plain accessors and what makes a foreign text fit to be kept live here: nothing decides, nothing
+//! touches the outside.
 
 pub mod apply;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod object;
 pub mod plan;
 pub mod problem;
 pub mod source;
+pub mod text;
 pub mod time;
 mod words;
 

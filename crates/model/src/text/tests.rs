@@ -1,4 +1,4 @@
-use crate::{one_line, redact, truncate};
+use super::{one_line, redact, truncate};
 use proptest::prelude::*;
 
 #[track_caller]
