@@ -465,13 +465,13 @@ fn describe(
                 .map(|finding| {
                     let symptom = &finding.symptom;
                     format!(
-                        "{} {} {:?}",
+                        "{} {} {}",
                         symptom.workload.name, symptom.class, finding.change
                     )
                 })
                 .collect();
             format!(
-                "Report {} {:?}/{} {} verified={} [{}]",
+                "Report {} {}/{} {} verified={} [{}]",
                 status.key,
                 status.sync.state,
                 status.sync.reason,
