@@ -4,6 +4,7 @@ use prost::Message;
 use regraft_model::config::{Application, Fleet, Policy};
 use regraft_model::finding::{Change, FailureClass, Finding, Symptom, Template};
 use regraft_model::id::{Fence, IncidentId, LockScope, MemberId, TargetKey};
+use regraft_model::incident::OutcomeKind;
 use regraft_model::object::ObjectKey;
 use regraft_model::plan::{Action, Delivery, Plan};
 use regraft_model::source::{Revision, TreeId};
@@ -123,6 +124,17 @@ impl Machine {
                 deadline,
             },
         )
+    }
+}
+
+pub(crate) fn end(outcome: OutcomeKind, message: &str, closed: &[&str]) -> Transition {
+    let closed = closed.iter().map(|&tree| TreeId(tree.to_owned()));
+    Transition::End {
+        outcome,
+        message: message.to_owned(),
+        closed: closed.collect(),
+        guards: vec![],
+        rejected: vec![],
     }
 }
 
