@@ -152,12 +152,8 @@ pub(crate) fn advance(
             revision,
             deadline,
         } => {
-            let message = format!(
-                "proposed as {} on branch {pushed_to}; approve with diff {}",
-                revision.short(),
-                plan.diff_hash
-            );
-            proposed(transaction, &mut incident, *plan, deadline, message)?;
+            let told = format!("proposed as {} on branch {pushed_to}", revision.short());
+            proposed(transaction, &mut incident, *plan, deadline, &told)?;
         }
         Transition::Adopt { revision, deadline } => {
             let message = format!("found our commit {revision} on the branch");
@@ -248,8 +244,9 @@ fn proposed(
     incident: &mut Incident,
     plan: Plan,
     deadline: Timestamp,
-    message: String,
+    told: &str,
 ) -> Result<(), Halt> {
+    let message = format!("{told}; approve with diff {}", plan.diff_hash);
     decided(incident, plan.guards.clone(), plan.rejected.clone());
     incident.plan = Some(plan);
     enter(incident, Phase::Proposed, transaction.now);
