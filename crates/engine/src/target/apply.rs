@@ -12,7 +12,26 @@ use regraft_model::InvariantId;
 use regraft_model::apply::{ApplyFailure, ApplyOutcome, ApplyRequest, Retry, Written};
 use regraft_model::finding::{SyncState, SyncStatus};
 use regraft_model::id::ApplicationName;
+use regraft_model::source::TreeId;
 use regraft_model::time::Timestamp;
+
+impl TargetMemory {
+    /// Nobody committed, yet it differs again: drift. Put back at once, but do not fight for ever.
+    fn note_drift(&mut self, now: Timestamp, tree: Option<&TreeId>) {
+        let soon = self
+            .corrected_at
+            .is_some_and(|at| now.millis_since(at) < FIGHT_WINDOW_MS);
+        self.fights = match soon {
+            true => self.fights.saturating_add(1),
+            false => 0,
+        };
+        self.corrected_at = Some(now);
+        if self.fights > 0 {
+            self.pause_until = Timestamp(now.0 + pause_ms(self.fights));
+            self.failed_tree = tree.cloned();
+        }
+    }
+}
 
 impl Engine {
     /// Sends a request out when the target may be written to now; says how it stands.
@@ -34,14 +53,7 @@ impl Engine {
             .syncs
             .get(application)
             .map_or(0, |sync| sync.fence.0);
-        let differs: Vec<_> = request
-            .stages
-            .iter()
-            .flat_map(|stage| &stage.objects)
-            .map(|staged| staged.object.key().to_string())
-            .chain(request.prune.iter().map(|(key, _)| format!("delete {key}")))
-            .collect();
-        let differs = differs.join(", ");
+        let differs = differences(&request);
         let under_way = memory.in_flight.as_ref().is_some_and(|sent| {
             // Another revision does not wait for this one: the runner lets it take its place.
             sent.tree == tree && now.millis_since(sent.since) < APPLY_FORGOTTEN_MS
@@ -63,20 +75,7 @@ impl Engine {
             return failed(&memory.failures, &differs);
         }
         if was_synced {
-            // Nobody committed, yet it differs again: drift. Put back at once, but do not fight for ever.
-            let soon = memory
-                .corrected_at
-                .is_some_and(|at| now.millis_since(at) < FIGHT_WINDOW_MS);
-            memory.fights = if soon {
-                memory.fights.saturating_add(1)
-            } else {
-                0
-            };
-            memory.corrected_at = Some(now);
-            if memory.fights > 0 {
-                memory.pause_until = Timestamp(now.0 + pause_ms(memory.fights));
-                memory.failed_tree.clone_from(&tree);
-            }
+            memory.note_drift(now, tree.as_ref());
         }
         memory.tried_for = asked;
         memory.unproven = false;
@@ -86,19 +85,24 @@ impl Engine {
             tree,
             inventory: request.inventory.clone(),
         });
-        let target = request.target.clone();
-        if let Some(observed) = self.observed.get_mut(&target.cluster) {
-            // The edge tells inventories once. Until the apply succeeds, what may be there is the union.
-            let mut union = request.inventory_before.clone();
-            union
-                .installation
-                .clone_from(&request.inventory.installation);
-            union.entries.extend(request.inventory.entries.clone());
-            let inventories = observed.inventories.get_or_insert_default();
-            inventories.insert(target.application.0.clone(), union);
-        }
+        self.expect_inventory(&request);
         effects.push(Effect::Apply(Box::new(request)));
         sync(SyncState::OutOfSync, "Applying", differs)
+    }
+
+    /// The edge tells inventories once. Until the apply succeeds, what may be there is the union.
+    fn expect_inventory(&mut self, request: &ApplyRequest) {
+        let target = &request.target;
+        let Some(observed) = self.observed.get_mut(&target.cluster) else {
+            return;
+        };
+        let mut union = request.inventory_before.clone();
+        union
+            .installation
+            .clone_from(&request.inventory.installation);
+        union.entries.extend(request.inventory.entries.clone());
+        let inventories = observed.inventories.get_or_insert_default();
+        inventories.insert(target.application.0.clone(), union);
     }
 
     pub(crate) fn applied_to_cluster(
@@ -153,12 +157,7 @@ impl Engine {
             };
             memory.pause_until = Timestamp(now.0 + pause);
             for failure in outcome.failures.iter().filter(|_| memory.tries == 1) {
-                let what = failure
-                    .key
-                    .as_ref()
-                    .map_or_else(String::new, |key| format!("{key}: "));
-                let message = format!("{what}{}: {}", failure.reason, failure.message);
-                say(effects, Level::Warning, &target.to_string(), message);
+                say(effects, Level::Warning, &target.to_string(), told(failure));
             }
         }
         memory.failures = outcome.failures;
@@ -179,14 +178,27 @@ fn failed(failures: &[ApplyFailure], differs: &str) -> SyncStatus {
         Retry::Stalled => SyncState::Blocked,
         Retry::Transient | Retry::Waiting => SyncState::OutOfSync,
     };
-    let told: Vec<_> = failures
-        .iter()
-        .map(|failure| match &failure.key {
-            Some(key) => format!("{key}: {}: {}", failure.reason, failure.message),
-            None => format!("{}: {}", failure.reason, failure.message),
-        })
-        .collect();
+    let told: Vec<_> = failures.iter().map(told).collect();
     sync(state, &worst.reason, told.join("; "))
+}
+
+fn told(failure: &ApplyFailure) -> String {
+    let ApplyFailure {
+        reason, message, ..
+    } = failure;
+    match &failure.key {
+        Some(key) => format!("{key}: {reason}: {message}"),
+        None => format!("{reason}: {message}"),
+    }
+}
+
+/// What a request writes and deletes, for people.
+fn differences(request: &ApplyRequest) -> String {
+    let staged = request.stages.iter().flat_map(|stage| &stage.objects);
+    let written = staged.map(|staged| staged.object.key().to_string());
+    let deleted = request.prune.iter().map(|(key, _)| format!("delete {key}"));
+    let all: Vec<_> = written.chain(deleted).collect();
+    all.join(", ")
 }
 
 fn pause_ms(tries: u32) -> i64 {

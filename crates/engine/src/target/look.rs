@@ -9,12 +9,27 @@ use crate::planted::Bug;
 use crate::source::{Rendered, Tracked};
 use regraft_diff::{ClusterState, Comparison, Complete, Desired, compare};
 use regraft_model::InvariantId;
+use regraft_model::apply::Inventory;
 use regraft_model::config::Application;
 use regraft_model::finding::{PendingDeletion, SyncState};
 use regraft_model::id::{RepositoryName, TargetKey};
 use regraft_model::time::Timestamp;
 use regraft_state::command::Command;
 use std::collections::BTreeSet;
+
+impl TargetMemory {
+    /// What Git does not name any more stays, as long as not all of Git could be read (I5).
+    fn note_kept(&mut self, rendered: &Rendered, inventory: &Inventory, effects: &mut Vec<Effect>) {
+        if self.kept_for.as_ref() == Some(&rendered.tree) {
+            return;
+        }
+        let named: BTreeSet<_> = rendered.objects.iter().map(|object| object.key()).collect();
+        if inventory.entries.keys().any(|key| !named.contains(key)) {
+            self.kept_for = Some(rendered.tree.clone());
+            effects.push(prevented(InvariantId::I5));
+        }
+    }
+}
 
 impl Engine {
     pub(super) fn look(
@@ -58,15 +73,8 @@ impl Engine {
             &inventory,
             self.confirmed_token(target),
         );
-        // What Git does not name any more stays, as long as not all of Git could be read (I5).
-        if self.completeness(rendered) == Complete::WithProblems
-            && memory.kept_for.as_ref() != Some(&rendered.tree)
-        {
-            let named: BTreeSet<_> = rendered.objects.iter().map(|object| object.key()).collect();
-            if inventory.entries.keys().any(|key| !named.contains(key)) {
-                memory.kept_for = Some(rendered.tree.clone());
-                effects.push(prevented(InvariantId::I5));
-            }
+        if self.completeness(rendered) == Complete::WithProblems {
+            memory.note_kept(rendered, &inventory, effects);
         }
         let was_synced = self
             .view
@@ -75,12 +83,11 @@ impl Engine {
             .and_then(|status| status.applied.as_ref())
             .is_some_and(|applied| applied.tree == rendered.tree);
         let current = (rendered.revision.clone(), rendered.tree.clone());
-        let problems: Vec<_> = rendered.problems.iter().map(ToString::to_string).collect();
         let has_errors = rendered.has_errors();
         let mut look = judge_comparison(&comparison);
         if has_errors {
-            let message = problems.join("; ");
-            look.sync = sync(SyncState::Blocked, "RenderProblems", message);
+            let problems: Vec<_> = rendered.problems.iter().map(ToString::to_string).collect();
+            look.sync = sync(SyncState::Blocked, "RenderProblems", problems.join("; "));
         } else if comparison.request.is_none() && comparison.blocked.is_empty() {
             look.in_sync_with = Some(current);
         }
