@@ -9,7 +9,7 @@
 use crate::classify::{Contenders, contenders, failure};
 use crate::connection::Connection;
 use crate::digest::digest;
-use crate::discovery::{Resource, Scope};
+use crate::discovery::Resource;
 use crate::error::Error;
 use crate::request::{self, Effect, Ownership};
 use crate::traffic::Verb;
@@ -17,7 +17,8 @@ use crate::{inventory, release, trim, wait};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use regraft_model::apply::{
-    ApplyFailure, ApplyOutcome, ApplyRequest, KindVersion, Stage, StageWait, StagedObject, Written,
+    ApplyFailure, ApplyOutcome, ApplyRequest, KindScope, KindVersion, Stage, StageWait,
+    StagedObject, Written,
 };
 use regraft_model::config::Conflicts;
 use regraft_model::object::{FIELD_MANAGER, INSTALLATION_ANNOTATION};
@@ -269,7 +270,7 @@ async fn write(
 
 /// The bytes to apply. A namespace means nothing to objects of the cluster, and the server refuses it there.
 fn body(resource: &Arc<Resource>, object: &Object) -> Bytes {
-    let text = if resource.scope == Scope::Cluster && !object.namespace().is_empty() {
+    let text = if resource.scope == KindScope::Cluster && !object.namespace().is_empty() {
         let mut object = object.0.clone();
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("namespace");

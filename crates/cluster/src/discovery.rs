@@ -9,7 +9,7 @@ use crate::request;
 use crate::traffic::Verb;
 use kube::core::discovery::ApiResource;
 use kube::core::discovery::v2::{APIGroupDiscoveryList, APIResourceDiscovery};
-use regraft_model::apply::KindVersion;
+use regraft_model::apply::{KindScope, KindVersion};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -19,20 +19,11 @@ use tokio::time::Instant;
 /// Least time between two reads that only an unknown kind asks for.
 const MIN_REFRESH: Duration = Duration::from_secs(1);
 
-/// Where objects of a kind live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// In namespaces.
-    Namespaced,
-    /// In the cluster.
-    Cluster,
-}
-
 /// A kind as the server serves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Resource {
     pub(crate) api: ApiResource,
-    pub(crate) scope: Scope,
+    pub(crate) scope: KindScope,
 }
 
 type Kinds = HashMap<KindVersion, Arc<Resource>>;
@@ -165,8 +156,8 @@ fn served(
         group => format!("{group}/{version}"),
     };
     let scope = match resource.scope.as_deref() {
-        Some("Namespaced") => Scope::Namespaced,
-        _ => Scope::Cluster,
+        Some("Namespaced") => KindScope::Namespaced,
+        _ => KindScope::Cluster,
     };
     let api = ApiResource {
         group: group.to_owned(),
@@ -203,7 +194,7 @@ mod tests {
         collect(&list, &mut kinds);
         let kind = KindVersion::new("networking.k8s.io/v1", "Ingress");
         assert_eq!(kinds.len(), 1);
-        assert_eq!(kinds[&kind].scope, Scope::Namespaced);
+        assert_eq!(kinds[&kind].scope, KindScope::Namespaced);
         assert_eq!(kinds[&kind].api.plural, "ingresses");
     }
 }

@@ -14,7 +14,7 @@ use crate::{failed, request};
 use futures::{StreamExt, stream};
 use regraft_model::apply::{ApplyFailure, ApplyRequest, KindVersion, Retry};
 use regraft_model::object::{
-    APPLICATION_LABEL, DIGEST_ANNOTATION, FIELD_MANAGER, INSTALLATION_ANNOTATION, PRUNE_ANNOTATION,
+    APPLICATION_LABEL, DIGEST_ANNOTATION, FIELD_MANAGER, INSTALLATION_ANNOTATION,
 };
 use regraft_model::{Object, ObjectKey};
 use serde_json::json;
@@ -97,7 +97,7 @@ async fn prune(
             application,
         } => return Err(not_ours(key, &installation, &application)),
     }
-    if object.annotation(PRUNE_ANNOTATION) == Some("disabled") {
+    if object.is_kept() {
         return Ok(Prune::Kept);
     }
     if !object.text("/metadata/deletionTimestamp").is_empty() {

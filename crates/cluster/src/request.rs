@@ -1,11 +1,12 @@
 //! Requests as bytes and paths: where an object lives and what is asked of it.
 
-use crate::discovery::{Resource, Scope};
+use crate::discovery::Resource;
 use crate::error::Error;
 use bytes::Bytes;
 use kube::client::Body;
 use kube::core::discovery::v2::ACCEPT_AGGREGATED_DISCOVERY_V2;
 use regraft_model::ObjectKey;
+use regraft_model::apply::KindScope;
 use serde_json::json;
 use std::fmt::Write as _;
 
@@ -40,7 +41,7 @@ pub(crate) fn object_path(resource: &Resource, key: &ObjectKey) -> Result<String
         "" => format!("/api/{}", resource.api.version),
         group => format!("/apis/{group}/{}", resource.api.version),
     };
-    if resource.scope == Scope::Namespaced {
+    if resource.scope == KindScope::Namespaced {
         if key.namespace.is_empty() {
             return Err(Error::BadName {
                 subject: key.to_string(),
@@ -77,7 +78,8 @@ pub(crate) fn apply(
     effect: Effect,
     ownership: Ownership,
 ) -> Result<http::Request<Body>, Error> {
-    let mut uri = format!("{path}?fieldManager={manager}&fieldValidation=Strict");
+    let mut uri = managed(path, manager);
+    uri.push_str("&fieldValidation=Strict");
     if effect == Effect::DryRun {
         uri.push_str("&dryRun=All");
     }
@@ -94,9 +96,8 @@ pub(crate) fn merge(
     manager: &str,
     patch: &serde_json::Value,
 ) -> Result<http::Request<Body>, Error> {
-    let uri = format!("{path}?fieldManager={manager}");
-    let builder = http::Request::patch(uri).header(http::header::CONTENT_TYPE, MERGE_TYPE);
-    built(builder, Body::from(patch.to_string().into_bytes()), path)
+    let builder = http::Request::patch(managed(path, manager));
+    written(builder, MERGE_TYPE, patch, path)
 }
 
 /// Creates an object in a collection.
@@ -105,9 +106,8 @@ pub(crate) fn create(
     manager: &str,
     object: &serde_json::Value,
 ) -> Result<http::Request<Body>, Error> {
-    let uri = format!("{path}?fieldManager={manager}");
-    let builder = http::Request::post(uri).header(http::header::CONTENT_TYPE, JSON_TYPE);
-    built(builder, Body::from(object.to_string().into_bytes()), path)
+    let builder = http::Request::post(managed(path, manager));
+    written(builder, JSON_TYPE, object, path)
 }
 
 /// Replaces the object whose resource version the new one names.
@@ -116,9 +116,8 @@ pub(crate) fn replace(
     manager: &str,
     object: &serde_json::Value,
 ) -> Result<http::Request<Body>, Error> {
-    let uri = format!("{path}?fieldManager={manager}");
-    let builder = http::Request::put(uri).header(http::header::CONTENT_TYPE, JSON_TYPE);
-    built(builder, Body::from(object.to_string().into_bytes()), path)
+    let builder = http::Request::put(managed(path, manager));
+    written(builder, JSON_TYPE, object, path)
 }
 
 /// Deletes the object while the preconditions hold, such as its UID; its dependents follow in the background.
@@ -132,8 +131,21 @@ pub(crate) fn delete(
         "propagationPolicy": "Background",
         "preconditions": preconditions,
     });
-    let builder = http::Request::delete(path).header(http::header::CONTENT_TYPE, JSON_TYPE);
-    built(builder, Body::from(options.to_string().into_bytes()), path)
+    written(http::Request::delete(path), JSON_TYPE, &options, path)
+}
+
+fn managed(path: &str, manager: &str) -> String {
+    format!("{path}?fieldManager={manager}")
+}
+
+fn written(
+    builder: http::request::Builder,
+    content_type: &str,
+    body: &serde_json::Value,
+    subject: &str,
+) -> Result<http::Request<Body>, Error> {
+    let builder = builder.header(http::header::CONTENT_TYPE, content_type);
+    built(builder, Body::from(body.to_string().into_bytes()), subject)
 }
 
 fn built(
@@ -185,7 +197,7 @@ mod tests {
     use super::*;
     use kube::core::discovery::ApiResource;
 
-    fn resource(group: &str, plural: &str, scope: Scope) -> Resource {
+    fn resource(group: &str, plural: &str, scope: KindScope) -> Resource {
         Resource {
             api: ApiResource {
                 group: group.to_owned(),
@@ -208,17 +220,21 @@ mod tests {
 
     #[test]
     fn paths_follow_group_and_scope() {
-        let deployments = resource("apps", "deployments", Scope::Namespaced);
+        let deployments = resource("apps", "deployments", KindScope::Namespaced);
         assert_eq!(
             object_path(&deployments, &key("shop", "a")).unwrap(),
             "/apis/apps/v1/namespaces/shop/deployments/a"
         );
-        let namespaces = resource("", "namespaces", Scope::Cluster);
+        let namespaces = resource("", "namespaces", KindScope::Cluster);
         assert_eq!(
             object_path(&namespaces, &key("ignored", "shop")).unwrap(),
             "/api/v1/namespaces/shop"
         );
-        let roles = resource("rbac.authorization.k8s.io", "clusterroles", Scope::Cluster);
+        let roles = resource(
+            "rbac.authorization.k8s.io",
+            "clusterroles",
+            KindScope::Cluster,
+        );
         assert_eq!(
             object_path(&roles, &key("", "system:a b?")).unwrap(),
             "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:a%20b%3F"
@@ -227,7 +243,7 @@ mod tests {
 
     #[test]
     fn names_that_would_leave_their_path_are_refused() {
-        let deployments = resource("apps", "deployments", Scope::Namespaced);
+        let deployments = resource("apps", "deployments", KindScope::Namespaced);
         for (namespace, name) in [
             ("", "a"),
             ("shop", ""),

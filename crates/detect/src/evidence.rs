@@ -1,8 +1,8 @@
 //! What supports a symptom: the templates, the failing pods, the condition, the warnings.
 
 use crate::container::{ContainerStatus, time};
-use crate::redact::{one_line, redact, truncate};
 use crate::view::{Age, WorkloadView, condition, is_ready};
+use regraft_model::text::{one_line, redact, truncate};
 use regraft_model::{Evidence, Object, ObjectKey, Timestamp};
 use serde_json::Value;
 

@@ -11,7 +11,6 @@
 mod container;
 mod dwell;
 mod evidence;
-mod redact;
 mod symptom;
 mod view;
 
@@ -19,7 +18,6 @@ mod view;
 mod tests;
 
 pub use dwell::{Confirmation, Dwell, Held};
-pub use redact::{one_line, redact, truncate};
 pub use symptom::symptoms;
 pub use view::WorkloadView;
 

@@ -42,7 +42,7 @@ pub enum Complete {
 
 /// What is live in the cluster of the target.
 #[derive(Clone, Copy)]
-pub struct World<'a> {
+pub struct ClusterState<'a> {
     /// Live objects. Complete for the kinds of the desired objects and of the inventory.
     pub live: &'a dyn Live,
     /// Workloads an autoscaler scales, see [`scale_targets`]. Autoscalers among the desired objects count as well.
@@ -126,7 +126,7 @@ pub struct Blocked {
 /// Compares one target. `confirmation` is a token of [`crate::deletion_token`] that a person confirmed.
 pub fn compare(
     desired: &Desired<'_>,
-    world: &World<'_>,
+    cluster: &ClusterState<'_>,
     inventory: &Inventory,
     confirmation: Option<&str>,
 ) -> Comparison {
@@ -136,13 +136,13 @@ pub fn compare(
         return comparison;
     }
     let mut scaled = scale_targets(desired.objects);
-    scaled.extend(world.scaled.iter().cloned());
+    scaled.extend(cluster.scaled.iter().cloned());
     let mut staged = Vec::new();
     let mut after = BTreeMap::new();
     let mut wanted = BTreeSet::new();
     for object in desired.objects {
         let key = object.key();
-        let live = world.live.get(&key);
+        let live = cluster.live.get(&key);
         wanted.insert(key.clone());
         if let Some(blocked) = live.and_then(|live| foreign(desired, &key, live)) {
             comparison.blocked.push(blocked);
@@ -153,7 +153,7 @@ pub fn compare(
         if matches!(object, Cow::Owned(_)) {
             comparison.scaled.push(key.clone());
         }
-        if let Some(paths) = out_of_sync(&object, live, world.known_equal.get(&key)) {
+        if let Some(paths) = out_of_sync(&object, live, cluster.known_equal.get(&key)) {
             comparison.out_of_sync.push((key, paths));
             staged.push(StagedObject {
                 object: object.into_owned(),
@@ -164,10 +164,10 @@ pub fn compare(
     }
     finish(
         desired,
-        world,
+        cluster,
         inventory,
         confirmation,
-        Work {
+        Demand {
             staged,
             after,
             wanted,
@@ -177,7 +177,7 @@ pub fn compare(
 }
 
 /// What the objects of Git ask for.
-struct Work {
+struct Demand {
     staged: Vec<StagedObject>,
     after: BTreeMap<ObjectKey, String>,
     wanted: BTreeSet<ObjectKey>,
@@ -185,21 +185,27 @@ struct Work {
 
 fn finish(
     desired: &Desired<'_>,
-    world: &World<'_>,
+    cluster: &ClusterState<'_>,
     inventory: &Inventory,
     confirmation: Option<&str>,
-    work: Work,
+    demand: Demand,
     mut comparison: Comparison,
 ) -> Comparison {
-    let Work {
+    let Demand {
         staged,
         mut after,
         wanted,
-    } = work;
+    } = demand;
     let (mut prune, mut orphan) = (Vec::new(), Vec::new());
     match desired.complete {
         Complete::Yes => {
-            let leaving = leaving(desired.application, &wanted, world, inventory, confirmation);
+            let leaving = leaving(
+                desired.application,
+                &wanted,
+                cluster,
+                inventory,
+                confirmation,
+            );
             after.extend(leaving.waiting);
             comparison.blocked.extend(leaving.blocked);
             comparison.kept = leaving.orphan.iter().map(|(key, _)| key.clone()).collect();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! rendered objects --stamp--> desired --\
-//! live objects, scalers ---- World ------> compare --> Comparison { request, out_of_sync, blocked, scaled, kept }
+//! live objects, scalers - ClusterState --> compare --> Comparison { request, out_of_sync, blocked, scaled, kept }
 //! what was applied ---- Inventory ------/      (an application that left Git: retire)
 //!
 //! live object --health::judge--> Verdict
@@ -20,7 +20,9 @@ pub mod scaled;
 mod stages;
 pub mod stamp;
 
-pub use compare::{Blocked, Comparison, Complete, Desired, KnownEqual, Live, World, compare};
+pub use compare::{
+    Blocked, ClusterState, Comparison, Complete, Desired, KnownEqual, Live, compare,
+};
 pub use prune::{deletion_token, retire};
 pub use scaled::{scale_targets, wanted};
 pub use stamp::stamp;

@@ -5,15 +5,14 @@
 //! delete cap, and never a namespace, a kind or a volume claim, without a confirmation that names the exact list.
 //! Assumptions: the edge checks label and installation again before each delete.
 
-use crate::compare::{Blocked, Comparison, World};
+use crate::compare::{Blocked, ClusterState, Comparison};
 use crate::order::{is_dangerous, rank};
 use crate::stamp::hash_keys;
 use regraft_model::apply::{ApplyRequest, Inventory};
 use regraft_model::config::{DeletionPolicy, Prune};
 use regraft_model::id::TargetKey;
-use regraft_model::object::PRUNE_ANNOTATION;
 use regraft_model::source::Revision;
-use regraft_model::{Application, ApplicationName, ObjectKey};
+use regraft_model::{Application, ApplicationName, Object, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most objects named in a message; the whole list is in [`Blocked::objects`].
@@ -32,7 +31,7 @@ pub fn retire(
     target: &TargetKey,
     revision: &Revision,
     deletion: DeletionPolicy,
-    world: &World<'_>,
+    cluster: &ClusterState<'_>,
     inventory: &Inventory,
     confirmation: Option<&str>,
 ) -> Comparison {
@@ -47,7 +46,7 @@ pub fn retire(
         DeletionPolicy::Delete => {
             let (kept, deleted) = entries
                 .into_iter()
-                .partition::<Vec<_>, _>(|(key, _)| keeps(world, key));
+                .partition::<Vec<_>, _>(|(key, _)| keeps(cluster, key));
             leaving.orphan(kept);
             let keys: Vec<_> = deleted.iter().map(|(key, _)| (*key).clone()).collect();
             let token = deletion_token(&target.application, &keys);
@@ -104,7 +103,7 @@ pub(crate) struct Leaving {
 pub(crate) fn leaving(
     application: &Application,
     desired: &BTreeSet<ObjectKey>,
-    world: &World<'_>,
+    cluster: &ClusterState<'_>,
     inventory: &Inventory,
     confirmation: Option<&str>,
 ) -> Leaving {
@@ -120,7 +119,7 @@ pub(crate) fn leaving(
     }
     let (kept, deleted) = gone
         .into_iter()
-        .partition::<Vec<_>, _>(|(key, _)| keeps(world, key));
+        .partition::<Vec<_>, _>(|(key, _)| keeps(cluster, key));
     leaving.orphan(kept);
     // Counted over what is there and what comes, so that the answer stays the same once the new objects are applied.
     let all = inventory
@@ -200,11 +199,8 @@ fn cap(objects: usize, percent: u32) -> usize {
 }
 
 /// Whether a person marked the live object to be kept.
-fn keeps(world: &World<'_>, key: &ObjectKey) -> bool {
-    world
-        .live
-        .get(key)
-        .is_some_and(|object| object.annotation(PRUNE_ANNOTATION) == Some("disabled"))
+fn keeps(cluster: &ClusterState<'_>, key: &ObjectKey) -> bool {
+    cluster.live.get(key).is_some_and(Object::is_kept)
 }
 
 fn reversed(entries: Vec<(&ObjectKey, &String)>) -> Vec<(ObjectKey, String)> {

@@ -1,5 +1,6 @@
 //! Marks desired objects as ours, with a digest that changes when what we want changes.
 
+use data_encoding::HEXLOWER;
 use regraft_model::id::ApplicationName;
 use regraft_model::object::{APPLICATION_LABEL, DIGEST_ANNOTATION, INSTALLATION_ANNOTATION};
 use regraft_model::{Object, ObjectKey};
@@ -46,7 +47,7 @@ pub(crate) fn refresh_digest(object: &mut Object) {
 pub(crate) fn hash(value: &Value) -> String {
     let mut text = String::new();
     canonical(value, &mut text);
-    hex(&Sha256::digest(text.as_bytes())[..DIGEST_BYTES])
+    HEXLOWER.encode(&Sha256::digest(text.as_bytes())[..DIGEST_BYTES])
 }
 
 /// Digest of a sorted list of keys with a subject.
@@ -57,7 +58,7 @@ pub(crate) fn hash_keys(subject: &str, keys: &[ObjectKey]) -> String {
         hasher.update([0]);
         hasher.update(key.to_string().as_bytes());
     }
-    hex(&hasher.finalize()[..DIGEST_BYTES])
+    HEXLOWER.encode(&hasher.finalize()[..DIGEST_BYTES])
 }
 
 fn stamp_one(application: &ApplicationName, installation: &str, mut object: Object) -> Object {
@@ -177,13 +178,6 @@ fn canonical(value: &Value, out: &mut String) {
             let _ = write!(out, "{scalar}");
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use proptest::prelude::*;
 use regraft_diff::{
-    Comparison, Complete, Desired, KnownEqual, World, compare, deletion_token, retire,
+    ClusterState, Comparison, Complete, Desired, KnownEqual, compare, deletion_token, retire,
     scale_targets, stamp,
 };
 use regraft_model::apply::{ApplyRequest, Inventory, StageWait};
 use regraft_model::config::{Conflicts, DeletionPolicy, Mode, Policy, Prune};
-use regraft_model::object::{DIGEST_ANNOTATION, FIELD_MANAGER};
+use regraft_model::object::{DIGEST_ANNOTATION, FIELD_MANAGER, PRUNE_ANNOTATION, PRUNE_DISABLED};
 use regraft_model::{Application, Location, Object, ObjectKey, Revision, TargetKey};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,10 +61,10 @@ impl Bench {
             objects: &stamp(&self.application.name, INSTALLATION, objects),
             complete: self.complete,
         };
-        self.with_world(|world| {
+        self.with_cluster(|cluster| {
             compare(
                 &desired,
-                world,
+                cluster,
                 &self.inventory,
                 self.confirmation.as_deref(),
             )
@@ -72,20 +72,20 @@ impl Bench {
     }
 
     fn retire(&self, deletion: DeletionPolicy) -> Comparison {
-        self.with_world(|world| {
+        self.with_cluster(|cluster| {
             retire(
                 &target(),
                 &Revision::from("bbbb"),
                 deletion,
-                world,
+                cluster,
                 &self.inventory,
                 self.confirmation.as_deref(),
             )
         })
     }
 
-    fn with_world<T>(&self, ask: impl FnOnce(&World<'_>) -> T) -> T {
-        ask(&World {
+    fn with_cluster<T>(&self, ask: impl FnOnce(&ClusterState<'_>) -> T) -> T {
+        ask(&ClusterState {
             live: &self.live,
             scaled: &scale_targets(self.live.values()),
             known_equal: &self.known_equal,
@@ -421,7 +421,7 @@ fn a_namespace_or_a_claim_waits_for_a_person_and_the_others_go() {
 fn an_object_marked_to_be_kept_is_disowned_instead() {
     let mut bench = Bench::new(many(2));
     bench.settle();
-    bench.live_mut("map-01")["metadata"]["annotations"]["regraft.dev/prune"] = json!("disabled");
+    bench.live_mut("map-01")["metadata"]["annotations"][PRUNE_ANNOTATION] = json!(PRUNE_DISABLED);
     bench.objects.truncate(1);
     let comparison = bench.settle();
     assert_eq!(pruned(&comparison), Vec::<String>::new());

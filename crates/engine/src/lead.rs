@@ -8,7 +8,7 @@ use regraft_model::git::Relation;
 use regraft_model::id::{MemberId, RepositoryName, TargetKey};
 use regraft_model::source::Revision;
 use regraft_model::time::Timestamp;
-use regraft_state::command::{Command, HeadRelation, Rejection, RejectionReason};
+use regraft_state::command::{Command, HeadRelation, NewHead, Rejection, RejectionReason};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A member that did not answer the leader for this long is taken for dead, and its work is given to others.
@@ -79,13 +79,13 @@ impl Engine {
             (None, Some(_)) => return,
         };
         let branch = self.branch_of(repository);
-        let command = Command::RecordHead {
+        let command = Command::RecordHead(NewHead {
             repository: repository.clone(),
             branch,
             revision,
             previous,
             relation,
-        };
+        });
         self.propose(now, Intent::Head(repository.clone()), command, effects);
     }
 
@@ -115,7 +115,7 @@ impl Engine {
             effects,
             level,
             &intent.to_string(),
-            format!("{:?}: {}", rejection.reason, rejection.message),
+            format!("{}: {}", rejection.reason, rejection.message),
         );
     }
 

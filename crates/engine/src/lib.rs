@@ -14,6 +14,7 @@ pub mod event;
 mod heal;
 mod intent;
 mod lead;
+mod observed;
 #[cfg(feature = "planted")]
 pub mod planted;
 #[cfg(not(feature = "planted"))]
@@ -24,7 +25,6 @@ mod report;
 mod source;
 mod target;
 mod wanted;
-mod world;
 
 pub use effect::{Effect, Level};
 pub use event::{Event, ProposalId, ProposeOutcome, Role};
@@ -33,6 +33,7 @@ pub use report::Report;
 pub use wanted::Wanted;
 
 use intent::Intent;
+use observed::{ObservedCluster, Touched};
 use proposal::{Proposals, Refused};
 use regraft_model::apply::ClusterEvent;
 use regraft_model::config::{Application, Fleet};
@@ -46,8 +47,7 @@ use regraft_state::command::Command;
 use regraft_state::view::View;
 use source::{Effective, Rendered, Tracked};
 use std::collections::{BTreeMap, BTreeSet};
-use target::Work;
-use world::{Touched, World};
+use target::TargetMemory;
 
 /// How long a proof that this member's state is the majority's is good for. Less than [`lead::SILENT_MS`]: a member
 /// that is cut off stops before its work is given to another.
@@ -81,9 +81,9 @@ pub struct Engine {
     effective: BTreeMap<RepositoryName, Effective>,
     rendered: BTreeMap<ApplicationName, Rendered>,
     unreadable: BTreeMap<ApplicationName, (Revision, String)>,
-    worlds: BTreeMap<ClusterName, World>,
-    work: BTreeMap<TargetKey, Work>,
-    cases: BTreeMap<IncidentId, heal::Work>,
+    observed: BTreeMap<ClusterName, ObservedCluster>,
+    targets: BTreeMap<TargetKey, TargetMemory>,
+    cases: BTreeMap<IncidentId, heal::CaseMemory>,
     proposals: Proposals,
     /// Questions under way, with the moment after which they may be asked again.
     asked: BTreeMap<String, Timestamp>,
@@ -119,8 +119,8 @@ impl Engine {
             effective: BTreeMap::new(),
             rendered: BTreeMap::new(),
             unreadable: BTreeMap::new(),
-            worlds: BTreeMap::new(),
-            work: BTreeMap::new(),
+            observed: BTreeMap::new(),
+            targets: BTreeMap::new(),
             cases: BTreeMap::new(),
             proposals: Proposals::default(),
             asked: BTreeMap::new(),
@@ -233,8 +233,8 @@ impl Engine {
 
     /// Begins all spans anew: nothing is confirmed, due, or paused by a clock that does not go any more (I7).
     fn clock_set(&mut self, now: Timestamp) {
-        for work in self.work.values_mut() {
-            work.begin_anew(now);
+        for memory in self.targets.values_mut() {
+            memory.begin_anew(now);
         }
         for tracked in self.tracked.values_mut() {
             tracked.asked_at = None;
@@ -343,11 +343,15 @@ impl Engine {
             ClusterEvent::Gone { key, .. } => Some(key.clone()),
             _ => None,
         };
-        let touched = self.worlds.entry(cluster.clone()).or_default().tell(event);
+        let touched = self
+            .observed
+            .entry(cluster.clone())
+            .or_default()
+            .tell(event);
         if lost {
-            for (target, work) in &mut self.work {
+            for (target, memory) in &mut self.targets {
                 if target.cluster == *cluster {
-                    work.interrupt(now);
+                    memory.interrupt(now);
                 }
             }
         }
@@ -357,8 +361,9 @@ impl Engine {
                 self.dirty.everything |= inventories && !applications.is_empty();
                 let touched = applications.into_iter();
                 for target in touched.map(|name| TargetKey::new(&name, cluster)) {
-                    if let (Some(gone), Some(work)) = (&gone, self.work.get_mut(&target)) {
-                        work.lose(gone);
+                    let memory = self.targets.get_mut(&target);
+                    if let (Some(gone), Some(memory)) = (&gone, memory) {
+                        memory.lose(gone);
                     }
                     self.dirty.targets.insert(target);
                 }

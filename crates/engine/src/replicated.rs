@@ -104,17 +104,17 @@ impl Engine {
             .map(|target| target.cluster.clone())
             .collect();
         for cluster in clusters {
-            if self.worlds.remove(&cluster).is_some() {
+            if self.observed.remove(&cluster).is_some() {
                 effects.push(Effect::Unwatch {
                     cluster: cluster.clone(),
                 });
             }
-            for (_, work) in self
-                .work
+            for (_, memory) in self
+                .targets
                 .iter_mut()
                 .filter(|(key, _)| key.cluster == cluster)
             {
-                work.interrupt(now);
+                memory.interrupt(now);
             }
         }
     }

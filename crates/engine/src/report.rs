@@ -1,7 +1,7 @@
 //! What this member waits for and why, for people.
 
 use crate::Engine;
-use crate::world::Sight;
+use crate::observed::Sight;
 use regraft_model::id::{ClusterName, RepositoryName};
 use regraft_model::problem::Problem;
 use serde::Serialize;
@@ -42,8 +42,8 @@ impl Engine {
                 report.problems.insert(repository.clone(), problems);
             }
         }
-        for (cluster, world) in &self.worlds {
-            let state = match &world.sight {
+        for (cluster, observed) in &self.observed {
+            let state = match &observed.sight {
                 Sight::Clear { .. } => None,
                 Sight::Unknown => Some("connecting".to_owned()),
                 Sight::Lost { reason } => Some(reason.clone()),

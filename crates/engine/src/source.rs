@@ -9,7 +9,7 @@ use regraft_model::object::{Object, ObjectKey};
 use regraft_model::problem::{Problem, Severity};
 use regraft_model::source::{Revision, SourceTree, TreeId};
 use regraft_model::time::Timestamp;
-use regraft_render::{Scopes, configuration, inputs_of, manifests};
+use regraft_render::{KindScopes, configuration, inputs_of, manifests};
 use regraft_state::record::Configuration;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -136,7 +136,7 @@ impl Rendered {
         tree: TreeId,
         mut files: SourceTree,
     ) -> Self {
-        let rendered = manifests(application, &files, &Scopes::default());
+        let rendered = manifests(application, &files, &KindScopes::default());
         let bare: Vec<Object> = rendered
             .objects
             .into_iter()

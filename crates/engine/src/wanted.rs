@@ -1,7 +1,7 @@
 //! What a sync would do, for who asks before it is done.
 
 use crate::Engine;
-use regraft_diff::{Complete, Desired, World as Compared, compare, scale_targets, wanted};
+use regraft_diff::{ClusterState, Complete, Desired, compare, scale_targets, wanted};
 use regraft_model::config::Application;
 use regraft_model::id::{ClusterName, TargetKey};
 use regraft_model::object::{Object, ObjectKey};
@@ -26,10 +26,14 @@ impl Engine {
         objects: &[Object],
     ) -> Wanted {
         let mut scaled = scale_targets(objects);
-        let world = self.worlds.get(cluster);
-        scaled.extend(world.into_iter().flat_map(|it| it.scaled.iter().cloned()));
+        let observed = self.observed.get(cluster);
+        scaled.extend(
+            observed
+                .into_iter()
+                .flat_map(|it| it.scaled.iter().cloned()),
+        );
         let as_asked = objects.iter().map(|object| {
-            let live = world.and_then(|it| it.live.get(&object.key()));
+            let live = observed.and_then(|it| it.live.get(&object.key()));
             wanted(object, live, &scaled).into_owned()
         });
         Wanted {
@@ -44,10 +48,10 @@ impl Engine {
         cluster: &ClusterName,
         objects: &[Object],
     ) -> Vec<ObjectKey> {
-        let Some(world) = self.worlds.get(cluster) else {
+        let Some(observed) = self.observed.get(cluster) else {
             return Vec::new();
         };
-        let inventories = world.inventories.as_ref();
+        let inventories = observed.inventories.as_ref();
         let inventory = inventories.and_then(|all| all.get(application.name.as_str()));
         let Some(inventory) = inventory else {
             return Vec::new();
@@ -60,9 +64,9 @@ impl Engine {
             objects,
             complete: Complete::Yes,
         };
-        let compared = Compared {
-            live: &world.live,
-            scaled: &world.scaled,
+        let compared = ClusterState {
+            live: &observed.live,
+            scaled: &observed.scaled,
             known_equal: &BTreeMap::new(),
         };
         let comparison = compare(&desired, &compared, inventory, None);

@@ -3,6 +3,7 @@
 use crate::id::{ApplicationName, ClusterName, RepositoryName};
 use crate::problem::Location;
 use crate::time::Seconds;
+use crate::words;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -76,17 +77,18 @@ pub struct Application {
     pub policy: Policy,
 }
 
-/// What healing may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Mode {
-    /// Say what it would do.
-    #[default]
-    Observe,
-    /// Push a branch for review.
-    Propose,
-    /// Push to the tracked branch.
-    Auto,
+words! {
+    /// What healing may do.
+    #[derive(Default)]
+    pub enum Mode {
+        /// Say what it would do.
+        #[default]
+        Observe => "observe",
+        /// Push a branch for review.
+        Propose => "propose",
+        /// Push to the tracked branch.
+        Auto => "auto",
+    }
 }
 
 /// Whether objects that left Git leave the cluster.

@@ -5,26 +5,21 @@ use crate::id::{Fence, MemberId, TargetKey};
 use crate::object::ObjectKey;
 use crate::source::{Revision, TreeId};
 use crate::time::Timestamp;
+use crate::words;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 
-/// How a workload fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum FailureClass {
-    /// A container restarts again and again.
-    CrashLoopBackOff,
-    /// An image cannot be pulled (`ErrImagePull`, `ImagePullBackOff`, `InvalidImageName`).
-    ImagePull,
-    /// A container cannot be made (`CreateContainerConfigError`, `CreateContainerError`).
-    ContainerConfig,
-    /// A rollout made no progress within its deadline.
-    ProgressDeadlineExceeded,
-}
-
-impl fmt::Display for FailureClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+words! {
+    /// How a workload fails.
+    pub enum FailureClass {
+        /// A container restarts again and again.
+        CrashLoopBackOff => "CrashLoopBackOff",
+        /// An image cannot be pulled (`ErrImagePull`, `ImagePullBackOff`, `InvalidImageName`).
+        ImagePull => "ImagePull",
+        /// A container cannot be made (`CreateContainerConfigError`, `CreateContainerError`).
+        ContainerConfig => "ContainerConfig",
+        /// A rollout made no progress within its deadline.
+        ProgressDeadlineExceeded => "ProgressDeadlineExceeded",
     }
 }
 
@@ -67,16 +62,16 @@ pub struct Finding {
     pub change: Change,
 }
 
-/// Whether a workload's inputs changed since they were last known to be good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Change {
-    /// Changed by commits on the tracked branch since the last verified revision.
-    Changed,
-    /// Same inputs as when it was healthy: no commit to blame.
-    Unchanged,
-    /// No revision was ever verified here, so it cannot be told (I7).
-    Unknown,
+words! {
+    /// Whether a workload's inputs changed since they were last known to be good.
+    pub enum Change {
+        /// Changed by commits on the tracked branch since the last verified revision.
+        Changed => "changed",
+        /// Same inputs as when it was healthy: no commit to blame.
+        Unchanged => "unchanged",
+        /// No revision was ever verified here, so it cannot be told (I7).
+        Unknown => "unknown",
+    }
 }
 
 /// One observation that supports a judgement. Redacted before it is replicated.
@@ -167,26 +162,22 @@ pub struct SyncStatus {
     pub message: String,
 }
 
-/// State of a target's synchronisation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SyncState {
-    /// Not looked at yet.
-    #[default]
-    Unknown,
-    /// Live is desired.
-    Synced,
-    /// Differs; being worked on, or waiting to be.
-    OutOfSync,
-    /// Cannot go on without a person or a change: conflicts, problems, a delete to confirm.
-    Blocked,
-    /// The cluster cannot be reached.
-    Unreachable,
-    /// A person paused it.
-    Suspended,
-}
-
-impl fmt::Display for SyncState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+words! {
+    /// State of a target's synchronisation.
+    #[derive(Default)]
+    pub enum SyncState {
+        /// Not looked at yet.
+        #[default]
+        Unknown => "Unknown",
+        /// Live is desired.
+        Synced => "Synced",
+        /// Differs; being worked on, or waiting to be.
+        OutOfSync => "OutOfSync",
+        /// Cannot go on without a person or a change: conflicts, problems, a delete to confirm.
+        Blocked => "Blocked",
+        /// The cluster cannot be reached.
+        Unreachable => "Unreachable",
+        /// A person paused it.
+        Suspended => "Suspended",
     }
 }

@@ -1,31 +1,25 @@
 //! How well an object, an application or a target is.
 
+use crate::words;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
-/// Health, from best to worst for aggregation: the worst member decides.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-pub enum Health {
-    /// It is what it should be.
-    Healthy,
-    /// A person paused it.
-    Suspended,
-    /// On its way.
-    Progressing,
-    /// Desired, not there.
-    Missing,
-    /// It failed, or does not do its work.
-    Degraded,
-    /// Cannot be told. Unknown is not healthy and not sick (I7).
-    #[default]
-    Unknown,
-}
-
-impl fmt::Display for Health {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+words! {
+    /// Health, from best to worst for aggregation: the worst member decides.
+    #[derive(Default)]
+    pub enum Health {
+        /// It is what it should be.
+        Healthy => "Healthy",
+        /// A person paused it.
+        Suspended => "Suspended",
+        /// On its way.
+        Progressing => "Progressing",
+        /// Desired, not there.
+        Missing => "Missing",
+        /// It failed, or does not do its work.
+        Degraded => "Degraded",
+        /// Cannot be told. Unknown is not healthy and not sick (I7).
+        #[default]
+        Unknown => "Unknown",
     }
 }
 

@@ -116,7 +116,7 @@ impl fmt::Display for TargetKey {
 /// What a lock covers. Wider scopes exclude the narrower ones they contain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Scope {
+pub enum LockScope {
     /// Everything.
     Fleet,
     /// One cluster.
@@ -125,12 +125,12 @@ pub enum Scope {
     Application(ApplicationName),
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for LockScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Scope::Fleet => write!(f, "fleet"),
-            Scope::Cluster(name) => write!(f, "cluster/{name}"),
-            Scope::Application(name) => write!(f, "application/{name}"),
+            LockScope::Fleet => write!(f, "fleet"),
+            LockScope::Cluster(name) => write!(f, "cluster/{name}"),
+            LockScope::Application(name) => write!(f, "application/{name}"),
         }
     }
 }

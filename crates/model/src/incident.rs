@@ -7,9 +7,9 @@ use crate::id::{
 use crate::plan::{GuardResult, Plan, Rejected};
 use crate::source::{Revision, TreeId};
 use crate::time::Timestamp;
+use crate::words;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// One fault in one application, over all clusters that show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,26 +87,21 @@ impl Incident {
     }
 }
 
-/// Where an incident stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Phase {
-    /// Seen; evidence is gathered and a plan is made when it suffices.
-    Open,
-    /// A plan passed every guard; its lock is asked for.
-    Planned,
-    /// The lock is held; the commit is under way.
-    Locked,
-    /// The commit is on the tracked branch; its effect is verified.
-    Committed,
-    /// The commit waits on a branch of its own for a person. Holds no lock.
-    Proposed,
-    /// Over.
-    Ended,
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+words! {
+    /// Where an incident stands.
+    pub enum Phase {
+        /// Seen; evidence is gathered and a plan is made when it suffices.
+        Open => "Open",
+        /// A plan passed every guard; its lock is asked for.
+        Planned => "Planned",
+        /// The lock is held; the commit is under way.
+        Locked => "Locked",
+        /// The commit is on the tracked branch; its effect is verified.
+        Committed => "Committed",
+        /// The commit waits on a branch of its own for a person. Holds no lock.
+        Proposed => "Proposed",
+        /// Over.
+        Ended => "Ended",
     }
 }
 
@@ -120,26 +115,21 @@ pub struct Outcome {
     pub reason: String,
 }
 
-/// The ways an incident ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum OutcomeKind {
-    /// The repair was applied and stayed healthy for the verification window.
-    Verified,
-    /// It healed by itself.
-    Recovered,
-    /// A person's commit came first.
-    Superseded,
-    /// A person undid our commit; it is never committed again.
-    Vetoed,
-    /// Handed to a person.
-    Escalated,
-    /// Its deadline passed without anything to act on.
-    Expired,
-}
-
-impl fmt::Display for OutcomeKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+words! {
+    /// The ways an incident ends.
+    pub enum OutcomeKind {
+        /// The repair was applied and stayed healthy for the verification window.
+        Verified => "Verified",
+        /// It healed by itself.
+        Recovered => "Recovered",
+        /// A person's commit came first.
+        Superseded => "Superseded",
+        /// A person undid our commit; it is never committed again.
+        Vetoed => "Vetoed",
+        /// Handed to a person.
+        Escalated => "Escalated",
+        /// Its deadline passed without anything to act on.
+        Expired => "Expired",
     }
 }
 

@@ -5,7 +5,8 @@
 //! source (Git)  ->  config + Object  ->  Health + Finding  ->  Plan  ->  Incident
 //! ```
 //!
-//! Only data and its plain accessors live here: nothing decides, nothing touches the outside.
+//! Only data, its plain accessors and what makes a foreign text fit to be kept live here: nothing decides, nothing
+//! touches the outside.
 
 pub mod apply;
 pub mod config;
@@ -19,14 +20,16 @@ pub mod object;
 pub mod plan;
 pub mod problem;
 pub mod source;
+pub mod text;
 pub mod time;
+mod words;
 
 pub use config::{Application, ClusterSpec, Fleet, Mode, Policy};
 pub use finding::{Evidence, FailureClass, Finding, Symptom};
 pub use health::{Health, Verdict};
 pub use id::{
-    ApplicationName, BranchName, ClusterName, Fence, IncidentId, MemberId, PlanId, RepositoryName,
-    Scope, TargetKey,
+    ApplicationName, BranchName, ClusterName, Fence, IncidentId, LockScope, MemberId, PlanId,
+    RepositoryName, TargetKey,
 };
 pub use incident::{Incident, Outcome, Phase, Step};
 pub use invariant::InvariantId;

@@ -120,6 +120,11 @@ impl Object {
             .as_str()
     }
 
+    /// Whether a person keeps it from being pruned.
+    pub fn is_kept(&self) -> bool {
+        self.annotation(PRUNE_ANNOTATION) == Some(PRUNE_DISABLED)
+    }
+
     /// The controlling owner, as (kind, name, uid).
     pub fn controller(&self) -> Option<(&str, &str, &str)> {
         self.list("/metadata/ownerReferences")
@@ -151,7 +156,9 @@ pub const APPLICATION_LABEL: &str = "regraft.dev/application";
 pub const INSTALLATION_ANNOTATION: &str = "regraft.dev/installation";
 /// Annotation on every object regraft applied: digest of what was applied.
 pub const DIGEST_ANNOTATION: &str = "regraft.dev/applied-digest";
-/// Annotation with which a person keeps an object from being pruned (`disabled`).
+/// Annotation with which a person keeps an object from being pruned, by [`PRUNE_DISABLED`].
 pub const PRUNE_ANNOTATION: &str = "regraft.dev/prune";
+/// The word that keeps it.
+pub const PRUNE_DISABLED: &str = "disabled";
 /// Our server-side apply field manager.
 pub const FIELD_MANAGER: &str = "regraft";

@@ -4,8 +4,8 @@ use crate::id::{ApplicationName, BranchName, IncidentId, PlanId, RepositoryName}
 use crate::object::ObjectKey;
 use crate::source::{BlobId, FileMode, Revision};
 use crate::time::Timestamp;
+use crate::words;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// A repair as a commit. Immutable; planning again makes a new one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,32 +45,24 @@ pub struct Plan {
     pub rejected: Vec<Rejected>,
 }
 
-/// A kind of repair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Action {
-    /// Restore the files of the last verified revision.
-    Rollback,
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Action::Rollback => f.write_str("rollback"),
-        }
+words! {
+    /// A kind of repair.
+    pub enum Action {
+        /// Restore the files of the last verified revision.
+        Rollback => "rollback",
     }
 }
 
-/// Where a plan's commit goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Delivery {
-    /// To nobody: shadow mode.
-    Observe,
-    /// To a branch of its own, for review.
-    Propose,
-    /// To the tracked branch.
-    Push,
+words! {
+    /// Where a plan's commit goes.
+    pub enum Delivery {
+        /// To nobody: shadow mode.
+        Observe => "observe",
+        /// To a branch of its own, for review.
+        Propose => "propose",
+        /// To the tracked branch.
+        Push => "push",
+    }
 }
 
 /// One file to change. Content is named by its blob: restoring makes no new bytes.
@@ -87,44 +79,39 @@ pub struct Edit {
     pub mode: FileMode,
 }
 
-/// A thing asked before acting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Guard {
-    /// Does the application's mode allow it?
-    Mode,
-    /// Is healing suspended by a person?
-    Suspended,
-    /// Is the configuration valid and the history not rewritten?
-    Frozen,
-    /// Are many things wrong at once?
-    Storm,
-    /// Does the suspect run healthy elsewhere?
-    PartialFailure,
-    /// Does the repair touch what it must not touch by itself?
-    DangerousObjects,
-    /// Does another application read the same files?
-    SharedFiles,
-    /// Does another installation of regraft repair here too?
-    OtherInstallation,
-    /// Did a person undo the same repair before?
-    Veto,
-    /// Did the same repair not help before?
-    Ineffective,
-    /// Is another service under repair?
-    ConcurrentRepairs,
-    /// Were there too many actions in the last hour in a cluster?
-    ActionRate,
-    /// Was the same action done too often in 24 h?
-    SameAction,
-    /// Did an incident of this application end just now?
-    Cooldown,
-    /// Is the evidence fresh and complete?
-    Evidence,
-}
-
-impl fmt::Display for Guard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+words! {
+    /// A thing asked before acting, in the order they are asked.
+    pub enum Guard {
+        /// Is healing suspended by a person?
+        Suspended => "Suspended",
+        /// Is the configuration valid and the history not rewritten?
+        Frozen => "Frozen",
+        /// Is the evidence fresh and complete?
+        Evidence => "Evidence",
+        /// Are many things wrong at once?
+        Storm => "Storm",
+        /// Does the application's mode allow it?
+        Mode => "Mode",
+        /// Does the suspect run healthy elsewhere?
+        PartialFailure => "PartialFailure",
+        /// Does the repair touch what it must not touch by itself?
+        DangerousObjects => "DangerousObjects",
+        /// Does another application read the same files?
+        SharedFiles => "SharedFiles",
+        /// Does another installation of regraft repair here too?
+        OtherInstallation => "OtherInstallation",
+        /// Did a person undo the same repair before?
+        Veto => "Veto",
+        /// Did the same repair not help before?
+        Ineffective => "Ineffective",
+        /// Is another service under repair?
+        ConcurrentRepairs => "ConcurrentRepairs",
+        /// Were there too many actions in the last hour in a cluster?
+        ActionRate => "ActionRate",
+        /// Was the same action done too often in 24 h?
+        SameAction => "SameAction",
+        /// Did an incident of this application end just now?
+        Cooldown => "Cooldown",
     }
 }
 

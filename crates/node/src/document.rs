@@ -13,6 +13,7 @@ use regraft_model::incident::Incident;
 use regraft_model::problem::{Problem, Severity};
 use regraft_model::source::Revision;
 use regraft_model::time::Timestamp;
+use regraft_model::words;
 use regraft_state::record::{Head, Lock, Suspension};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -129,14 +130,16 @@ pub(crate) struct ClusterDocument {
     pub(crate) member: MemberId,
 }
 
-/// Whether a member has a cluster's ear.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum ConnectionState {
-    /// Nothing was heard yet, or it is not needed here.
-    #[default]
-    Unknown,
-    Ready,
-    Lost,
+words! {
+    /// Whether a member has a cluster's ear.
+    #[derive(Default)]
+    pub(crate) enum ConnectionState {
+        /// Nothing was heard yet, or it is not needed here.
+        #[default]
+        Unknown => "Unknown",
+        Ready => "Ready",
+        Lost => "Lost",
+    }
 }
 
 /// One member.
@@ -157,12 +160,12 @@ pub(crate) struct MemberDocument {
     pub(crate) answering: bool,
 }
 
-/// What a member is in the trio.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum MemberRole {
-    Leader,
-    Follower,
+words! {
+    /// What a member is in the trio.
+    pub(crate) enum MemberRole {
+        Leader => "leader",
+        Follower => "follower",
+    }
 }
 
 /// The member and everything at a glance.

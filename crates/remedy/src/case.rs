@@ -8,7 +8,7 @@ use regraft_model::{
     Application, ApplicationName, Fleet, GuardResult, Incident, Plan, PlanId, Revision, TargetKey,
     Timestamp, TreeId,
 };
-use regraft_render::Scopes;
+use regraft_render::KindScopes;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything a decision about one incident depends on.
@@ -28,7 +28,7 @@ pub struct Case<'a> {
     /// incident to the current head.
     pub history: &'a History,
     /// Which kinds are namespaced.
-    pub scopes: &'a Scopes,
+    pub scopes: &'a KindScopes,
     /// Where every target of the whole fleet stands.
     pub statuses: &'a BTreeMap<TargetKey, TargetStatus>,
     /// All incidents that are known, also ended ones.

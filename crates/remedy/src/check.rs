@@ -10,38 +10,51 @@ use regraft_model::plan::{Answer, Delivery};
 use regraft_model::{Guard, Mode, ObjectKey, Plan, Revision};
 use regraft_render::manifests;
 use std::collections::BTreeSet;
-use std::fmt;
 
 /// A broken promise of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Violation {
     /// Its incident, id, application, repository or branch are not those of the case.
+    #[error("it belongs to another case")]
     AnotherCase,
     /// Its parent is not the tip (I3).
+    #[error("its parent is not the tip of the branch")]
     ParentIsNotTip,
     /// It does not restore the last verified revision.
+    #[error("it does not restore the last verified revision")]
     RestoresAnotherRevision,
     /// It names no suspect.
+    #[error("it names no suspect")]
     NoSuspect,
     /// A suspect is not between the last verified revision and the tip.
+    #[error("its suspect {0} is not between the last verified revision and the tip")]
     SuspectOutsideHistory(Revision),
     /// It changes nothing.
+    #[error("it changes nothing")]
     NoEdits,
     /// Two edits of one file, or not in order.
+    #[error("its edit of {0} comes twice or out of order")]
     EditsOutOfOrder(String),
     /// It edits a file that is not the application's.
+    #[error("it edits {0}, which is not the application's")]
     OutsideApplication(String),
     /// It edits a file that no suspect changed.
+    #[error("it edits {0}, which no suspect changed")]
     NotBySuspect(String),
     /// What it replaces is not what the tip holds.
+    #[error("what it replaces in {0} is not what the tip holds")]
     StaleBefore(String),
     /// What it puts is not what the last verified revision holds.
+    #[error("what it puts in {0} is not what the last verified revision holds")]
     NotRestored(String),
     /// An edit that changes nothing.
+    #[error("its edit of {0} changes nothing")]
     EditWithoutChange(String),
     /// A file that a suspect changed stays as the suspect left it.
+    #[error("it leaves {0} as a suspect left it")]
     LeftUnrestored(String),
     /// A change by a commit that is no suspect would be lost.
+    #[error("it loses the change of {path} by {by}, which is no suspect")]
     LosesChange {
         /// The file.
         path: String,
@@ -49,27 +62,29 @@ pub enum Violation {
         by: Revision,
     },
     /// The restored files cannot be rendered.
+    #[error("the files it restores cannot be rendered")]
     RestoredTreeBroken,
     /// A failing workload would not run on what it ran on at the last verified revision.
+    #[error("{0} would not run on what it ran on at the last verified revision")]
     InputsDiffer(ObjectKey),
     /// The hash is not that of the edits.
+    #[error("its hash is not that of its edits")]
     WrongDiffHash,
     /// Not exactly the trailers it must have.
+    #[error("its message does not have exactly the trailers it must have")]
     WrongTrailers,
     /// The subject is empty or too long.
+    #[error("its subject is empty or too long")]
     BadSubject,
     /// A guard was not asked, or asked twice.
+    #[error("guard {0} was not asked exactly once")]
     GuardNotAskedOnce(Guard),
     /// A guard said no, or wait.
+    #[error("guard {0} does not let it go on")]
     AgainstGuard(Guard),
     /// It goes further than mode, guards and approval allow.
+    #[error("it goes further than mode, guards and approval allow")]
     DeliveredTooFar,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
 }
 
 /// All promises a plan breaks, none for a good one.
@@ -229,7 +244,7 @@ fn paper(plan: &Plan, case: &Case<'_>, found: &mut Vec<Violation>) {
     if subject.is_empty() || subject.chars().count() > MAX_SUBJECT_CHARS {
         found.push(Violation::BadSubject);
     }
-    for guard in guards::ALL {
+    for &guard in Guard::ALL {
         let answers: Vec<_> = plan
             .guards
             .iter()

@@ -114,7 +114,7 @@ fn held_back(guards: Vec<GuardResult>) -> Decision {
 }
 
 fn plan(case: &Case<'_>, draft: &Draft<'_>, mut asked: Vec<GuardResult>) -> Plan {
-    asked.sort_by_key(|one| guards::ALL.iter().position(|guard| *guard == one.guard));
+    asked.sort_by_key(|one| one.guard);
     let diff_hash = diff_hash(&draft.edits);
     let mut plan = Plan {
         id: case.plan_id(),

@@ -9,6 +9,7 @@ use crate::edit::restored;
 use crate::line::{self, Inputs, Line, Point, changed_paths, same_file};
 use regraft_model::finding::TargetStatus;
 use regraft_model::plan::{Touch, Touched};
+use regraft_model::text::{one_line, truncate};
 use regraft_model::{Commit, Edit, Object, ObjectKey, Revision, SourceTree, TargetKey};
 use regraft_render::Rendered;
 use std::collections::{BTreeMap, BTreeSet};
@@ -197,7 +198,7 @@ fn conflict(line: &Line<'_>, suspects: &[usize], paths: &BTreeSet<&str>) -> Resu
                 format!(
                     "{path} was also changed by {} ({}), which is no suspect and would be lost; repair it by hand",
                     commit.revision.short(),
-                    regraft_detect::truncate(&regraft_detect::one_line(commit.subject()), 80),
+                    truncate(&one_line(commit.subject()), 80),
                 ),
             ));
         }

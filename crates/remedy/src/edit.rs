@@ -1,9 +1,9 @@
 //! Edits: their identity, and what they make of a tree.
 
+use data_encoding::HEXLOWER;
 use regraft_model::source::FileMode;
 use regraft_model::{BlobId, Edit, Plan, SourceTree};
 use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 
 /// The identity of a repair: SHA-256 in hex over path, blob before and blob after of its edits. A veto names it.
 pub fn fingerprint(edits: &[Edit]) -> String {
@@ -64,11 +64,5 @@ fn hash(domain: &str, edits: &[Edit], mode: impl Fn(&Edit) -> &'static str) -> S
         }
         feed(mode(edit));
     }
-    hasher
-        .finalize()
-        .iter()
-        .fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    HEXLOWER.encode(&hasher.finalize())
 }

@@ -3,7 +3,7 @@
 use crate::case::Case;
 use regraft_model::problem::Severity;
 use regraft_model::{Application, Commit, ObjectKey, Revision, SourceTree};
-use regraft_render::{Rendered, Scopes, inputs_of, manifests};
+use regraft_render::{KindScopes, Rendered, inputs_of, manifests};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Digest of each failing workload's inputs, absent where the workload is not there.
@@ -127,7 +127,7 @@ pub(crate) fn inputs(rendered: &Rendered, failing: &BTreeSet<ObjectKey>) -> Inpu
 pub(crate) fn render(
     application: &Application,
     files: &SourceTree,
-    scopes: &Scopes,
+    scopes: &KindScopes,
 ) -> Result<Rendered, String> {
     let rendered = manifests(application, files, scopes);
     match rendered

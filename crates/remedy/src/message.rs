@@ -5,9 +5,9 @@
 
 use crate::case::Case;
 use crate::draft::Draft;
-use regraft_detect::{one_line, redact, truncate};
 use regraft_model::finding::Change;
 use regraft_model::plan::{Answer, Delivery};
+use regraft_model::text::{one_line, redact, truncate};
 use regraft_model::{ClusterName, Commit, Finding, Plan};
 use std::fmt::Write as _;
 

@@ -1,10 +1,10 @@
 //! What a workload runs on: its own manifest and what its pods read by name.
 
+use data_encoding::HEXLOWER;
 use regraft_model::Object;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 /// SHA-256 in hex of a workload and of the ConfigMaps, Secrets and ServiceAccount among `objects` (of the same
 /// application) that its pod template names. Equal digests: no commit between the two changed what the pods run on.
@@ -29,13 +29,7 @@ pub fn inputs_of(workload: &Object, objects: &[&Object]) -> String {
     for object in read {
         feed(&mut hasher, &object.0);
     }
-    hasher
-        .finalize()
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    HEXLOWER.encode(&hasher.finalize())
 }
 
 /// (kind, name) of what the pods of a workload read.

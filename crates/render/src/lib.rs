@@ -21,4 +21,4 @@ mod yaml;
 pub use config::configuration;
 pub use inputs::inputs_of;
 pub use manifests::{MAX_OBJECTS, Rendered, RenderedObject, manifests};
-pub use scopes::{KindScope, Scopes};
+pub use scopes::KindScopes;

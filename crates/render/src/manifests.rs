@@ -2,8 +2,9 @@
 
 use crate::config::link;
 use crate::fields::{Reader, excerpt};
-use crate::scopes::{KindScope, Scopes};
+use crate::scopes::KindScopes;
 use crate::yaml::{Content, Key, Node, Position, documents, problem};
+use regraft_model::apply::KindScope;
 use regraft_model::config::Application;
 use regraft_model::object::{APPLICATION_LABEL, DIGEST_ANNOTATION, INSTALLATION_ANNOTATION};
 use regraft_model::source::FileMode;
@@ -62,7 +63,7 @@ impl Rendered {
 
 /// Reads all YAML and JSON files below the application's path, sub-directories included, in the order of their paths.
 /// Files and directories whose name begins with a dot are left alone.
-pub fn manifests(application: &Application, tree: &SourceTree, scopes: &Scopes) -> Rendered {
+pub fn manifests(application: &Application, tree: &SourceTree, scopes: &KindScopes) -> Rendered {
     let mut render = Render::default();
     let prefix = format!("{}/", application.path);
     for (path, file) in &tree.files {
@@ -204,7 +205,7 @@ impl Render {
             }));
     }
 
-    fn finish(mut self, application: &Application, scopes: &Scopes) -> Rendered {
+    fn finish(mut self, application: &Application, scopes: &KindScopes) -> Rendered {
         if self.found.len() > MAX_OBJECTS {
             self.problems.push(problem(
                 application.location.clone(),
@@ -413,7 +414,7 @@ fn required<'n>(
 }
 
 /// Puts the default namespace in, or takes out one that cannot be.
-fn place(rendered: &mut RenderedObject, namespace: &str, scopes: &Scopes) -> Option<Problem> {
+fn place(rendered: &mut RenderedObject, namespace: &str, scopes: &KindScopes) -> Option<Problem> {
     let object = &rendered.object;
     let (given, scope) = (
         object.namespace().to_owned(),

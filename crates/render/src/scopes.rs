@@ -1,16 +1,8 @@
 //! Which kinds live in namespaces.
 
 use regraft_model::Object;
+use regraft_model::apply::KindScope;
 use std::collections::BTreeMap;
-
-/// Where the objects of a kind live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KindScope {
-    /// In a namespace.
-    Namespaced,
-    /// In the cluster.
-    Cluster,
-}
 
 /// Kinds of Kubernetes itself that live in the cluster, by group.
 const CLUSTER_KINDS: &[(&str, &[&str])] = &[
@@ -64,11 +56,11 @@ const CLUSTER_KINDS: &[(&str, &[&str])] = &[
 
 /// Knows where kinds live: those of Kubernetes, and those it was told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scopes {
+pub struct KindScopes {
     told: BTreeMap<(String, String), KindScope>,
 }
 
-impl Scopes {
+impl KindScopes {
     /// Tells where the objects of a kind live, as discovery or a live CRD says.
     pub fn tell(&mut self, group: &str, kind: &str, scope: KindScope) {
         self.told.insert((group.to_owned(), kind.to_owned()), scope);

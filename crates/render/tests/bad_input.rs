@@ -3,7 +3,7 @@
 use regraft_model::config::{Application, Fleet, Mode, Policy};
 use regraft_model::source::{FileMode, SourceFile};
 use regraft_model::{Location, Problem, SourceTree};
-use regraft_render::{Scopes, configuration, manifests};
+use regraft_render::{KindScopes, configuration, manifests};
 use std::fmt::Write as _;
 
 fn tree<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> SourceTree {
@@ -251,7 +251,7 @@ fn manifest_mistakes_are_told_with_their_place_and_spare_their_siblings() {
             ("apps/shop/a-good.yaml", good),
             (path.as_str(), text.as_str()),
         ]);
-        let rendered = manifests(&application(), &files, &Scopes::default());
+        let rendered = manifests(&application(), &files, &KindScopes::default());
         told(title, &rendered.problems, &mut story);
         assert!(!rendered.problems.is_empty(), "{title}");
         assert!(
@@ -288,19 +288,19 @@ fn files_that_are_not_read_are_told() {
     let mut story = String::new();
     told(
         "links, sizes, encodings",
-        &manifests(&application(), &files, &Scopes::default()).problems,
+        &manifests(&application(), &files, &KindScopes::default()).problems,
         &mut story,
     );
     let empty = tree([("apps/shop/README.md", "x")]);
     told(
         "nothing there",
-        &manifests(&application(), &empty, &Scopes::default()).problems,
+        &manifests(&application(), &empty, &KindScopes::default()).problems,
         &mut story,
     );
     let comments = tree([("apps/shop/a.yaml", "# all gone\n")]);
     told(
         "nothing in it",
-        &manifests(&application(), &comments, &Scopes::default()).problems,
+        &manifests(&application(), &comments, &KindScopes::default()).problems,
         &mut story,
     );
     insta::assert_snapshot!("files", story);

@@ -1,12 +1,13 @@
 //! Good input to objects and configuration.
 
 use proptest::prelude::*;
+use regraft_model::apply::KindScope;
 use regraft_model::config::{
     Application, Conflicts, DeletionPolicy, Mode, PartialFailure, Policy, Prune,
 };
 use regraft_model::source::{FileMode, SourceFile};
 use regraft_model::{Location, Object, Seconds, SourceTree};
-use regraft_render::{KindScope, Rendered, Scopes, configuration, manifests};
+use regraft_render::{KindScopes, Rendered, configuration, manifests};
 use serde_json::{Value, json};
 
 fn file(bytes: &[u8]) -> SourceFile {
@@ -43,7 +44,7 @@ fn application() -> Application {
 }
 
 fn render(files: &[(&str, &str)]) -> Rendered {
-    manifests(&application(), &tree(files), &Scopes::default())
+    manifests(&application(), &tree(files), &KindScopes::default())
 }
 
 #[track_caller]
@@ -149,7 +150,7 @@ fn only_namespaced_kinds_get_the_default_namespace() {
             "apiVersion: told.example.com/v1\nkind: Thing\nmetadata: {name: t}\n",
         ),
     ]);
-    let mut scopes = Scopes::default();
+    let mut scopes = KindScopes::default();
     scopes.tell("told.example.com", "Thing", KindScope::Cluster);
     assert_eq!(
         keys(&manifests(&application(), &files, &scopes)),
@@ -328,7 +329,7 @@ proptest! {
         let mut files = SourceTree::default();
         files.files.insert("apps/shop/a.yaml".to_owned(), file(&bytes));
         files.files.insert(".regraft/a.yaml".to_owned(), file(&bytes));
-        let _ = manifests(&application(), &files, &Scopes::default());
+        let _ = manifests(&application(), &files, &KindScopes::default());
         let _ = configuration(&"fleet".into(), &files);
     }
 
@@ -339,7 +340,7 @@ proptest! {
     ]), 0..60)) {
         let text = pieces.concat();
         let files = tree(&[("apps/shop/a.yaml", &text), (".regraft/a.yaml", &text), ("apps/shop/a.json", &text)]);
-        let rendered = manifests(&application(), &files, &Scopes::default());
+        let rendered = manifests(&application(), &files, &KindScopes::default());
         for problem in &rendered.problems {
             prop_assert!(!problem.message.is_empty() && !problem.action.is_empty());
         }

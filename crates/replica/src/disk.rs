@@ -7,8 +7,8 @@
 use crate::certs::Identity;
 use crate::error::Error;
 use crate::{database, tls};
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -83,15 +83,11 @@ impl Disk {
             .secure_random
             .fill(&mut random)
             .map_err(|_| failed(io::Error::other("the system gives no randomness")))?;
-        let mut disk_id = String::with_capacity(2 * DISK_ID_BYTES);
-        for byte in random {
-            let _ = write!(disk_id, "{byte:02x}");
-        }
         let disk = Self {
             format: FORMAT,
             cluster_id: cluster_id.to_owned(),
             node_id,
-            disk_id,
+            disk_id: HEXLOWER.encode(&random),
         };
         let text = serde_json::to_string_pretty(&disk).map_err(|error| failed(error.into()))?;
         let beside = dir.join(MARKER_NEW);

@@ -147,15 +147,15 @@ fn membership_from_wire(membership: &wire::Membership) -> Result<Membership, Lac
     Membership::new(configs, nodes).map_err(|_| Lacks("voters or their addresses"))
 }
 
-impl fmt::Debug for Command {
+impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "command of {} bytes", self.0.len())
     }
 }
 
-impl fmt::Display for Command {
+impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        fmt::Display::fmt(self, f)
     }
 }
 

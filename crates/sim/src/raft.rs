@@ -6,7 +6,7 @@ use prost::Message;
 use regraft_engine::{Event, ProposeOutcome, Role};
 use regraft_model::id::MemberId;
 use regraft_model::{InvariantId, Timestamp};
-use regraft_state::command::{Command, Envelope, Response, Stamped};
+use regraft_state::command::{Command, Envelope, Fault, Response, Stamped};
 use regraft_state::store::Memory;
 use regraft_state::view::View;
 use regraft_state::{Applied, apply};
@@ -465,13 +465,13 @@ fn describe(
                 .map(|finding| {
                     let symptom = &finding.symptom;
                     format!(
-                        "{} {} {:?}",
+                        "{} {} {}",
                         symptom.workload.name, symptom.class, finding.change
                     )
                 })
                 .collect();
             format!(
-                "Report {} {:?}/{} {} verified={} [{}]",
+                "Report {} {}/{} {} verified={} [{}]",
                 status.key,
                 status.sync.state,
                 status.sync.reason,
@@ -483,13 +483,13 @@ fn describe(
                 findings.join(", ")
             )
         }
-        Command::OpenIncident {
+        Command::OpenIncident(Fault {
             application,
             cluster,
             class,
             seen_at,
             ..
-        } => {
+        }) => {
             format!(
                 "OpenIncident {application}@{cluster} {class} at {}",
                 seen_at.short()

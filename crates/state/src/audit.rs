@@ -4,6 +4,7 @@ use crate::Halt;
 use crate::record::AuditEntry;
 use crate::table;
 use crate::transaction::Transaction;
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -125,9 +126,5 @@ fn hash(entry: &AuditEntry) -> String {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
     }
-    hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    HEXLOWER.encode(&hasher.finalize())
 }

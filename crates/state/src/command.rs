@@ -8,13 +8,14 @@ use crate::record::{Confirmation, Subject};
 use regraft_model::config::Fleet;
 use regraft_model::finding::{FailureClass, Finding, TargetStatus};
 use regraft_model::id::{
-    ApplicationName, BranchName, ClusterName, Fence, IncidentId, MemberId, PlanId, RepositoryName,
-    Scope, TargetKey,
+    ApplicationName, BranchName, ClusterName, Fence, IncidentId, LockScope, MemberId, PlanId,
+    RepositoryName, TargetKey,
 };
 use regraft_model::incident::OutcomeKind;
 use regraft_model::plan::{GuardResult, Plan, Rejected};
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
+use regraft_model::words;
 use serde::{Deserialize, Serialize};
 
 /// Newest command format this version writes and reads.
@@ -65,18 +66,7 @@ pub enum Command {
         installation: String,
     },
     /// The tracked branch has a new tip.
-    RecordHead {
-        /// Repository.
-        repository: RepositoryName,
-        /// Branch.
-        branch: BranchName,
-        /// The tip.
-        revision: Revision,
-        /// The recorded head it was compared with; another one by now refuses the command.
-        previous: Option<Revision>,
-        /// How it relates to `previous`.
-        relation: HeadRelation,
-    },
+    RecordHead(NewHead),
     /// The configuration of a revision is valid: from now on the last valid one.
     RecordConfiguration {
         /// Repository.
@@ -113,30 +103,7 @@ pub enum Command {
         status: Box<TargetStatus>,
     },
     /// A confirmed failure: opens an incident, or joins the open one of the same cause.
-    OpenIncident {
-        /// Application.
-        application: ApplicationName,
-        /// Repository.
-        repository: RepositoryName,
-        /// Branch.
-        branch: BranchName,
-        /// How it fails.
-        class: FailureClass,
-        /// Head at which it was seen.
-        seen_at: Revision,
-        /// The application's inputs there.
-        suspect_tree: TreeId,
-        /// The cluster that shows it.
-        cluster: ClusterName,
-        /// Evidence.
-        findings: Vec<Finding>,
-        /// Who reports, and so executes when it opens.
-        member: MemberId,
-        /// Fence of that member's assignment of the target.
-        fence: Fence,
-        /// When an incident without a plan gives up.
-        deadline: Timestamp,
-    },
+    OpenIncident(Fault),
     /// Gives an incident to another member.
     AssignExecutor {
         /// Incident.
@@ -154,20 +121,7 @@ pub enum Command {
         transition: Box<Transition>,
     },
     /// Asks for the lock of a planned repair.
-    Acquire {
-        /// Incident, in phase Planned.
-        incident: IncidentId,
-        /// Fence of the executor's assignment.
-        fence: Fence,
-        /// The plan that will own the lock.
-        plan: PlanId,
-        /// What it covers.
-        scope: Scope,
-        /// Lease.
-        lease: Seconds,
-        /// Most repairs under way in the whole fleet, this one included.
-        budget: u32,
-    },
+    Acquire(LockRequest),
     /// Renews the lock of a live plan.
     Renew {
         /// Incident.
@@ -233,6 +187,68 @@ pub enum Command {
         /// Fence of the request.
         fence: Fence,
     },
+}
+
+/// The tip of a tracked branch, as the remote told it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewHead {
+    /// Repository.
+    pub repository: RepositoryName,
+    /// Branch.
+    pub branch: BranchName,
+    /// The tip.
+    pub revision: Revision,
+    /// The recorded head it was compared with; another one by now refuses the command.
+    pub previous: Option<Revision>,
+    /// How it relates to `previous`.
+    pub relation: HeadRelation,
+}
+
+/// A confirmed failure in one cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fault {
+    /// Application.
+    pub application: ApplicationName,
+    /// Repository.
+    pub repository: RepositoryName,
+    /// Branch.
+    pub branch: BranchName,
+    /// How it fails.
+    pub class: FailureClass,
+    /// Head at which it was seen.
+    pub seen_at: Revision,
+    /// The application's inputs there.
+    pub suspect_tree: TreeId,
+    /// The cluster that shows it.
+    pub cluster: ClusterName,
+    /// Evidence.
+    pub findings: Vec<Finding>,
+    /// Who reports, and so executes when it opens.
+    pub member: MemberId,
+    /// Fence of that member's assignment of the target.
+    pub fence: Fence,
+    /// When an incident without a plan gives up.
+    pub deadline: Timestamp,
+}
+
+/// What lock a planned repair needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LockRequest {
+    /// Incident, in phase Planned.
+    pub incident: IncidentId,
+    /// Fence of the executor's assignment.
+    pub fence: Fence,
+    /// The plan that will own the lock.
+    pub plan: PlanId,
+    /// What it covers.
+    pub scope: LockScope,
+    /// Lease.
+    pub lease: Seconds,
+    /// Most repairs under way in the whole fleet, this one included.
+    pub budget: u32,
 }
 
 /// How a new head relates to the recorded one.
@@ -357,33 +373,34 @@ pub struct Rejection {
     pub message: String,
 }
 
-/// Stable words for refusals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum RejectionReason {
-    /// The fence is not the newest (I2).
-    StaleFence,
-    /// The head is not the one the command was made for.
-    HeadMoved,
-    /// No such incident, application, cluster.
-    NotFound,
-    /// The incident is in another phase.
-    WrongPhase,
-    /// The lock, or the budget of repairs, is taken.
-    Busy,
-    /// The lock's lease ran out.
-    LockExpired,
-    /// The cluster has another UID than before.
-    ClusterChanged,
-    /// The approval names another diff.
-    DiffChanged,
-    /// It is suspended.
-    Suspended,
-    /// Already so.
-    AlreadyDone,
-    /// Another incident of the application is open for other inputs.
-    OtherIncidentOpen,
-    /// The suspect was closed, or vetoed.
-    Closed,
-    /// The session's sequence is older than the last one.
-    StaleSequence,
+words! {
+    /// Stable words for refusals.
+    pub enum RejectionReason {
+        /// The fence is not the newest (I2).
+        StaleFence => "StaleFence",
+        /// The head is not the one the command was made for.
+        HeadMoved => "HeadMoved",
+        /// No such incident, application, cluster.
+        NotFound => "NotFound",
+        /// The incident is in another phase.
+        WrongPhase => "WrongPhase",
+        /// The lock, or the budget of repairs, is taken.
+        Busy => "Busy",
+        /// The lock's lease ran out.
+        LockExpired => "LockExpired",
+        /// The cluster has another UID than before.
+        ClusterChanged => "ClusterChanged",
+        /// The approval names another diff.
+        DiffChanged => "DiffChanged",
+        /// It is suspended.
+        Suspended => "Suspended",
+        /// Already so.
+        AlreadyDone => "AlreadyDone",
+        /// Another incident of the application is open for other inputs.
+        OtherIncidentOpen => "OtherIncidentOpen",
+        /// The suspect was closed, or vetoed.
+        Closed => "Closed",
+        /// The session's sequence is older than the last one.
+        StaleSequence => "StaleSequence",
+    }
 }

@@ -1,7 +1,7 @@
 //! Heads, configurations, and applications that left Git.
 
 use crate::audit;
-use crate::command::{HeadRelation, RejectionReason, Response};
+use crate::command::{HeadRelation, NewHead, RejectionReason, Response};
 use crate::machine::{Halt, rejected};
 use crate::record::{Configuration, Head, Retiring};
 use crate::table::{self, prefix};
@@ -12,23 +12,26 @@ use regraft_model::source::Revision;
 
 pub(crate) fn record_head(
     transaction: &mut Transaction<'_>,
-    repository: RepositoryName,
-    branch: BranchName,
-    revision: Revision,
-    previous: Option<&Revision>,
-    relation: HeadRelation,
+    new: NewHead,
 ) -> Result<Response, Halt> {
+    let NewHead {
+        repository,
+        branch,
+        revision,
+        previous,
+        relation,
+    } = new;
     let key = table::head(&repository);
     let recorded: Option<Head> = transaction.get(&key)?;
     // Another branch of the configuration starts a history of its own.
     let recorded = recorded.filter(|head| head.branch == branch);
-    if recorded.as_ref().map(|head| &head.revision) != previous {
+    if recorded.as_ref().map(|head| &head.revision) != previous.as_ref() {
         return Ok(rejected(
             RejectionReason::HeadMoved,
             format!("{repository} is not at the head this was made for"),
         ));
     }
-    if previous == Some(&revision) {
+    if previous.as_ref() == Some(&revision) {
         return Ok(rejected(
             RejectionReason::AlreadyDone,
             "that head is recorded",
@@ -36,7 +39,7 @@ pub(crate) fn record_head(
     }
     let mut frozen = recorded.and_then(|head| head.frozen);
     if relation == HeadRelation::Rewritten {
-        let was = previous.map_or("", Revision::short);
+        let was = previous.as_ref().map_or("", Revision::short);
         frozen = Some(format!(
             "{branch} moved from {was} to {}, which does not descend from it",
             revision.short()

@@ -6,20 +6,17 @@
 //! Errors: refusals name the phase or fence that stands in the way.
 
 use crate::audit;
-use crate::command::{RejectionReason, Response, Transition};
+use crate::command::{Fault, RejectionReason, Response, Transition};
 use crate::lock;
 use crate::machine::{Halt, rejected};
 use crate::record::Closed;
 use crate::table::{self, prefix};
 use crate::target;
 use crate::transaction::Transaction;
-use regraft_model::finding::{FailureClass, Finding};
-use regraft_model::id::{
-    ApplicationName, BranchName, ClusterName, Fence, IncidentId, MemberId, RepositoryName,
-    TargetKey,
-};
+use regraft_model::finding::Finding;
+use regraft_model::id::{ClusterName, Fence, IncidentId, MemberId, TargetKey};
 use regraft_model::incident::{Incident, Outcome, OutcomeKind, Phase, Step};
-use regraft_model::plan::{GuardResult, Rejected};
+use regraft_model::plan::{GuardResult, Plan, Rejected};
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::Timestamp;
 use std::collections::BTreeMap;
@@ -29,27 +26,9 @@ pub(crate) const MAX_ENDED_INCIDENTS: usize = 500;
 /// Closed inputs kept; the oldest goes first.
 pub(crate) const MAX_CLOSED: usize = 1000;
 
-/// A confirmed failure.
-pub(crate) struct Fault {
-    pub(crate) application: ApplicationName,
-    pub(crate) repository: RepositoryName,
-    pub(crate) branch: BranchName,
-    pub(crate) class: FailureClass,
-    pub(crate) seen_at: Revision,
-    pub(crate) suspect_tree: TreeId,
-    pub(crate) cluster: ClusterName,
-    pub(crate) findings: Vec<Finding>,
-    pub(crate) deadline: Timestamp,
-}
-
-pub(crate) fn open(
-    transaction: &mut Transaction<'_>,
-    fault: Fault,
-    member: MemberId,
-    fence: Fence,
-) -> Result<Response, Halt> {
+pub(crate) fn open(transaction: &mut Transaction<'_>, fault: Fault) -> Result<Response, Halt> {
     let target = TargetKey::new(&fault.application, &fault.cluster);
-    if let Some(refusal) = target::stale(transaction, &target, member, fence)? {
+    if let Some(refusal) = target::stale(transaction, &target, fault.member, fault.fence)? {
         return Ok(refusal);
     }
     let closed = table::closed(&fault.application, &fault.suspect_tree);
@@ -67,7 +46,7 @@ pub(crate) fn open(
         .into_iter()
         .find(|(_, incident)| incident.is_open() && incident.application == fault.application);
     let Some((_, mut incident)) = running else {
-        return create(transaction, fault, member);
+        return create(transaction, fault);
     };
     if incident.suspect_tree != fault.suspect_tree {
         return Ok(rejected(
@@ -97,13 +76,9 @@ pub(crate) fn assign_executor(
     id: &IncidentId,
     member: MemberId,
 ) -> Result<Response, Halt> {
-    let Some(mut incident) =
-        transaction.get::<Incident>(&table::incident(prefix::INCIDENTS, id))?
-    else {
-        return Ok(rejected(
-            RejectionReason::NotFound,
-            format!("no incident {id}"),
-        ));
+    let mut incident = match known(transaction, id)? {
+        Ok(incident) => incident,
+        Err(refusal) => return Ok(refusal),
     };
     if !incident.is_open() || incident.executor == member {
         return Ok(rejected(
@@ -117,14 +92,8 @@ pub(crate) fn assign_executor(
     );
     incident.executor = member;
     incident.executor_fence = transaction.fence();
-    step(
-        transaction,
-        &mut incident,
-        "ExecutorChanged",
-        message.clone(),
-    );
+    record(transaction, &mut incident, "ExecutorChanged", message)?;
     save(transaction, &incident)?;
-    audit::append(transaction, "ExecutorChanged", id.as_str(), message)?;
     Ok(Response::Done)
 }
 
@@ -138,32 +107,28 @@ pub(crate) fn advance(
         Ok(incident) => incident,
         Err(refusal) => return Ok(refusal),
     };
-    let now = transaction.now;
-    match (incident.phase, transition) {
-        (
-            _,
-            Transition::End {
-                outcome,
-                message,
-                closed,
-                guards,
-                rejected,
-            },
-        ) => {
+    if let Some(refusal) = misplaced(&incident, &transition) {
+        return Ok(refusal);
+    }
+    match transition {
+        Transition::End {
+            outcome,
+            message,
+            closed,
+            guards,
+            rejected,
+        } => {
             decided(&mut incident, guards, rejected);
             end(transaction, &mut incident, outcome, message, closed)?;
             return Ok(Response::Done);
         }
-        (
-            _,
-            Transition::Wait {
-                reason,
-                message,
-                plan,
-                guards,
-                rejected,
-            },
-        ) => {
+        Transition::Wait {
+            reason,
+            message,
+            plan,
+            guards,
+            rejected,
+        } => {
             decided(&mut incident, guards, rejected);
             if let (Phase::Open, Some(plan)) = (incident.phase, plan) {
                 incident.plan = Some(*plan);
@@ -171,98 +136,132 @@ pub(crate) fn advance(
             incident.waits_for.clone_from(&message);
             step(transaction, &mut incident, &reason, message);
         }
-        (Phase::Open | Phase::Proposed, Transition::Plan { plan, deadline }) => {
-            if plan.incident != *id {
-                return Ok(rejected(
-                    RejectionReason::WrongPhase,
-                    format!("{} is not a plan for {id}", plan.id),
-                ));
-            }
-            let message = format!(
-                "{} of {} files on {}",
-                plan.action,
-                plan.edits.len(),
-                plan.parent
-            );
-            decided(&mut incident, plan.guards.clone(), plan.rejected.clone());
-            incident.plan = Some(*plan);
-            enter(&mut incident, Phase::Planned, now);
-            // Planning again and again must come to an end (I8): no plan has more time than what it comes from.
-            incident.deadline = incident.deadline.min(deadline);
-            step(transaction, &mut incident, "Planned", message.clone());
-            audit::append(transaction, "Planned", id.as_str(), message)?;
+        Transition::Plan { plan, deadline } => {
+            planned(transaction, &mut incident, *plan, deadline)?;
         }
-        (Phase::Planned | Phase::Locked, Transition::Replan { message }) => {
-            lock::release(transaction, id);
-            incident.lock = None;
-            enter(&mut incident, Phase::Open, now);
-            step(transaction, &mut incident, "Replanned", message.clone());
-            audit::append(transaction, "Replanned", id.as_str(), message)?;
-        }
-        (
-            Phase::Locked,
-            Transition::Commit {
-                revision,
-                lock,
-                deadline,
-            },
-        ) => {
-            if incident.lock != Some(lock) {
-                return Ok(rejected(
-                    RejectionReason::StaleFence,
-                    format!("{id} holds the lock under another fence than {lock}"),
-                ));
-            }
+        Transition::Replan { message } => replanned(transaction, &mut incident, message)?,
+        Transition::Commit {
+            revision, deadline, ..
+        } => {
             let message = format!("committed {revision}");
-            incident.committed = Some(revision);
-            incident.committed_at = Some(now);
-            enter(&mut incident, Phase::Committed, now);
-            incident.deadline = deadline;
-            step(transaction, &mut incident, "Committed", message.clone());
-            audit::append(transaction, "Committed", id.as_str(), message)?;
+            committed(transaction, &mut incident, revision, deadline, message)?;
         }
-        (
-            Phase::Open,
-            Transition::Propose {
-                plan,
-                pushed_to,
-                revision,
-                deadline,
-            },
-        ) => {
-            let message = format!(
-                "proposed as {} on branch {pushed_to}; approve with diff {}",
-                revision.short(),
-                plan.diff_hash
-            );
-            decided(&mut incident, plan.guards.clone(), plan.rejected.clone());
-            incident.plan = Some(*plan);
-            enter(&mut incident, Phase::Proposed, now);
-            incident.deadline = deadline;
-            step(transaction, &mut incident, "Proposed", message.clone());
-            audit::append(transaction, "Proposed", id.as_str(), message)?;
+        Transition::Propose {
+            plan,
+            pushed_to,
+            revision,
+            deadline,
+        } => {
+            let told = format!("proposed as {} on branch {pushed_to}", revision.short());
+            proposed(transaction, &mut incident, *plan, deadline, &told)?;
         }
-        (
-            Phase::Open | Phase::Planned | Phase::Locked,
-            Transition::Adopt { revision, deadline },
-        ) => {
+        Transition::Adopt { revision, deadline } => {
             let message = format!("found our commit {revision} on the branch");
-            incident.committed = Some(revision);
-            incident.committed_at = Some(now);
-            enter(&mut incident, Phase::Committed, now);
-            incident.deadline = deadline;
-            step(transaction, &mut incident, "Committed", message.clone());
-            audit::append(transaction, "Committed", id.as_str(), message)?;
-        }
-        (phase, _) => {
-            return Ok(rejected(
-                RejectionReason::WrongPhase,
-                format!("{id} is {phase}"),
-            ));
+            committed(transaction, &mut incident, revision, deadline, message)?;
         }
     }
     save(transaction, &incident)?;
     Ok(Response::Done)
+}
+
+/// The refusal of a transition that the incident does not allow where it stands.
+fn misplaced(incident: &Incident, transition: &Transition) -> Option<Response> {
+    let (id, phase) = (&incident.id, incident.phase);
+    let in_place = match transition {
+        Transition::End { .. } | Transition::Wait { .. } => true,
+        Transition::Plan { .. } => matches!(phase, Phase::Open | Phase::Proposed),
+        Transition::Replan { .. } => matches!(phase, Phase::Planned | Phase::Locked),
+        Transition::Commit { .. } => phase == Phase::Locked,
+        Transition::Propose { .. } => phase == Phase::Open,
+        Transition::Adopt { .. } => {
+            matches!(phase, Phase::Open | Phase::Planned | Phase::Locked)
+        }
+    };
+    match transition {
+        _ if !in_place => Some(rejected(
+            RejectionReason::WrongPhase,
+            format!("{id} is {phase}"),
+        )),
+        Transition::Plan { plan, .. } if plan.incident != *id => Some(rejected(
+            RejectionReason::WrongPhase,
+            format!("{} is not a plan for {id}", plan.id),
+        )),
+        Transition::Commit { lock, .. } if incident.lock != Some(*lock) => Some(rejected(
+            RejectionReason::StaleFence,
+            format!("{id} holds the lock under another fence than {lock}"),
+        )),
+        _ => None,
+    }
+}
+
+fn planned(
+    transaction: &mut Transaction<'_>,
+    incident: &mut Incident,
+    plan: Plan,
+    deadline: Timestamp,
+) -> Result<(), Halt> {
+    let message = format!(
+        "{} of {} files on {}",
+        plan.action,
+        plan.edits.len(),
+        plan.parent
+    );
+    decided(incident, plan.guards.clone(), plan.rejected.clone());
+    incident.plan = Some(plan);
+    enter(incident, Phase::Planned, transaction.now);
+    // Planning again and again must come to an end (I8): no plan has more time than what it comes from.
+    incident.deadline = incident.deadline.min(deadline);
+    record(transaction, incident, "Planned", message)
+}
+
+fn replanned(
+    transaction: &mut Transaction<'_>,
+    incident: &mut Incident,
+    message: String,
+) -> Result<(), Halt> {
+    lock::release(transaction, &incident.id);
+    incident.lock = None;
+    enter(incident, Phase::Open, transaction.now);
+    record(transaction, incident, "Replanned", message)
+}
+
+fn committed(
+    transaction: &mut Transaction<'_>,
+    incident: &mut Incident,
+    revision: Revision,
+    deadline: Timestamp,
+    message: String,
+) -> Result<(), Halt> {
+    incident.committed = Some(revision);
+    incident.committed_at = Some(transaction.now);
+    enter(incident, Phase::Committed, transaction.now);
+    incident.deadline = deadline;
+    record(transaction, incident, "Committed", message)
+}
+
+fn proposed(
+    transaction: &mut Transaction<'_>,
+    incident: &mut Incident,
+    plan: Plan,
+    deadline: Timestamp,
+    told: &str,
+) -> Result<(), Halt> {
+    let message = format!("{told}; approve with diff {}", plan.diff_hash);
+    decided(incident, plan.guards.clone(), plan.rejected.clone());
+    incident.plan = Some(plan);
+    enter(incident, Phase::Proposed, transaction.now);
+    incident.deadline = deadline;
+    record(transaction, incident, "Proposed", message)
+}
+
+/// The incident, or that there is none.
+pub(crate) fn known(
+    transaction: &Transaction<'_>,
+    id: &IncidentId,
+) -> Result<Result<Incident, Response>, Halt> {
+    let incident = transaction.get(&table::incident(prefix::INCIDENTS, id))?;
+    let none = || rejected(RejectionReason::NotFound, format!("no incident {id}"));
+    Ok(incident.ok_or_else(none))
 }
 
 /// The open incident, when `fence` is its executor's newest.
@@ -271,24 +270,19 @@ pub(crate) fn held(
     id: &IncidentId,
     fence: Fence,
 ) -> Result<Result<Incident, Response>, Halt> {
-    let incident: Option<Incident> = transaction.get(&table::incident(prefix::INCIDENTS, id))?;
-    Ok(match incident {
-        None => Err(rejected(
-            RejectionReason::NotFound,
-            format!("no incident {id}"),
-        )),
-        Some(incident) if incident.executor_fence != fence => Err(rejected(
+    Ok(match known(transaction, id)? {
+        Ok(incident) if incident.executor_fence != fence => Err(rejected(
             RejectionReason::StaleFence,
             format!(
                 "{id} is executed under fence {}, not {fence}",
                 incident.executor_fence
             ),
         )),
-        Some(incident) if !incident.is_open() => Err(rejected(
+        Ok(incident) if !incident.is_open() => Err(rejected(
             RejectionReason::WrongPhase,
             format!("{id} has ended"),
         )),
-        Some(incident) => Ok(incident),
+        known => known,
     })
 }
 
@@ -303,13 +297,7 @@ pub(crate) fn end(
     incident.lock = None;
     enter(incident, Phase::Ended, transaction.now);
     incident.ended_at = Some(transaction.now);
-    step(transaction, incident, &outcome.to_string(), reason.clone());
-    audit::append(
-        transaction,
-        &outcome.to_string(),
-        incident.id.as_str(),
-        reason.clone(),
-    )?;
+    record(transaction, incident, outcome.as_str(), reason.clone())?;
     incident.outcome = Some(Outcome {
         kind: outcome,
         reason,
@@ -355,15 +343,22 @@ pub(crate) fn step(
     });
 }
 
+/// A step that the audit chain keeps too.
+pub(crate) fn record(
+    transaction: &mut Transaction<'_>,
+    incident: &mut Incident,
+    reason: &str,
+    message: String,
+) -> Result<(), Halt> {
+    step(transaction, incident, reason, message.clone());
+    audit::append(transaction, reason, incident.id.as_str(), message)
+}
+
 pub(crate) fn save(transaction: &mut Transaction<'_>, incident: &Incident) -> Result<(), Halt> {
     transaction.put(table::incident(prefix::INCIDENTS, &incident.id), incident)
 }
 
-fn create(
-    transaction: &mut Transaction<'_>,
-    fault: Fault,
-    member: MemberId,
-) -> Result<Response, Halt> {
+fn create(transaction: &mut Transaction<'_>, fault: Fault) -> Result<Response, Halt> {
     let id = IncidentId(format!("{}-{}", fault.application, transaction.index));
     let message = describe(&fault.cluster, &fault.findings);
     let mut incident = Incident {
@@ -376,7 +371,7 @@ fn create(
         suspect_tree: fault.suspect_tree,
         targets: BTreeMap::from([(fault.cluster, fault.findings)]),
         opened_at: transaction.now,
-        executor: member,
+        executor: fault.member,
         executor_fence: transaction.fence(),
         phase: Phase::Open,
         phase_since: transaction.now,

@@ -6,60 +6,50 @@
 //! Assumptions: whoever acts checks fence and lease by a linearizable read first.
 //! Errors: a refusal names who holds what.
 
-use crate::audit;
-use crate::command::{RejectionReason, Response};
+use crate::command::{LockRequest, RejectionReason, Response};
 use crate::incident;
 use crate::machine::{Halt, rejected};
 use crate::record::Lock;
 use crate::table::{self, prefix};
 use crate::transaction::Transaction;
-use regraft_model::id::{Fence, IncidentId, PlanId, Scope};
+use regraft_model::id::{Fence, IncidentId, LockScope};
 use regraft_model::incident::Phase;
 use regraft_model::time::Seconds;
 
-/// What is asked for.
-pub(crate) struct Wish {
-    pub(crate) plan: PlanId,
-    pub(crate) scope: Scope,
-    pub(crate) lease: Seconds,
-    pub(crate) budget: u32,
-}
-
 pub(crate) fn acquire(
     transaction: &mut Transaction<'_>,
-    id: &IncidentId,
-    fence: Fence,
-    wish: Wish,
+    request: LockRequest,
 ) -> Result<Response, Halt> {
-    let mut incident = match incident::held(transaction, id, fence)? {
+    let mut incident = match incident::held(transaction, &request.incident, request.fence)? {
         Ok(incident) => incident,
         Err(refusal) => return Ok(refusal),
     };
+    let id = &request.incident;
     let planned = incident
         .plan
         .as_ref()
-        .is_some_and(|plan| plan.id == wish.plan);
+        .is_some_and(|plan| plan.id == request.plan);
     if incident.phase != Phase::Planned || !planned {
         return Ok(rejected(
             RejectionReason::WrongPhase,
             format!(
                 "{id} is {} and does not wait for a lock of {}",
-                incident.phase, wish.plan
+                incident.phase, request.plan
             ),
         ));
     }
-    if let Some(refusal) = taken(transaction, id, &wish.scope, wish.budget)? {
+    if let Some(refusal) = taken(transaction, id, &request.scope, request.budget)? {
         return Ok(refusal);
     }
     let granted = transaction.fence();
     let lock = Lock {
-        scope: wish.scope,
+        scope: request.scope,
         incident: id.clone(),
-        plan: wish.plan,
-        budget: wish.budget,
+        plan: request.plan,
+        budget: request.budget,
         fence: granted,
         granted_at: transaction.now,
-        expires_at: transaction.now.plus(wish.lease),
+        expires_at: transaction.now.plus(request.lease),
     };
     let message = format!(
         "lock on {} with fence {granted}, until {}",
@@ -68,9 +58,8 @@ pub(crate) fn acquire(
     transaction.put(table::incident(prefix::LOCKS, id), &lock)?;
     incident.lock = Some(granted);
     incident::enter(&mut incident, Phase::Locked, transaction.now);
-    incident::step(transaction, &mut incident, "LockGranted", message.clone());
+    incident::record(transaction, &mut incident, "LockGranted", message)?;
     incident::save(transaction, &incident)?;
-    audit::append(transaction, "LockGranted", id.as_str(), message)?;
     Ok(Response::Granted { fence: granted })
 }
 
@@ -109,7 +98,7 @@ pub(crate) fn release(transaction: &mut Transaction<'_>, id: &IncidentId) {
 fn taken(
     transaction: &Transaction<'_>,
     id: &IncidentId,
-    scope: &Scope,
+    scope: &LockScope,
     budget: u32,
 ) -> Result<Option<Response>, Halt> {
     let mut live = Vec::new();
@@ -140,13 +129,12 @@ fn taken(
     }))
 }
 
-fn overlap(a: &Scope, b: &Scope) -> bool {
+fn overlap(a: &LockScope, b: &LockScope) -> bool {
     match (a, b) {
-        (Scope::Fleet, _) | (_, Scope::Fleet) => true,
+        (LockScope::Fleet, _) | (_, LockScope::Fleet) => true,
         // An application runs in clusters this machine does not look up: the wider scope excludes it.
-        (Scope::Cluster(_), Scope::Application(_)) | (Scope::Application(_), Scope::Cluster(_)) => {
-            true
-        }
+        (LockScope::Cluster(_), LockScope::Application(_))
+        | (LockScope::Application(_), LockScope::Cluster(_)) => true,
         (a, b) => a == b,
     }
 }

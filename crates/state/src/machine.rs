@@ -78,20 +78,7 @@ pub fn apply(read: &dyn Read, index: u64, entry: &[u8]) -> Result<Applied, Halt>
 fn execute(transaction: &mut Transaction<'_>, command: Command) -> Result<Response, Halt> {
     match command {
         Command::Initialise { installation } => initialise(transaction, &installation),
-        Command::RecordHead {
-            repository,
-            branch,
-            revision,
-            previous,
-            relation,
-        } => git::record_head(
-            transaction,
-            repository,
-            branch,
-            revision,
-            previous.as_ref(),
-            relation,
-        ),
+        Command::RecordHead(new) => git::record_head(transaction, new),
         Command::RecordConfiguration {
             repository,
             branch,
@@ -102,32 +89,7 @@ fn execute(transaction: &mut Transaction<'_>, command: Command) -> Result<Respon
         Command::ForgetCluster { cluster } => target::forget(transaction, &cluster),
         Command::Assign { grants, revoked } => target::assign(transaction, grants, revoked),
         Command::Report { status } => target::report(transaction, &status),
-        Command::OpenIncident {
-            application,
-            repository,
-            branch,
-            class,
-            seen_at,
-            suspect_tree,
-            cluster,
-            findings,
-            member,
-            fence,
-            deadline,
-        } => {
-            let fault = incident::Fault {
-                application,
-                repository,
-                branch,
-                class,
-                seen_at,
-                suspect_tree,
-                cluster,
-                findings,
-                deadline,
-            };
-            incident::open(transaction, fault, member, fence)
-        }
+        Command::OpenIncident(fault) => incident::open(transaction, fault),
         Command::AssignExecutor { incident, member } => {
             incident::assign_executor(transaction, &incident, member)
         }
@@ -136,22 +98,7 @@ fn execute(transaction: &mut Transaction<'_>, command: Command) -> Result<Respon
             fence,
             transition,
         } => incident::advance(transaction, &incident, fence, *transition),
-        Command::Acquire {
-            incident,
-            fence,
-            plan,
-            scope,
-            lease,
-            budget,
-        } => {
-            let wish = lock::Wish {
-                plan,
-                scope,
-                lease,
-                budget,
-            };
-            lock::acquire(transaction, &incident, fence, wish)
-        }
+        Command::Acquire(request) => lock::acquire(transaction, request),
         Command::Renew {
             incident,
             fence,

@@ -9,7 +9,7 @@ use crate::table::{self, prefix};
 use crate::transaction::Transaction;
 use regraft_model::finding::TargetStatus;
 use regraft_model::id::{ApplicationName, Fence, IncidentId};
-use regraft_model::incident::{Approval, Incident, OutcomeKind, Phase};
+use regraft_model::incident::{Approval, OutcomeKind, Phase};
 use regraft_model::source::Revision;
 
 pub(crate) fn suspend(
@@ -62,12 +62,9 @@ pub(crate) fn approve(
     id: &IncidentId,
     diff_hash: String,
 ) -> Result<Response, Halt> {
-    let key = table::incident(prefix::INCIDENTS, id);
-    let Some(mut incident) = transaction.get::<Incident>(&key)? else {
-        return Ok(rejected(
-            RejectionReason::NotFound,
-            format!("no incident {id}"),
-        ));
+    let mut incident = match incident::known(transaction, id)? {
+        Ok(incident) => incident,
+        Err(refusal) => return Ok(refusal),
     };
     if incident.phase != Phase::Proposed {
         return Ok(rejected(
@@ -96,9 +93,8 @@ pub(crate) fn approve(
         diff_hash,
         at: transaction.now,
     });
-    incident::step(transaction, &mut incident, "Approved", message.clone());
+    incident::record(transaction, &mut incident, "Approved", message)?;
     incident::save(transaction, &incident)?;
-    audit::append(transaction, "Approved", id.as_str(), message)?;
     Ok(Response::Done)
 }
 
@@ -253,12 +249,9 @@ fn end_by_veto(
     by: String,
     reason: String,
 ) -> Result<Response, Halt> {
-    let key = table::incident(prefix::INCIDENTS, id);
-    let Some(mut incident) = transaction.get::<Incident>(&key)? else {
-        return Ok(rejected(
-            RejectionReason::NotFound,
-            format!("no incident {id}"),
-        ));
+    let mut incident = match incident::known(transaction, id)? {
+        Ok(incident) => incident,
+        Err(refusal) => return Ok(refusal),
     };
     if let Some(fingerprint) = fingerprint {
         let veto = Veto {

@@ -2,8 +2,8 @@
 
 use regraft_model::config::{Application, Fleet};
 use regraft_model::id::{
-    ApplicationName, BranchName, ClusterName, Fence, IncidentId, MemberId, PlanId, RepositoryName,
-    Scope, TargetKey,
+    ApplicationName, BranchName, ClusterName, Fence, IncidentId, LockScope, MemberId, PlanId,
+    RepositoryName, TargetKey,
 };
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::Timestamp;
@@ -71,7 +71,7 @@ pub struct Assignment {
 #[serde(rename_all = "camelCase")]
 pub struct Lock {
     /// What it covers.
-    pub scope: Scope,
+    pub scope: LockScope,
     /// The incident.
     pub incident: IncidentId,
     /// The plan that owns it.

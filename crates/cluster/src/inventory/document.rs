@@ -1,6 +1,7 @@
 //! An inventory as a ConfigMap, and back.
 
 use crate::error::Error;
+use data_encoding::HEXLOWER;
 use regraft_model::ObjectKey;
 use regraft_model::apply::Inventory;
 use regraft_model::id::ApplicationName;
@@ -147,11 +148,7 @@ pub(super) fn name(application: &str) -> String {
 }
 
 fn short_hash(text: &str) -> String {
-    let hash = Sha256::digest(text.as_bytes());
-    hash.iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    HEXLOWER.encode(&Sha256::digest(text.as_bytes())[..16])
 }
 
 #[cfg(test)]

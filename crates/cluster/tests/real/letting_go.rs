@@ -5,7 +5,9 @@ use crate::world::{
 };
 use regraft_cluster::Cluster;
 use regraft_model::apply::{ApplyOutcome, ApplyRequest, ClusterEvent, Inventory};
-use regraft_model::object::{APPLICATION_LABEL, INSTALLATION_ANNOTATION, PRUNE_ANNOTATION};
+use regraft_model::object::{
+    APPLICATION_LABEL, INSTALLATION_ANNOTATION, PRUNE_ANNOTATION, PRUNE_DISABLED,
+};
 use regraft_model::{Object, ObjectKey};
 use regraft_testbed::ControlPlane;
 use serde_json::{Value, json};
@@ -73,7 +75,7 @@ async fn only_what_still_carries_our_marks_is_deleted() {
     );
     patch(
         "protected",
-        json!({"metadata": {"annotations": {(PRUNE_ANNOTATION): "disabled"}}}),
+        json!({"metadata": {"annotations": {(PRUNE_ANNOTATION): PRUNE_DISABLED}}}),
     );
     patch(
         "released",

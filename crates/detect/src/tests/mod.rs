@@ -1,6 +1,5 @@
-//! Symptoms, evidence, dwell and redaction, driven through the public functions.
+//! Symptoms, evidence and dwell, driven through the public functions.
 
 mod dwell;
-mod redact;
 mod symptom;
 mod world;

@@ -11,12 +11,12 @@ use crate::{CONFIRMED_MS, Engine};
 use regraft_model::InvariantId;
 use regraft_model::config::Application;
 use regraft_model::git::{CommitOutcome, CommitRequest};
-use regraft_model::id::{BranchName, Fence, IncidentId, Scope};
+use regraft_model::id::{BranchName, Fence, IncidentId, LockScope};
 use regraft_model::incident::{Incident, Phase};
 use regraft_model::plan::{Delivery, Plan};
 use regraft_model::time::Timestamp;
 use regraft_remedy::PLAN_TRAILER;
-use regraft_state::command::{Command, Transition};
+use regraft_state::command::{Command, LockRequest, Transition};
 use regraft_state::record::Lock;
 
 impl Engine {
@@ -26,34 +26,29 @@ impl Engine {
         incident: &Incident,
         application: &Application,
         effects: &mut Vec<Effect>,
-    ) {
-        let Some(plan) = &incident.plan else {
-            return;
-        };
-        if let Some((outcome, message)) = self.recovered(now, incident, application) {
-            return self.end(now, incident, outcome, message, vec![], effects);
-        }
+    ) -> Option<Transition> {
+        let plan = incident.plan.as_ref()?;
         if self.head_of(incident).as_ref() != Some(&plan.parent) {
-            let message = "the head moved before the lock was granted".to_owned();
-            return self.advance(now, incident, Transition::Replan { message }, effects);
+            return Some(replan("the head moved before the lock was granted"));
         }
         if let Some(refusal) = self.take_refusal(incident) {
             let message = format!("the lock is not free: {}", refusal.message);
-            return self.advance(now, incident, Transition::Replan { message }, effects);
+            return Some(replan(message));
         }
-        if let Some(message) = self.hands_off(now, application, effects) {
-            return self.advance(now, incident, Transition::Replan { message }, effects);
+        if let Some(reason) = self.hands_off(now, application, effects) {
+            return Some(replan(reason));
         }
         let policy = &application.policy;
-        let command = Command::Acquire {
+        let command = Command::Acquire(LockRequest {
             incident: incident.id.clone(),
             fence: incident.executor_fence,
             plan: plan.id.clone(),
-            scope: Scope::Application(incident.application.clone()),
+            scope: LockScope::Application(incident.application.clone()),
             lease: policy.lock_lease,
             budget: policy.max_concurrent_repairs,
-        };
+        });
         self.propose(now, intent(incident), command, effects);
+        None
     }
 
     pub(super) fn step_locked(
@@ -62,28 +57,27 @@ impl Engine {
         incident: &Incident,
         application: &Application,
         effects: &mut Vec<Effect>,
-    ) {
+    ) -> Option<Transition> {
         let (Some(plan), Some(lock)) = (&incident.plan, self.view.locks.get(&incident.id).cloned())
         else {
-            let message = "the lock is gone".to_owned();
-            return self.advance(now, incident, Transition::Replan { message }, effects);
+            return Some(replan("the lock is gone"));
         };
         if self.keep_lock(now, incident, application, &lock, effects) == Keeping::Renewing {
-            return;
+            return None;
         }
         if let Some(refusal) = self.take_refusal(incident) {
             let message = format!("the lock was lost: {}", refusal.message);
-            return self.advance(now, incident, Transition::Replan { message }, effects);
+            return Some(replan(message));
         }
         // What is on its way to the remote cannot be called back; what is not yet must not leave.
         if !self.is_committing(now, &incident.id)
-            && let Some(message) = self.hands_off(now, application, effects)
+            && let Some(reason) = self.hands_off(now, application, effects)
         {
-            return self.advance(now, incident, Transition::Replan { message }, effects);
+            return Some(replan(reason));
         }
-        let plan = plan.clone();
         let push_to = plan.branch.clone();
-        self.commit(now, incident, &plan, push_to, Some(lock.fence), effects);
+        self.commit(now, incident, plan, push_to, Some(lock.fence), effects);
+        None
     }
 
     pub(super) fn commit(
@@ -99,13 +93,13 @@ impl Engine {
             self.is_confirmed(now),
             self.is_committing(now, &incident.id),
         );
-        let Some(work) = self.cases.get_mut(&incident.id) else {
+        let Some(memory) = self.cases.get_mut(&incident.id) else {
             return;
         };
-        if under_way || now < work.commit_again || !confirmed {
+        if under_way || now < memory.commit_again || !confirmed {
             return;
         }
-        work.committing = Some(now);
+        memory.committing = Some(now);
         let (key, message) = self.key_and_message(plan);
         effects.push(Effect::Commit {
             incident: incident.id.clone(),
@@ -132,11 +126,11 @@ impl Engine {
         outcome: CommitOutcome,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(work) = self.cases.get_mut(id) else {
+        let Some(memory) = self.cases.get_mut(id) else {
             return;
         };
-        work.committing = None;
-        work.commit_again = Timestamp(now.0 + COMMIT_AGAIN_MS);
+        memory.committing = None;
+        memory.commit_again = Timestamp(now.0 + COMMIT_AGAIN_MS);
         let Some(incident) = self.view.incidents.get(id).cloned() else {
             return;
         };
@@ -150,61 +144,68 @@ impl Engine {
         if matches!(outcome, CommitOutcome::AlreadyThere(_)) {
             effects.push(prevented(InvariantId::I11));
         }
+        if let Some(transition) = self.after_commit(now, &incident, plan, outcome, effects) {
+            self.advance(now, &incident, transition, effects);
+        }
+        self.dirty.everything = true;
+    }
+
+    fn after_commit(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        plan: Plan,
+        outcome: CommitOutcome,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Transition> {
         match (incident.phase, outcome) {
             (
                 Phase::Locked,
                 CommitOutcome::Committed(revision) | CommitOutcome::AlreadyThere(revision),
             ) => {
-                let deadline = self.verify_deadline(now, &incident.application);
-                let lock = incident.lock.unwrap_or_default();
-                let transition = Transition::Commit {
-                    revision,
-                    lock,
-                    deadline,
-                };
-                self.advance(now, &incident, transition, effects);
                 // Everybody learns of the new head at the next poll; do not wait for it.
                 if let Some(tracked) = self.tracked.get_mut(&incident.repository) {
                     tracked.asked_at = None;
                 }
+                Some(Transition::Commit {
+                    revision,
+                    lock: incident.lock.unwrap_or_default(),
+                    deadline: self.verify_deadline(now, &incident.application),
+                })
             }
             (
                 Phase::Open,
                 CommitOutcome::Committed(revision) | CommitOutcome::AlreadyThere(revision),
-            ) if plan.delivery == Delivery::Propose => {
-                let pushed_to = proposal_branch(&plan);
-                let plan = Box::new(plan);
-                let deadline = now.plus(REVIEW);
-                let transition = Transition::Propose {
-                    plan,
-                    pushed_to,
-                    revision,
-                    deadline,
-                };
-                self.advance(now, &incident, transition, effects);
-            }
+            ) if plan.delivery == Delivery::Propose => Some(Transition::Propose {
+                pushed_to: proposal_branch(&plan),
+                plan: Box::new(plan),
+                revision,
+                deadline: now.plus(REVIEW),
+            }),
             (Phase::Locked, CommitOutcome::Lost { tip }) => {
                 effects.push(prevented(InvariantId::I3));
                 let message = format!("the tip moved to {}: planning again", tip.short());
-                self.advance(now, &incident, Transition::Replan { message }, effects);
+                Some(replan(message))
             }
-            (Phase::Open, CommitOutcome::Lost { .. }) => work_again(self, id, now),
+            (Phase::Open, CommitOutcome::Lost { .. }) => {
+                if let Some(memory) = self.cases.get_mut(&incident.id) {
+                    memory.decide_at = now;
+                    memory.decided_for = None;
+                }
+                None
+            }
             (_, CommitOutcome::Failed { reason }) => {
-                say(
-                    effects,
-                    Level::Warning,
-                    id.as_str(),
-                    format!("commit: {reason}"),
-                );
+                let told = format!("commit: {reason}");
+                say(effects, Level::Warning, incident.id.as_str(), told);
+                None
             }
-            _ => {}
+            _ => None,
         }
-        self.dirty.everything = true;
     }
 
     /// Whether a commit was asked for and is not answered yet.
     fn is_committing(&self, now: Timestamp, id: &IncidentId) -> bool {
-        let since = self.cases.get(id).and_then(|work| work.committing);
+        let since = self.cases.get(id).and_then(|memory| memory.committing);
         since.is_some_and(|since| now.millis_since(since) < crate::ASK_AGAIN_MS * 4)
     }
 
@@ -275,11 +276,9 @@ pub(super) enum Keeping {
     Renewing,
 }
 
-fn work_again(engine: &mut Engine, id: &IncidentId, now: Timestamp) {
-    if let Some(work) = engine.cases.get_mut(id) {
-        work.decide_at = now;
-        work.decided_for = None;
-    }
+fn replan(message: impl Into<String>) -> Transition {
+    let message = message.into();
+    Transition::Replan { message }
 }
 
 pub(super) fn proposal_branch(plan: &Plan) -> BranchName {

@@ -1,7 +1,7 @@
 //! From evidence to a plan: what phases Open and Proposed do.
 
 use super::commit::proposal_branch;
-use super::{DECIDE_AGAIN_MS, PUSH_DEADLINE, count_guards};
+use super::{DECIDE_AGAIN_MS, PUSH_DEADLINE, count_guards, end, wait};
 use crate::Engine;
 use crate::effect::{Effect, prevented};
 use crate::planted::Bug;
@@ -15,7 +15,7 @@ use regraft_model::incident::{Incident, OutcomeKind};
 use regraft_model::plan::{Delivery, Plan};
 use regraft_model::time::Timestamp;
 use regraft_remedy::{Case, Decision, Storm, decide, storm};
-use regraft_render::Scopes;
+use regraft_render::KindScopes;
 use regraft_state::command::Transition;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -27,132 +27,30 @@ impl Engine {
         incident: &Incident,
         application: &Application,
         effects: &mut Vec<Effect>,
-    ) {
-        if let Some((outcome, message)) = self.recovered(now, incident, application) {
-            return self.end(now, incident, outcome, message, vec![], effects);
-        }
+    ) -> Option<Transition> {
         // A lock that was refused to an earlier plan says nothing about the next one.
         self.take_refusal(incident);
         let case = self.cases.get_mut(&incident.id);
-        if let Some(message) = case.and_then(|work| work.no_history.take()) {
-            return self.escalate(now, incident, message, effects);
+        if let Some(message) = case.and_then(|memory| memory.no_history.take()) {
+            let closed = vec![incident.suspect_tree.clone()];
+            return Some(end(OutcomeKind::Escalated, message, closed));
         }
-        let Some(history) = self.history(now, incident, application, effects) else {
-            return;
-        };
-        let due = self.cases.get(&incident.id).is_none_or(|work| {
-            now >= work.decide_at || work.decided_for != Some((history.to.clone(), self.applied))
-        });
-        if due {
-            self.decide_incident(now, incident, application, &history, effects);
+        let history = self.history(now, incident, application, effects)?;
+        let seen = Some((history.to.clone(), self.applied));
+        let case = self.cases.get(&incident.id);
+        if case.is_some_and(|memory| now < memory.decide_at && memory.decided_for == seen) {
+            return None;
         }
-    }
-
-    pub(super) fn decide_incident(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        application: &Application,
-        history: &History,
-        effects: &mut Vec<Effect>,
-    ) {
-        let decision = self.decide_case(now, incident, application, history);
-        let next = match &decision {
-            Decision::Wait { until, .. } => (*until).min(Timestamp(now.0 + DECIDE_AGAIN_MS)),
-            _ => Timestamp(now.0 + DECIDE_AGAIN_MS),
-        };
-        let applied = self.applied;
-        if let Some(work) = self.cases.get_mut(&incident.id) {
-            work.decide_at = next;
-            work.decided_for = Some((history.to.clone(), applied));
+        let decision = self.decide_case(now, incident, application, &history);
+        let again = Timestamp(now.0 + DECIDE_AGAIN_MS);
+        if let Some(memory) = self.cases.get_mut(&incident.id) {
+            memory.decide_at = match &decision {
+                Decision::Wait { until, .. } => again.min(*until),
+                _ => again,
+            };
+            memory.decided_for = seen;
         }
-        self.follow(now, incident, decision, effects);
-    }
-
-    pub(super) fn follow(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        decision: Decision,
-        effects: &mut Vec<Effect>,
-    ) {
-        match decision {
-            Decision::Act(plan) => self.act(now, incident, plan, effects),
-            Decision::Wait { reason, guards, .. } => {
-                self.wait(now, incident, reason, guards, effects);
-            }
-            Decision::AlreadyCommitted { revision } => {
-                effects.push(prevented(InvariantId::I11));
-                let deadline = self.verify_deadline(now, &incident.application);
-                let transition = Transition::Adopt { revision, deadline };
-                self.advance(now, incident, transition, effects);
-            }
-            Decision::Superseded { by, reason } => {
-                let message = format!("{}: {reason}", by.short());
-                self.end(
-                    now,
-                    incident,
-                    OutcomeKind::Superseded,
-                    message,
-                    vec![],
-                    effects,
-                );
-            }
-            Decision::Escalate {
-                reason_word,
-                reason,
-                guards,
-                rejected,
-            } => {
-                count_guards(&guards, effects);
-                let transition = Transition::End {
-                    outcome: OutcomeKind::Escalated,
-                    message: format!("{reason_word}: {reason}"),
-                    closed: vec![incident.suspect_tree.clone()],
-                    guards,
-                    rejected,
-                };
-                self.finish(now, incident, transition, effects);
-            }
-        }
-    }
-
-    pub(super) fn act(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        plan: Box<Plan>,
-        effects: &mut Vec<Effect>,
-    ) {
-        match plan.delivery {
-            Delivery::Push => {
-                let deadline = now.plus(PUSH_DEADLINE);
-                self.advance(now, incident, Transition::Plan { plan, deadline }, effects);
-            }
-            Delivery::Observe => {
-                let message = format!(
-                    "would commit {} of {} files on {}",
-                    plan.action,
-                    plan.edits.len(),
-                    plan.parent.short()
-                );
-                if incident.waits_for != message {
-                    let transition = with_plan("WouldAct", message, plan);
-                    self.advance(now, incident, transition, effects);
-                }
-            }
-            Delivery::Propose => {
-                // The commit's answer is taken by the plan the incident carries: record it first.
-                if incident.plan.as_ref() == Some(&*plan) {
-                    let push_to = proposal_branch(&plan);
-                    self.commit(now, incident, &plan, push_to, None, effects);
-                } else {
-                    let message = format!("pushing {} for review", proposal_branch(&plan));
-                    let transition = with_plan("Proposing", message, plan);
-                    self.advance(now, incident, transition, effects);
-                }
-            }
-        }
+        self.follow(now, incident, decision, effects)
     }
 
     pub(super) fn step_proposed(
@@ -161,38 +59,95 @@ impl Engine {
         incident: &Incident,
         application: &Application,
         effects: &mut Vec<Effect>,
-    ) {
-        if let Some((outcome, message)) = self.recovered(now, incident, application) {
-            return self.end(now, incident, outcome, message, vec![], effects);
-        }
+    ) -> Option<Transition> {
         let tree = self.head_tree(application);
         if tree.is_some_and(|tree| tree != incident.suspect_tree) {
             let message = "a commit changed the application's files".to_owned();
-            return self.end(
-                now,
-                incident,
-                OutcomeKind::Superseded,
-                message,
-                vec![],
-                effects,
-            );
+            return Some(end(OutcomeKind::Superseded, message, vec![]));
         }
-        if incident.approval.is_none() {
-            return;
-        }
-        let Some(history) = self.history(now, incident, application, effects) else {
-            return;
-        };
+        incident.approval.as_ref()?;
+        let history = self.history(now, incident, application, effects)?;
         match self.decide_case(now, incident, application, &history) {
             Decision::Act(plan) if plan.delivery != Delivery::Push => {
-                let message = format!("approved, but the plan now is {:?}", plan.delivery);
-                self.wait(now, incident, message, plan.guards, effects);
+                let message = format!("approved, but the plan now is to {}", plan.delivery);
+                wait(incident, message, plan.guards, effects)
             }
             decision => self.follow(now, incident, decision, effects),
         }
     }
 
-    pub(super) fn decide_case(
+    fn follow(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        decision: Decision,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Transition> {
+        match decision {
+            Decision::Act(plan) => self.act(now, incident, plan, effects),
+            Decision::Wait { reason, guards, .. } => wait(incident, reason, guards, effects),
+            Decision::AlreadyCommitted { revision } => {
+                effects.push(prevented(InvariantId::I11));
+                let deadline = self.verify_deadline(now, &incident.application);
+                Some(Transition::Adopt { revision, deadline })
+            }
+            Decision::Superseded { by, reason } => {
+                let message = format!("{}: {reason}", by.short());
+                Some(end(OutcomeKind::Superseded, message, vec![]))
+            }
+            Decision::Escalate {
+                reason_word,
+                reason,
+                guards,
+                rejected,
+            } => {
+                count_guards(&guards, effects);
+                Some(Transition::End {
+                    outcome: OutcomeKind::Escalated,
+                    message: format!("{reason_word}: {reason}"),
+                    closed: vec![incident.suspect_tree.clone()],
+                    guards,
+                    rejected,
+                })
+            }
+        }
+    }
+
+    fn act(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        plan: Box<Plan>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Transition> {
+        match plan.delivery {
+            Delivery::Push => {
+                let deadline = now.plus(PUSH_DEADLINE);
+                Some(Transition::Plan { plan, deadline })
+            }
+            Delivery::Observe => {
+                let message = format!(
+                    "would commit {} of {} files on {}",
+                    plan.action,
+                    plan.edits.len(),
+                    plan.parent.short()
+                );
+                (incident.waits_for != message).then(|| with_plan("WouldAct", message, plan))
+            }
+            // The commit's answer is taken by the plan the incident carries: record it first.
+            Delivery::Propose if incident.plan.as_ref() != Some(&*plan) => {
+                let message = format!("pushing {} for review", proposal_branch(&plan));
+                Some(with_plan("Proposing", message, plan))
+            }
+            Delivery::Propose => {
+                let push_to = proposal_branch(&plan);
+                self.commit(now, incident, &plan, push_to, None, effects);
+                None
+            }
+        }
+    }
+
+    fn decide_case(
         &self,
         now: Timestamp,
         incident: &Incident,
@@ -218,7 +173,7 @@ impl Engine {
             application,
             fleet: &fleet,
             history: &history,
-            scopes: &Scopes::default(),
+            scopes: &KindScopes::default(),
             statuses: &statuses,
             incidents: &incidents,
             vetoes: &vetoes,
@@ -252,7 +207,7 @@ impl Engine {
     }
 
     /// The history from the last inputs that were good in every target of the incident up to the head.
-    pub(super) fn history(
+    fn history(
         &mut self,
         now: Timestamp,
         incident: &Incident,
@@ -270,17 +225,17 @@ impl Engine {
         });
         let verified = verified.min_by_key(|verified| verified.at);
         let from = verified.map_or_else(|| to.clone(), |verified| verified.revision);
-        let work = self.cases.entry(incident.id.clone()).or_default();
-        if let Some(history) = &work.history
+        let memory = self.cases.entry(incident.id.clone()).or_default();
+        if let Some(history) = &memory.history
             && history.from == from
             && history.to == to
         {
             return Some(history.clone());
         }
         let question = Some((from.clone(), to.clone()));
-        if work.asked != question || now >= work.ask_again {
-            work.asked = question;
-            work.ask_again = Timestamp(now.0 + crate::ASK_AGAIN_MS);
+        if memory.asked != question || now >= memory.ask_again {
+            memory.asked = question;
+            memory.ask_again = Timestamp(now.0 + crate::ASK_AGAIN_MS);
             effects.push(Effect::History {
                 incident: incident.id.clone(),
                 repository: incident.repository.clone(),
@@ -298,7 +253,7 @@ impl Engine {
         now: Timestamp,
         incident: &Incident,
         application: &Application,
-    ) -> Option<(OutcomeKind, String)> {
+    ) -> Option<Transition> {
         if incident.targets.is_empty() {
             return None;
         }
@@ -320,7 +275,7 @@ impl Engine {
             false => (OutcomeKind::Superseded, "other"),
         };
         let message = format!("every cluster that showed it is healthy again with {inputs} inputs");
-        Some((outcome, message))
+        Some(end(outcome, message, vec![]))
     }
 
     /// Why healing of an application's repository stands still.

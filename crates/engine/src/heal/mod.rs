@@ -24,7 +24,7 @@ use regraft_model::incident::{Incident, OutcomeKind, Phase};
 use regraft_model::plan::{Answer, Delivery, Guard, GuardResult};
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
-use regraft_state::command::{Command, Rejection, RejectionReason, Transition};
+use regraft_state::command::{Command, Fault, Rejection, RejectionReason, Transition};
 
 /// Pause before a commit whose outcome is not certain is asked for again.
 const COMMIT_AGAIN_MS: i64 = 1000;
@@ -40,7 +40,7 @@ const OPEN_DEADLINE_FACTOR: u64 = 6;
 
 /// What the executor remembers of an incident. All of it can be lost.
 #[derive(Debug, Default)]
-pub(crate) struct Work {
+pub(crate) struct CaseMemory {
     history: Option<History>,
     asked: Option<(Revision, Revision)>,
     ask_again: Timestamp,
@@ -91,7 +91,7 @@ impl Engine {
             .rollout_wait
             .0
             .saturating_mul(OPEN_DEADLINE_FACTOR);
-        let command = Command::OpenIncident {
+        let command = Command::OpenIncident(Fault {
             application: name.clone(),
             repository: application.repository.clone(),
             branch: head.branch.clone(),
@@ -103,7 +103,7 @@ impl Engine {
             member: status.member,
             fence: status.fence,
             deadline: now.plus(Seconds(patience)),
-        };
+        });
         self.propose(now, Intent::Open(status.key.clone()), command, effects);
     }
 
@@ -133,28 +133,30 @@ impl Engine {
         to: &Revision,
         outcome: Result<History, HistoryError>,
     ) {
-        let Some(work) = self.cases.get_mut(id) else {
+        let Some(memory) = self.cases.get_mut(id) else {
             return;
         };
-        if work.asked.as_ref() != Some(&(from.clone(), to.clone())) {
+        if memory.asked.as_ref() != Some(&(from.clone(), to.clone())) {
             return;
         }
         match outcome {
             Ok(history) => {
-                work.history = Some(history);
-                work.decide_at = now;
+                memory.history = Some(history);
+                memory.decide_at = now;
             }
-            Err(HistoryError::Unreadable(_)) => work.ask_again = Timestamp(now.0 + COMMIT_AGAIN_MS),
+            Err(HistoryError::Unreadable(_)) => {
+                memory.ask_again = Timestamp(now.0 + COMMIT_AGAIN_MS)
+            }
             Err(HistoryError::Rewritten) => {
                 let message = format!("{} does not descend from {}", to.short(), from.short());
-                work.no_history = Some(message);
+                memory.no_history = Some(message);
             }
             Err(HistoryError::TooLong { limit }) => {
                 let message = format!(
                     "more than {limit} commits changed it since {}",
                     from.short()
                 );
-                work.no_history = Some(message);
+                memory.no_history = Some(message);
             }
         }
         self.dirty.everything = true;
@@ -165,37 +167,44 @@ impl Engine {
         let (Intent::Incident(id) | Intent::Renew(id)) = intent else {
             return;
         };
-        if let Some(work) = self.cases.get_mut(id) {
-            work.decide_at = Timestamp(now.0 + COMMIT_AGAIN_MS);
+        if let Some(memory) = self.cases.get_mut(id) {
+            memory.decide_at = Timestamp(now.0 + COMMIT_AGAIN_MS);
             if rejection.reason == RejectionReason::Busy {
-                work.refused = Some(rejection.clone());
+                memory.refused = Some(rejection.clone());
             }
         }
     }
 
-    pub(super) fn step_incident(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn step_incident(&mut self, now: Timestamp, incident: &Incident, effects: &mut Vec<Effect>) {
         self.cases.entry(incident.id.clone()).or_default();
         if self.proposals.is_pending(now, &intent(incident)) {
             return;
         }
+        if let Some(transition) = self.step(now, incident, effects) {
+            self.advance(now, incident, transition, effects);
+        }
+    }
+
+    /// What its phase asks for; none while it waits for what is under way.
+    fn step(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Transition> {
         let Some(application) = self.application(&incident.application).cloned() else {
             let message = "the application is not configured any more".to_owned();
-            return self.end(
-                now,
-                incident,
-                OutcomeKind::Superseded,
-                message,
-                vec![],
-                effects,
-            );
+            return Some(end(OutcomeKind::Superseded, message, vec![]));
         };
         if now > incident.deadline {
-            return self.give_up(now, incident, effects);
+            return Some(give_up(incident));
+        }
+        if matches!(
+            incident.phase,
+            Phase::Open | Phase::Planned | Phase::Proposed
+        ) && let Some(over) = self.recovered(now, incident, &application)
+        {
+            return Some(over);
         }
         match incident.phase {
             Phase::Open => self.step_open(now, incident, &application, effects),
@@ -203,85 +212,18 @@ impl Engine {
             Phase::Locked => self.step_locked(now, incident, &application, effects),
             Phase::Committed => self.step_committed(now, incident, &application, effects),
             Phase::Proposed => self.step_proposed(now, incident, &application, effects),
-            Phase::Ended => {}
+            Phase::Ended => None,
         }
     }
 
-    pub(super) fn give_up(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        effects: &mut Vec<Effect>,
-    ) {
-        let message = match incident.waits_for.as_str() {
-            "" => format!("its deadline in phase {} passed", incident.phase),
-            waits_for => format!("its deadline passed; it waited: {waits_for}"),
-        };
-        let shadow = incident
-            .plan
-            .as_ref()
-            .is_some_and(|plan| plan.delivery == Delivery::Observe);
-        if incident.phase == Phase::Open && shadow {
-            let closed = vec![incident.suspect_tree.clone()];
-            return self.end(
-                now,
-                incident,
-                OutcomeKind::Expired,
-                message,
-                closed,
-                effects,
-            );
-        }
-        self.escalate(now, incident, message, effects);
-    }
-
-    pub(super) fn escalate(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        message: String,
-        effects: &mut Vec<Effect>,
-    ) {
-        let transition = Transition::End {
-            outcome: OutcomeKind::Escalated,
-            message,
-            closed: vec![incident.suspect_tree.clone()],
-            guards: vec![],
-            rejected: vec![],
-        };
-        self.finish(now, incident, transition, effects);
-    }
-
-    pub(super) fn end(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        outcome: OutcomeKind,
-        message: String,
-        closed: Vec<TreeId>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let transition = Transition::End {
-            outcome,
-            message,
-            closed,
-            guards: vec![],
-            rejected: vec![],
-        };
-        self.finish(now, incident, transition, effects);
-    }
-
-    /// Ends an incident and tells people.
-    pub(super) fn finish(
+    /// Proposes a transition, and tells people when it is the end.
+    pub(super) fn advance(
         &mut self,
         now: Timestamp,
         incident: &Incident,
         transition: Transition,
         effects: &mut Vec<Effect>,
     ) {
-        if self.proposals.is_pending(now, &intent(incident)) {
-            return;
-        }
         if let Transition::End {
             outcome, message, ..
         } = &transition
@@ -297,37 +239,6 @@ impl Engine {
             let told = format!("{outcome}: {message}");
             say(effects, level, incident.id.as_str(), told);
         }
-        self.advance(now, incident, transition, effects);
-    }
-
-    pub(super) fn wait(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        message: String,
-        guards: Vec<GuardResult>,
-        effects: &mut Vec<Effect>,
-    ) {
-        if incident.waits_for != message {
-            count_guards(&guards, effects);
-            let transition = Transition::Wait {
-                reason: "Waiting".to_owned(),
-                message,
-                plan: None,
-                guards,
-                rejected: vec![],
-            };
-            self.advance(now, incident, transition, effects);
-        }
-    }
-
-    pub(super) fn advance(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        transition: Transition,
-        effects: &mut Vec<Effect>,
-    ) {
         let command = Command::Advance {
             incident: incident.id.clone(),
             fence: incident.executor_fence,
@@ -365,6 +276,54 @@ impl Engine {
             .unwrap_or_default();
         now.plus(policy.verify_for).plus(policy.verify_deadline)
     }
+}
+
+/// The end of an incident whose deadline passed.
+fn give_up(incident: &Incident) -> Transition {
+    let message = match incident.waits_for.as_str() {
+        "" => format!("its deadline in phase {} passed", incident.phase),
+        waits_for => format!("its deadline passed; it waited: {waits_for}"),
+    };
+    let shadow = incident
+        .plan
+        .as_ref()
+        .is_some_and(|plan| plan.delivery == Delivery::Observe);
+    let outcome = match incident.phase == Phase::Open && shadow {
+        true => OutcomeKind::Expired,
+        false => OutcomeKind::Escalated,
+    };
+    end(outcome, message, vec![incident.suspect_tree.clone()])
+}
+
+/// An end that no decision came before.
+pub(super) fn end(outcome: OutcomeKind, message: String, closed: Vec<TreeId>) -> Transition {
+    Transition::End {
+        outcome,
+        message,
+        closed,
+        guards: vec![],
+        rejected: vec![],
+    }
+}
+
+/// Says what an incident waits for, once.
+pub(super) fn wait(
+    incident: &Incident,
+    message: String,
+    guards: Vec<GuardResult>,
+    effects: &mut Vec<Effect>,
+) -> Option<Transition> {
+    if incident.waits_for == message {
+        return None;
+    }
+    count_guards(&guards, effects);
+    Some(Transition::Wait {
+        reason: "Waiting".to_owned(),
+        message,
+        plan: None,
+        guards,
+        rejected: vec![],
+    })
 }
 
 /// Counts the invariants whose guards hold a repair back.

@@ -1,5 +1,6 @@
 //! From a commit to its end: what phase Committed does, and who undid it later (I9).
 
+use super::end;
 use crate::Engine;
 use crate::effect::{Effect, prevented};
 use crate::intent::Intent;
@@ -12,7 +13,7 @@ use regraft_model::id::{ClusterName, TargetKey};
 use regraft_model::incident::{Incident, OutcomeKind};
 use regraft_model::time::Timestamp;
 use regraft_remedy::{fingerprint, undone};
-use regraft_state::command::Command;
+use regraft_state::command::{Command, Transition};
 
 impl Engine {
     /// Waits until the repair is applied and healthy everywhere for the window.
@@ -22,27 +23,22 @@ impl Engine {
         incident: &Incident,
         application: &Application,
         effects: &mut Vec<Effect>,
-    ) {
-        let (Some(plan), Some(committed)) = (&incident.plan, &incident.committed) else {
-            return;
-        };
+    ) -> Option<Transition> {
+        let (plan, committed) = (incident.plan.as_ref()?, incident.committed.as_ref()?);
         if let Some(lock) = self.view.locks.get(&incident.id).cloned() {
             self.keep_lock(now, incident, application, &lock, effects);
         }
-        let head = self.head_of(incident);
-        if head.as_ref() == Some(&plan.parent) || head.is_none() {
-            return;
+        if self.head_of(incident)? == plan.parent {
+            return None;
         }
-        let Some(tree) = self.head_tree(application) else {
-            return;
-        };
+        let tree = self.head_tree(application)?;
         let undone = self
             .rendered
             .get(&application.name)
             .is_some_and(|rendered| rendered.tree == tree && undone(plan, &rendered.files));
         if tree == incident.suspect_tree || undone {
             // A person put it back: `look_for_vetoes` says so, this is no failure of ours.
-            return;
+            return None;
         }
         let fleet = self.effective.get(&application.repository);
         let clusters = fleet.map(|it| it.fleet.active_clusters(application).cloned());
@@ -50,16 +46,11 @@ impl Engine {
         let mut healthy_since = incident.phase_since;
         for cluster in &clusters {
             let key = TargetKey::new(&application.name, cluster);
-            let Some(status) = self.view.statuses.get(&key) else {
-                return;
-            };
+            let status = self.view.statuses.get(&key)?;
             let applied = status
                 .applied
                 .as_ref()
-                .filter(|applied| applied.tree == tree);
-            let Some(applied) = applied else {
-                return;
-            };
+                .filter(|applied| applied.tree == tree)?;
             if !status.findings.is_empty() {
                 let message = format!(
                     "{} is applied in {cluster} and it still fails; it stays, for it is the last state that \
@@ -67,36 +58,23 @@ impl Engine {
                     committed.short()
                 );
                 let closed = vec![incident.suspect_tree.clone(), tree];
-                return self.end(
-                    now,
-                    incident,
-                    OutcomeKind::Escalated,
-                    message,
-                    closed,
-                    effects,
-                );
+                return Some(end(OutcomeKind::Escalated, message, closed));
             }
             if status.sync.state != SyncState::Synced || status.health != Health::Healthy {
-                return;
+                return None;
             }
             healthy_since = healthy_since.max(status.health_since).max(applied.at);
         }
-        if !clusters.is_empty() && now >= healthy_since.plus(application.policy.verify_for) {
-            let message = format!(
-                "{} is applied and healthy in {} clusters for {}",
-                committed.short(),
-                clusters.len(),
-                application.policy.verify_for
-            );
-            self.end(
-                now,
-                incident,
-                OutcomeKind::Verified,
-                message,
-                vec![],
-                effects,
-            );
+        if clusters.is_empty() || now < healthy_since.plus(application.policy.verify_for) {
+            return None;
         }
+        let message = format!(
+            "{} is applied and healthy in {} clusters for {}",
+            committed.short(),
+            clusters.len(),
+            application.policy.verify_for
+        );
+        Some(end(OutcomeKind::Verified, message, vec![]))
     }
 
     /// Finds repairs of ours that somebody put back (I9).

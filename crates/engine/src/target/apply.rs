@@ -1,7 +1,7 @@
 //! Writes to a cluster: when, how often, and what came of them.
 
 use super::{
-    APPLY_FORGOTTEN_MS, FIGHT_WINDOW_MS, FIRST_PAUSE_MS, InFlight, MAX_PAUSE_MS, Work, sync,
+    APPLY_FORGOTTEN_MS, FIGHT_WINDOW_MS, FIRST_PAUSE_MS, InFlight, MAX_PAUSE_MS, TargetMemory, sync,
 };
 use crate::Engine;
 use crate::effect::{Effect, Level, prevented};
@@ -12,15 +12,34 @@ use regraft_model::InvariantId;
 use regraft_model::apply::{ApplyFailure, ApplyOutcome, ApplyRequest, Retry, Written};
 use regraft_model::finding::{SyncState, SyncStatus};
 use regraft_model::id::ApplicationName;
+use regraft_model::source::TreeId;
 use regraft_model::time::Timestamp;
 use std::collections::BTreeSet;
+
+impl TargetMemory {
+    /// Nobody committed, yet it differs again: drift. Put back at once, but do not fight for ever.
+    fn note_drift(&mut self, now: Timestamp, tree: Option<&TreeId>) {
+        let soon = self
+            .corrected_at
+            .is_some_and(|at| now.millis_since(at) < FIGHT_WINDOW_MS);
+        self.fights = match soon {
+            true => self.fights.saturating_add(1),
+            false => 0,
+        };
+        self.corrected_at = Some(now);
+        if self.fights > 0 {
+            self.pause_until = Timestamp(now.0 + pause_ms(self.fights));
+            self.failed_tree = tree.cloned();
+        }
+    }
+}
 
 impl Engine {
     /// Sends a request out when the target may be written to now; says how it stands.
     pub(super) fn apply(
         &mut self,
         now: Timestamp,
-        work: &mut Work,
+        memory: &mut TargetMemory,
         application: &ApplicationName,
         was_synced: bool,
         request: ApplyRequest,
@@ -35,15 +54,8 @@ impl Engine {
             .syncs
             .get(application)
             .map_or(0, |sync| sync.fence.0);
-        let differs: Vec<_> = request
-            .stages
-            .iter()
-            .flat_map(|stage| &stage.objects)
-            .map(|staged| staged.object.key().to_string())
-            .chain(request.prune.iter().map(|(key, _)| format!("delete {key}")))
-            .collect();
-        let differs = differs.join(", ");
-        let under_way = work.in_flight.as_ref().is_some_and(|sent| {
+        let differs = differences(&request);
+        let under_way = memory.in_flight.as_ref().is_some_and(|sent| {
             // Another revision does not wait for this one: the runner lets it take its place.
             sent.tree == tree && now.millis_since(sent.since) < APPLY_FORGOTTEN_MS
         });
@@ -52,55 +64,47 @@ impl Engine {
         }
         if !self.is_confirmed(now) {
             let message = "this member has no proof that its state is current: it does not write";
-            work.wake = now;
-            if !std::mem::replace(&mut work.unproven, true) {
+            memory.wake = now;
+            if !std::mem::replace(&mut memory.unproven, true) {
                 effects.push(prevented(InvariantId::I2));
             }
             return sync(SyncState::OutOfSync, "NotConfirmed", message);
         }
-        let same_inputs = work.failed_tree == tree;
-        if work.pause_until > now && same_inputs && asked <= work.tried_for {
-            work.wake = work.wake.min(work.pause_until);
-            return failed(&work.failures, &differs);
+        let same_inputs = memory.failed_tree == tree;
+        if memory.pause_until > now && same_inputs && asked <= memory.tried_for {
+            memory.wake = memory.wake.min(memory.pause_until);
+            return failed(&memory.failures, &differs);
         }
         if was_synced {
-            // Nobody committed, yet it differs again: drift. Put back at once, but do not fight for ever.
-            let soon = work
-                .corrected_at
-                .is_some_and(|at| now.millis_since(at) < FIGHT_WINDOW_MS);
-            work.fights = if soon {
-                work.fights.saturating_add(1)
-            } else {
-                0
-            };
-            work.corrected_at = Some(now);
-            if work.fights > 0 {
-                work.pause_until = Timestamp(now.0 + pause_ms(work.fights));
-                work.failed_tree.clone_from(&tree);
-            }
+            memory.note_drift(now, tree.as_ref());
         }
-        work.tried_for = asked;
-        work.unproven = false;
-        work.in_flight = Some(InFlight {
+        memory.tried_for = asked;
+        memory.unproven = false;
+        memory.in_flight = Some(InFlight {
             since: now,
             revision: request.revision.clone(),
             tree,
             inventory: request.inventory.clone(),
             gone: BTreeSet::new(),
         });
-        let target = request.target.clone();
-        if let Some(world) = self.worlds.get_mut(&target.cluster) {
-            // The edge tells inventories once. Until the apply succeeds, what may be there is the union.
-            let mut union = request.inventory_before.clone();
-            union
-                .installation
-                .clone_from(&request.inventory.installation);
-            union.entries.extend(request.inventory.entries.clone());
-            let inventories = world.inventories.get_or_insert_default();
-            inventories.insert(target.application.0.clone(), union);
-        }
+        self.expect_inventory(&request);
         effects.push(Effect::Apply(Box::new(request)));
         sync(SyncState::OutOfSync, "Applying", differs)
+    }
+
+    /// The edge tells inventories once. Until the apply succeeds, what may be there is the union.
+    fn expect_inventory(&mut self, request: &ApplyRequest) {
+        let target = &request.target;
+        let Some(observed) = self.observed.get_mut(&target.cluster) else {
+            return;
+        };
+        let mut union = request.inventory_before.clone();
+        union
+            .installation
+            .clone_from(&request.inventory.installation);
+        union.entries.extend(request.inventory.entries.clone());
+        let inventories = observed.inventories.get_or_insert_default();
+        inventories.insert(target.application.0.clone(), union);
     }
 
     pub(crate) fn applied_to_cluster(
@@ -110,10 +114,10 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) {
         let target = outcome.target.clone();
-        let Some(work) = self.work.get_mut(&target) else {
+        let Some(memory) = self.targets.get_mut(&target) else {
             return;
         };
-        let world = self.worlds.entry(target.cluster.clone()).or_default();
+        let observed = self.observed.entry(target.cluster.clone()).or_default();
         let is_equal = |(_, written): &(_, Written)| *written == Written::Unchanged;
         if outcome.objects.iter().any(is_equal) {
             effects.push(prevented(InvariantId::I6));
@@ -122,31 +126,31 @@ impl Engine {
             let key = object.key();
             if written == Written::Written && is_workload(&object) {
                 // A new template starts with a clean record.
-                work.dwell.forget(&key);
-                work.health = None;
+                memory.dwell.forget(&key);
+                memory.health = None;
             }
-            let sent = work.in_flight.as_ref();
+            let sent = memory.in_flight.as_ref();
             if sent.is_none_or(|sent| !sent.gone.contains(&key)) {
-                work.known_equal.insert(key, KnownEqual::of(&object));
-                world.see(object);
+                memory.known_equal.insert(key, KnownEqual::of(&object));
+                observed.see(object);
             }
         }
         // The answer to an apply that another one has replaced settles nothing but what was seen.
-        let sent = work
+        let sent = memory
             .in_flight
             .take_if(|sent| sent.revision == outcome.revision);
         let Some(sent) = sent else {
             self.dirty.targets.insert(target);
             return;
         };
-        work.released = outcome.failures.is_empty() && sent.inventory.entries.is_empty();
+        memory.released = outcome.failures.is_empty() && sent.inventory.entries.is_empty();
         if outcome.failures.is_empty() {
-            work.tries = 0;
-            if let Some(known) = world.inventories.as_mut() {
+            memory.tries = 0;
+            if let Some(known) = observed.inventories.as_mut() {
                 known.insert(target.application.0.clone(), sent.inventory);
             }
         } else {
-            work.tries = work.tries.saturating_add(1);
+            memory.tries = memory.tries.saturating_add(1);
             let stalled = outcome
                 .failures
                 .iter()
@@ -154,20 +158,15 @@ impl Engine {
             let pause = if stalled {
                 MAX_PAUSE_MS
             } else {
-                pause_ms(work.tries)
+                pause_ms(memory.tries)
             };
-            work.pause_until = Timestamp(now.0 + pause);
-            for failure in outcome.failures.iter().filter(|_| work.tries == 1) {
-                let what = failure
-                    .key
-                    .as_ref()
-                    .map_or_else(String::new, |key| format!("{key}: "));
-                let message = format!("{what}{}: {}", failure.reason, failure.message);
-                say(effects, Level::Warning, &target.to_string(), message);
+            memory.pause_until = Timestamp(now.0 + pause);
+            for failure in outcome.failures.iter().filter(|_| memory.tries == 1) {
+                say(effects, Level::Warning, &target.to_string(), told(failure));
             }
         }
-        work.failures = outcome.failures;
-        work.failed_tree = self
+        memory.failures = outcome.failures;
+        memory.failed_tree = self
             .rendered
             .get(&target.application)
             .map(|it| it.tree.clone());
@@ -184,14 +183,27 @@ fn failed(failures: &[ApplyFailure], differs: &str) -> SyncStatus {
         Retry::Stalled => SyncState::Blocked,
         Retry::Transient | Retry::Waiting => SyncState::OutOfSync,
     };
-    let told: Vec<_> = failures
-        .iter()
-        .map(|failure| match &failure.key {
-            Some(key) => format!("{key}: {}: {}", failure.reason, failure.message),
-            None => format!("{}: {}", failure.reason, failure.message),
-        })
-        .collect();
+    let told: Vec<_> = failures.iter().map(told).collect();
     sync(state, &worst.reason, told.join("; "))
+}
+
+fn told(failure: &ApplyFailure) -> String {
+    let ApplyFailure {
+        reason, message, ..
+    } = failure;
+    match &failure.key {
+        Some(key) => format!("{key}: {reason}: {message}"),
+        None => format!("{reason}: {message}"),
+    }
+}
+
+/// What a request writes and deletes, for people.
+fn differences(request: &ApplyRequest) -> String {
+    let staged = request.stages.iter().flat_map(|stage| &stage.objects);
+    let written = staged.map(|staged| staged.object.key().to_string());
+    let deleted = request.prune.iter().map(|(key, _)| format!("delete {key}"));
+    let all: Vec<_> = written.chain(deleted).collect();
+    all.join(", ")
 }
 
 fn pause_ms(tries: u32) -> i64 {

@@ -1,9 +1,9 @@
 //! How well a target is, what fails in it, and whether its inputs are known to be good.
 
-use super::Work;
+use super::TargetMemory;
 use crate::Engine;
+use crate::observed::ObservedCluster;
 use crate::source::Rendered;
-use crate::world::World;
 use regraft_detect::Confirmation;
 use regraft_diff::health::{Profile, judge};
 use regraft_model::finding::{Change, Finding, SyncState, TargetStatus};
@@ -13,7 +13,12 @@ use regraft_model::time::Timestamp;
 
 impl Engine {
     /// Health and findings from what is live; Unknown when it cannot be seen.
-    pub(super) fn judge_health(&self, now: Timestamp, work: &mut Work, status: &mut TargetStatus) {
+    pub(super) fn judge_health(
+        &self,
+        now: Timestamp,
+        memory: &mut TargetMemory,
+        status: &mut TargetStatus,
+    ) {
         let suspended = status.sync.state == SyncState::Suspended;
         let visible = match status.sync.state {
             SyncState::Synced | SyncState::OutOfSync | SyncState::Blocked => true,
@@ -22,24 +27,24 @@ impl Engine {
         };
         let parts = (
             self.rendered.get(&status.key.application),
-            self.worlds.get(&status.key.cluster),
+            self.observed.get(&status.key.cluster),
             self.application(&status.key.application),
         );
-        let (true, (Some(rendered), Some(world), Some(application))) = (visible, parts) else {
+        let (true, (Some(rendered), Some(observed), Some(application))) = (visible, parts) else {
             status.health = Health::Unknown;
             status.health_message.clone_from(&status.sync.message);
-            work.health = None;
+            memory.health = None;
             status.health_since = now;
             return;
         };
-        let (health, message) = worst(now, rendered, world);
+        let (health, message) = worst(now, rendered, observed);
         status.health = health;
         status.health_message = message;
-        let since = match work.health {
+        let since = match memory.health {
             Some((known, since)) if known == health => since,
             _ => now,
         };
-        work.health = Some((health, since));
+        memory.health = Some((health, since));
         status.health_since = since;
         status.workloads = u32::try_from(rendered.inputs.len()).unwrap_or(u32::MAX);
         // Between a new head and its apply nothing that fails can be blamed on either.
@@ -48,12 +53,12 @@ impl Engine {
             .as_ref()
             .is_some_and(|it| it.tree == rendered.tree);
         for (key, digest) in &rendered.inputs {
-            let Some(workload) = world.live.get(key) else {
+            let Some(workload) = observed.live.get(key) else {
                 continue;
             };
-            let view = world.view_of(workload);
+            let view = observed.view_of(workload);
             let confirm_for = application.policy.confirm_for;
-            for held in work.dwell.observe_view(&view, now, confirm_for) {
+            for held in memory.dwell.observe_view(&view, now, confirm_for) {
                 // A person has what is suspended in hand: it shows how it is, and asks for no repair.
                 if settled && !suspended && held.confirmation == Confirmation::Confirmed {
                     let change = change_of(status, key, digest);
@@ -70,11 +75,11 @@ impl Engine {
 }
 
 /// The worst health among an application's objects, and who has it.
-fn worst(now: Timestamp, rendered: &Rendered, world: &World) -> (Health, String) {
+fn worst(now: Timestamp, rendered: &Rendered, observed: &ObservedCluster) -> (Health, String) {
     let mut worst = (Health::Healthy, String::new());
     for desired in &rendered.objects {
         let key = desired.key();
-        let (health, message) = match world.live.get(&key) {
+        let (health, message) = match observed.live.get(&key) {
             None => (Health::Missing, format!("{key} is not there")),
             Some(live) => {
                 let verdict = judge(live, Profile::Regraft, now);

@@ -1,14 +1,15 @@
 //! What one target lacks to be what Git says, or why it must be left alone.
 
-use super::{Look, Work, sync};
+use super::{Look, TargetMemory, sync};
 use crate::Engine;
 use crate::effect::{Effect, prevented};
 use crate::intent::Intent;
+use crate::observed::Sight;
 use crate::planted::Bug;
 use crate::source::{Rendered, Tracked};
-use crate::world::Sight;
-use regraft_diff::{Comparison, Complete, Desired, World as Compared, compare};
+use regraft_diff::{ClusterState, Comparison, Complete, Desired, compare};
 use regraft_model::InvariantId;
+use regraft_model::apply::Inventory;
 use regraft_model::config::Application;
 use regraft_model::finding::{PendingDeletion, SyncState};
 use regraft_model::id::{RepositoryName, TargetKey};
@@ -16,21 +17,35 @@ use regraft_model::time::Timestamp;
 use regraft_state::command::Command;
 use std::collections::BTreeSet;
 
+impl TargetMemory {
+    /// What Git does not name any more stays, as long as not all of Git could be read (I5).
+    fn note_kept(&mut self, rendered: &Rendered, inventory: &Inventory, effects: &mut Vec<Effect>) {
+        if self.kept_for.as_ref() == Some(&rendered.tree) {
+            return;
+        }
+        let named: BTreeSet<_> = rendered.objects.iter().map(|object| object.key()).collect();
+        if inventory.entries.keys().any(|key| !named.contains(key)) {
+            self.kept_for = Some(rendered.tree.clone());
+            effects.push(prevented(InvariantId::I5));
+        }
+    }
+}
+
 impl Engine {
     pub(super) fn look(
         &mut self,
         now: Timestamp,
         target: &TargetKey,
-        work: &mut Work,
+        memory: &mut TargetMemory,
         effects: &mut Vec<Effect>,
     ) -> Look {
         if let Some(look) = self.not_to_be_touched(now, target, effects) {
             return look;
         }
-        let (Some(application), Some(rendered), Some(world)) = (
+        let (Some(application), Some(rendered), Some(observed)) = (
             self.application(&target.application),
             self.rendered.get(&target.application),
-            self.worlds.get(&target.cluster),
+            self.observed.get(&target.cluster),
         ) else {
             return Look::of(
                 SyncState::Unknown,
@@ -38,7 +53,7 @@ impl Engine {
                 "its files are not read yet",
             );
         };
-        let inventories = world.inventories.as_ref();
+        let inventories = observed.inventories.as_ref();
         let inventory = inventories.and_then(|all| all.get(target.application.as_str()));
         let inventory = inventory.cloned().unwrap_or_else(|| self.empty_inventory());
         let comparison = compare(
@@ -50,23 +65,16 @@ impl Engine {
                 objects: &rendered.objects,
                 complete: self.completeness(rendered),
             },
-            &Compared {
-                live: &world.live,
-                scaled: &world.scaled,
-                known_equal: &work.known_equal,
+            &ClusterState {
+                live: &observed.live,
+                scaled: &observed.scaled,
+                known_equal: &memory.known_equal,
             },
             &inventory,
             self.confirmed_token(target),
         );
-        // What Git does not name any more stays, as long as not all of Git could be read (I5).
-        if self.completeness(rendered) == Complete::WithProblems
-            && work.kept_for.as_ref() != Some(&rendered.tree)
-        {
-            let named: BTreeSet<_> = rendered.objects.iter().map(|object| object.key()).collect();
-            if inventory.entries.keys().any(|key| !named.contains(key)) {
-                work.kept_for = Some(rendered.tree.clone());
-                effects.push(prevented(InvariantId::I5));
-            }
+        if self.completeness(rendered) == Complete::WithProblems {
+            memory.note_kept(rendered, &inventory, effects);
         }
         let was_synced = self
             .view
@@ -75,24 +83,30 @@ impl Engine {
             .and_then(|status| status.applied.as_ref())
             .is_some_and(|applied| applied.tree == rendered.tree);
         let current = (rendered.revision.clone(), rendered.tree.clone());
-        let problems: Vec<_> = rendered.problems.iter().map(ToString::to_string).collect();
         let has_errors = rendered.has_errors();
         let mut look = judge_comparison(&comparison);
         if has_errors {
-            let message = problems.join("; ");
-            look.sync = sync(SyncState::Blocked, "RenderProblems", message);
+            let problems: Vec<_> = rendered.problems.iter().map(ToString::to_string).collect();
+            look.sync = sync(SyncState::Blocked, "RenderProblems", problems.join("; "));
         } else if comparison.request.is_none() && comparison.blocked.is_empty() {
             look.in_sync_with = Some(current);
         }
         if let Some(mut request) = comparison.request {
             request.inventory_before = inventory;
             look.in_sync_with = None;
-            let told = self.apply(now, work, &target.application, was_synced, request, effects);
+            let told = self.apply(
+                now,
+                memory,
+                &target.application,
+                was_synced,
+                request,
+                effects,
+            );
             if !has_errors {
                 look.sync = told;
             }
         } else if look.in_sync_with.is_some() {
-            work.failures.clear();
+            memory.failures.clear();
         }
         look
     }
@@ -161,9 +175,9 @@ impl Engine {
         let unknown =
             |reason: &str, message: String| Some(Look::of(SyncState::Unknown, reason, message));
         let sight = self
-            .worlds
+            .observed
             .get(&target.cluster)
-            .map(|world| world.sight.clone());
+            .map(|observed| observed.sight.clone());
         let uid = match sight.unwrap_or_default() {
             Sight::Unknown => {
                 return unknown("Connecting", format!("connecting {}", target.cluster));
@@ -204,7 +218,10 @@ impl Engine {
             return false;
         };
         let known = self.view.clusters.get(&target.cluster);
-        let sight = self.worlds.get(&target.cluster).map(|world| &world.sight);
+        let sight = self
+            .observed
+            .get(&target.cluster)
+            .map(|observed| &observed.sight);
         match (sight, known) {
             (Some(Sight::Clear { uid }), Some(known)) if *uid == known.uid => {
                 self.not_seen_whole(target, application).is_none()
@@ -251,9 +268,9 @@ impl Engine {
             );
             return Some(Look::of(SyncState::Blocked, "PathMissing", message));
         };
-        let (Some(rendered), Some(world)) = (
+        let (Some(rendered), Some(observed)) = (
             self.rendered.get(&target.application),
-            self.worlds.get(&target.cluster),
+            self.observed.get(&target.cluster),
         ) else {
             return unknown("NotReadYet", "its files are being read".to_owned());
         };
@@ -262,7 +279,7 @@ impl Engine {
         }
         let mut kinds = rendered.kinds.clone();
         kinds.extend(self.inventory_kinds(target));
-        if world.inventories.is_none() || !world.has_listed(&kinds) {
+        if observed.inventories.is_none() || !observed.has_listed(&kinds) {
             return unknown(
                 "Listing",
                 format!("{} is still being listed", target.cluster),

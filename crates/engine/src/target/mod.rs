@@ -41,7 +41,7 @@ const LOOK_AGAIN_MS: i64 = 10_000;
 
 /// What a member remembers of a target it works on. All of it can be lost.
 #[derive(Debug, Default)]
-pub(crate) struct Work {
+pub(crate) struct TargetMemory {
     in_flight: Option<InFlight>,
     known_equal: BTreeMap<ObjectKey, KnownEqual>,
     dwell: Dwell,
@@ -76,7 +76,7 @@ struct InFlight {
     gone: BTreeSet<ObjectKey>,
 }
 
-impl Work {
+impl TargetMemory {
     /// The cluster went away or came back: what held does not hold any more (I7).
     pub(crate) fn interrupt(&mut self, now: Timestamp) {
         self.dwell.interrupt();
@@ -126,7 +126,10 @@ impl Look {
 impl Engine {
     pub(crate) fn is_due(&self, now: Timestamp, target: &TargetKey) -> bool {
         self.dirty.targets.contains(target)
-            || self.work.get(target).is_none_or(|work| work.wake <= now)
+            || self
+                .targets
+                .get(target)
+                .is_none_or(|memory| memory.wake <= now)
     }
 
     /// Looks at a target again and does what is next.
@@ -142,15 +145,15 @@ impl Engine {
         if assignment.member != self.settings.member {
             return self.forget_target(target);
         }
-        let mut work = self.work.remove(target).unwrap_or_default();
-        work.wake = Timestamp(now.0 + LOOK_AGAIN_MS);
+        let mut memory = self.targets.remove(target).unwrap_or_default();
+        memory.wake = Timestamp(now.0 + LOOK_AGAIN_MS);
         if self.is_retiring(target) {
-            self.step_retiring(now, target, &mut work, effects);
+            self.step_retiring(now, target, &mut memory, effects);
         } else {
-            let look = self.look(now, target, &mut work, effects);
-            self.tell(now, target, &mut work, look, effects);
+            let look = self.look(now, target, &mut memory, effects);
+            self.tell(now, target, &mut memory, look, effects);
         }
-        self.work.insert(target.clone(), work);
+        self.targets.insert(target.clone(), memory);
     }
 
     /// Stops applies that were allowed when they began and are not any more: this member lost the target or the proof
@@ -160,15 +163,15 @@ impl Engine {
         let mut stopped: Vec<TargetKey> =
             std::mem::take(&mut self.dirty.lost).into_iter().collect();
         let under_way = self
-            .work
+            .targets
             .iter()
-            .filter(|(_, work)| work.in_flight.is_some());
+            .filter(|(_, memory)| memory.in_flight.is_some());
         let forbidden = under_way
             .filter(|(target, _)| !confirmed || self.suspension_of(&target.application).is_some());
         stopped.extend(forbidden.map(|(target, _)| target.clone()));
         for target in stopped {
-            if let Some(work) = self.work.get_mut(&target) {
-                work.in_flight = None;
+            if let Some(memory) = self.targets.get_mut(&target) {
+                memory.in_flight = None;
             }
             effects.push(prevented(InvariantId::I2));
             effects.push(Effect::Stop { target });
@@ -177,8 +180,8 @@ impl Engine {
 
     /// Forgets what was remembered of a target that another member has now; it would be old if it ever came back.
     pub(crate) fn forget_target(&mut self, target: &TargetKey) {
-        let work = self.work.remove(target);
-        if work.is_some_and(|work| work.in_flight.is_some()) {
+        let memory = self.targets.remove(target);
+        if memory.is_some_and(|memory| memory.in_flight.is_some()) {
             self.dirty.lost.insert(target.clone());
         }
     }
@@ -202,10 +205,10 @@ impl Engine {
             entry.1.extend(self.inventory_kinds(target));
         }
         for (cluster, watched) in &wanted {
-            let world = self.worlds.entry(cluster.clone()).or_default();
-            if world.watched.as_ref() != Some(watched) {
-                world.watch_only(&watched.1);
-                world.watched = Some(watched.clone());
+            let observed = self.observed.entry(cluster.clone()).or_default();
+            if observed.watched.as_ref() != Some(watched) {
+                observed.watch_only(&watched.1);
+                observed.watched = Some(watched.clone());
                 effects.push(Effect::Watch {
                     cluster: cluster.clone(),
                     credentials: watched.0.clone(),
@@ -214,13 +217,13 @@ impl Engine {
             }
         }
         let gone: Vec<_> = self
-            .worlds
+            .observed
             .keys()
             .filter(|cluster| !wanted.contains_key(*cluster))
             .cloned()
             .collect();
         for cluster in gone {
-            self.worlds.remove(&cluster);
+            self.observed.remove(&cluster);
             effects.push(Effect::Unwatch { cluster });
         }
     }
@@ -229,7 +232,7 @@ impl Engine {
         &mut self,
         now: Timestamp,
         target: &TargetKey,
-        work: &mut Work,
+        memory: &mut TargetMemory,
         look: Look,
         effects: &mut Vec<Effect>,
     ) {
@@ -260,7 +263,7 @@ impl Engine {
                     tree,
                     at: now,
                 });
-                work.health = None;
+                memory.health = None;
             }
         }
         status.answered_sync = self.answered_sync(target, &status.sync, before.answered_sync);
@@ -269,12 +272,12 @@ impl Engine {
         if status.pending_deletion.is_some() && asks(&before) != asks(&status) {
             effects.push(prevented(InvariantId::I5));
         }
-        self.judge_health(now, work, &mut status);
+        self.judge_health(now, memory, &mut status);
         if let Some(at) = health::verify_revision(self, now, &mut status) {
-            work.wake = work.wake.min(at);
+            memory.wake = memory.wake.min(at);
         }
-        if let Some(deadline) = work.dwell.next_deadline() {
-            work.wake = work.wake.min(deadline);
+        if let Some(deadline) = memory.dwell.next_deadline() {
+            memory.wake = memory.wake.min(deadline);
         }
         if !says_the_same(&before, &status) {
             let command = Command::Report {
@@ -314,9 +317,9 @@ impl Engine {
 
     pub(super) fn inventory_kinds(&self, target: &TargetKey) -> impl Iterator<Item = KindVersion> {
         let inventories = self
-            .worlds
+            .observed
             .get(&target.cluster)
-            .and_then(|world| world.inventories.as_ref());
+            .and_then(|observed| observed.inventories.as_ref());
         let inventory = inventories.and_then(|all| all.get(target.application.as_str()));
         inventory
             .into_iter()

@@ -1,13 +1,13 @@
 //! Applications that left Git: their objects are orphaned or deleted, then nothing is left of them.
 
 use super::look::judge_comparison;
-use super::{Look, Work};
+use super::{Look, TargetMemory};
 use crate::Engine;
 use crate::effect::Effect;
 use crate::intent::Intent;
+use crate::observed::Sight;
 use crate::source::Tracked;
-use crate::world::Sight;
-use regraft_diff::{World as Compared, retire};
+use regraft_diff::{ClusterState, retire};
 use regraft_model::apply::{ApplyRequest, Inventory};
 use regraft_model::config::DeletionPolicy;
 use regraft_model::finding::SyncState;
@@ -21,7 +21,7 @@ impl Engine {
         &mut self,
         now: Timestamp,
         target: &TargetKey,
-        work: &mut Work,
+        memory: &mut TargetMemory,
         effects: &mut Vec<Effect>,
     ) {
         let Some(retiring) = self.view.retiring.get(&target.application).cloned() else {
@@ -39,24 +39,24 @@ impl Engine {
             return;
         }
         let suspended = self.suspension_of(&target.application);
-        let world = self.worlds.get(&target.cluster);
-        let ready = world.is_some_and(|world| {
-            matches!(&world.sight, Sight::Clear { uid }
+        let observed = self.observed.get(&target.cluster);
+        let ready = observed.is_some_and(|observed| {
+            matches!(&observed.sight, Sight::Clear { uid }
                 if self.view.clusters.get(&target.cluster).is_none_or(|known| known.uid == *uid))
-                && world.inventories.is_some()
-                && world.has_listed(&self.inventory_kinds(target).collect())
+                && observed.inventories.is_some()
+                && observed.has_listed(&self.inventory_kinds(target).collect())
         });
         if !self.view.clusters.contains_key(&target.cluster) && !ready {
             // A cluster is registered before anything is applied to it: nothing of ours is there.
             return self.retired(now, target, effects);
         }
-        let (Some(world), true, None) = (world, ready, &suspended) else {
+        let (Some(observed), true, None) = (observed, ready, &suspended) else {
             let waits = suspended.unwrap_or_else(|| format!("{} cannot be seen", target.cluster));
             let message = format!("its objects are released when that is over: {waits}");
             let look = Look::of(SyncState::Unknown, "Retiring", message);
-            return self.tell(now, target, work, look, effects);
+            return self.tell(now, target, memory, look, effects);
         };
-        let inventories = world.inventories.as_ref();
+        let inventories = observed.inventories.as_ref();
         let inventory = inventories
             .and_then(|all| all.get(target.application.as_str()))
             .cloned();
@@ -65,10 +65,10 @@ impl Engine {
             // Another installation reconciles it there: nothing of it is ours to let go.
             return self.retired(now, target, effects);
         }
-        let compared = Compared {
-            live: &world.live,
-            scaled: &world.scaled,
-            known_equal: &work.known_equal,
+        let compared = ClusterState {
+            live: &observed.live,
+            scaled: &observed.scaled,
+            known_equal: &memory.known_equal,
         };
         let revision = head.unwrap_or_default();
         let deletion = retiring.application.deletion;
@@ -84,13 +84,13 @@ impl Engine {
         if comparison.blocked.is_empty() {
             let request = match comparison.request {
                 Some(request) => request,
-                None if work.released => return self.retired(now, target, effects),
+                None if memory.released => return self.retired(now, target, effects),
                 // An inventory that cannot be read is not told, and is not empty: the edge says which of the two it is.
                 None => nothing_left(target, revision, &inventory),
             };
-            look.sync = self.apply(now, work, &target.application, false, request, effects);
+            look.sync = self.apply(now, memory, &target.application, false, request, effects);
         }
-        self.tell(now, target, work, look, effects);
+        self.tell(now, target, memory, look, effects);
     }
 
     /// Nothing of it is left, or ever was.

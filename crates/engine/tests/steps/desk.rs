@@ -11,7 +11,7 @@ use regraft_model::id::{IncidentId, MemberId, TargetKey};
 use regraft_model::object::{Object, ObjectKey};
 use regraft_model::source::{FileMode, Revision, SourceFile, SourceTree, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
-use regraft_state::command::{Command, Envelope, FORMAT, Response, Stamped};
+use regraft_state::command::{Command, Envelope, FORMAT, Fault, Response, Stamped};
 use regraft_state::store::Memory;
 use regraft_state::view::View;
 use std::collections::{BTreeMap, VecDeque};
@@ -132,7 +132,7 @@ impl Desk {
     pub(crate) fn with_incident(&mut self, tree: &str, lasts: Seconds) -> IncidentId {
         self.until_applying();
         self.apply_succeeds();
-        let command = Command::OpenIncident {
+        let command = Command::OpenIncident(Fault {
             application: "web".into(),
             repository: REPOSITORY.into(),
             branch: "main".into(),
@@ -144,7 +144,7 @@ impl Desk {
             member: MemberId(1),
             fence: self.view().assignments[&target()].fence,
             deadline: Timestamp(self.now).plus(lasts),
-        };
+        });
         self.replicate(&command);
         self.view().incidents.keys().next().unwrap().clone()
     }

@@ -18,7 +18,7 @@ use regraft_model::incident::{OutcomeKind, Phase};
 use regraft_model::plan::Guard;
 use regraft_model::source::{Revision, SourceTree, TreeId};
 use regraft_model::time::Seconds;
-use regraft_state::command::Command;
+use regraft_state::command::{Command, NewHead};
 use regraft_state::record::Subject;
 
 const SECOND: &str = "2222222222222222222222222222222222222222";
@@ -130,7 +130,7 @@ fn another_tracked_branch_begins_anew() {
         outcome: Ok((elsewhere.into(), None)),
     });
     let recorded = other.proposed.iter().any(|command| {
-        matches!(command, Command::RecordHead { revision, .. } if revision.0 == elsewhere)
+        matches!(command, Command::RecordHead(NewHead { revision, .. }) if revision.0 == elsewhere)
     });
     assert!(recorded, "{:?}", other.proposed);
 }

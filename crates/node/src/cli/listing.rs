@@ -1,6 +1,6 @@
 //! Lists as tables.
 
-use super::table::{Width, age, or_dash, table};
+use super::table::{Width, age, or_dash, table, table_where};
 use crate::document::{ApplicationDocument, ClusterDocument, MemberDocument, RepositoryDocument};
 use regraft_model::incident::Incident;
 use regraft_model::source::Revision;
@@ -27,35 +27,7 @@ impl Look {
 
 pub(super) fn applications(rows: Vec<ApplicationDocument>, look: Look) -> String {
     let Look { now, width } = look;
-    let mode = |row: &ApplicationDocument| format!("{:?}", row.mode).to_lowercase();
-    let member = |row: &ApplicationDocument| row.member.map_or_else(dash, |id| id.to_string());
-    let incident = |row: &ApplicationDocument| {
-        let id = row.incident.as_ref();
-        id.map_or_else(dash, ToString::to_string)
-    };
-    if width != Width::Full {
-        return table(
-            width,
-            [
-                "NAME", "CLUSTER", "MODE", "SYNC", "HEALTH", "AGE", "REVISION", "INCIDENT",
-                "MESSAGE",
-            ],
-            rows.into_iter().map(|row| {
-                [
-                    row.name.to_string(),
-                    row.cluster.to_string(),
-                    mode(&row),
-                    row.sync.to_string(),
-                    row.health.to_string(),
-                    age(row.since, now),
-                    short(row.revision.as_ref()),
-                    incident(&row),
-                    row.message,
-                ]
-            }),
-        );
-    }
-    table(
+    table_where(
         width,
         [
             "NAME",
@@ -73,19 +45,20 @@ pub(super) fn applications(rows: Vec<ApplicationDocument>, look: Look) -> String
             "PATH",
             "MESSAGE",
         ],
+        &["HEAD", "VERIFIED", "MEMBER", "REPOSITORY", "PATH"],
         rows.into_iter().map(|row| {
             [
                 row.name.to_string(),
                 row.cluster.to_string(),
-                mode(&row),
+                row.mode.to_string(),
                 row.sync.to_string(),
                 row.health.to_string(),
                 age(row.since, now),
                 short(row.head.as_ref()),
                 short(row.revision.as_ref()),
                 short(row.verified.as_ref()),
-                member(&row),
-                incident(&row),
+                row.member.map_or_else(dash, |id| id.to_string()),
+                row.incident.map_or_else(dash, |id| id.to_string()),
                 row.repository.to_string(),
                 row.path,
                 row.message,
@@ -144,7 +117,7 @@ pub(super) fn clusters(rows: Vec<ClusterDocument>, look: Look) -> String {
                 row.name.to_string(),
                 match row.suspend {
                     true => "Suspended".to_owned(),
-                    false => format!("{:?}", row.connection),
+                    false => row.connection.to_string(),
                 },
                 or_dash(&row.version),
                 row.applications.to_string(),
@@ -220,7 +193,7 @@ pub(super) fn members(rows: Vec<MemberDocument>, look: Look) -> String {
         rows.into_iter().map(|row| {
             [
                 format!("{}{}", row.id, if row.answering { "*" } else { "" }),
-                format!("{:?}", row.role).to_lowercase(),
+                row.role.to_string(),
                 row.address,
                 row.admin.unwrap_or_else(dash),
                 row.applied.map_or_else(dash, |index| index.to_string()),

@@ -190,13 +190,13 @@ pub(super) fn application(story: &ApplicationStory, look: Look) -> String {
     let mut out = String::new();
     line(&mut out, &format!("Application {}", story.name));
     if let Some(first) = story.targets.first() {
-        let mode = format!("{:?}", first.mode).to_lowercase();
         line(
             &mut out,
             &format!(
-                "  {} of {}, mode {mode}, head {}",
+                "  {} of {}, mode {}, head {}",
                 first.path,
                 first.repository,
+                first.mode,
                 listing::short(first.head.as_ref())
             ),
         );
@@ -290,10 +290,7 @@ pub(super) fn cluster(story: &ClusterStory, look: Look) -> String {
     };
     line(
         &mut out,
-        &format!(
-            "  {:?} to member {}{why}",
-            cluster.connection, cluster.member
-        ),
+        &format!("  {} to member {}{why}", cluster.connection, cluster.member),
     );
     let uid = cluster.uid.as_deref().unwrap_or_default();
     line(

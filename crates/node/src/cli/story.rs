@@ -2,6 +2,7 @@
 
 use super::table::{age, or_dash};
 use crate::document::IncidentDocument;
+use regraft_model::config::Mode;
 use regraft_model::finding::Finding;
 use regraft_model::incident::{Incident, OutcomeKind, Phase};
 use regraft_model::plan::{Answer, Delivery, GuardResult, Plan, Rejected};
@@ -25,10 +26,7 @@ pub(super) fn incident(document: &IncidentDocument, now: Timestamp) -> String {
             or_dash(&clusters.join(", "))
         ),
     );
-    let mode = document.mode.map_or_else(
-        || "unknown".to_owned(),
-        |mode| format!("{mode:?}").to_lowercase(),
-    );
+    let mode = document.mode.map_or("unknown", Mode::as_str);
     line(
         &mut out,
         &format!(
@@ -131,10 +129,7 @@ fn evidence(out: &mut String, incident: &Incident) {
             );
             line(
                 out,
-                &format!(
-                    "    inputs since the last verified revision: {}",
-                    format!("{change:?}").to_lowercase()
-                ),
+                &format!("    inputs since the last verified revision: {change}"),
             );
             for evidence in &symptom.evidence {
                 line(

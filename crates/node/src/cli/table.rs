@@ -48,11 +48,23 @@ pub(super) fn table<const N: usize>(
     headers: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
+    table_where(width, headers, &[], rows)
+}
+
+/// As [`table`], without the columns that only [`Width::Full`] shows.
+pub(super) fn table_where<const N: usize>(
+    width: Width,
+    headers: [&str; N],
+    only_full: &[&str],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let shown = headers.map(|header| width == Width::Full || !only_full.contains(&header));
+    let headers: Vec<&str> = kept(headers, shown).collect();
+    let last = headers.len().saturating_sub(1);
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(headers);
+    table.load_style(presets::NOTHING).set_header(&headers);
     for row in rows {
-        let last = N.saturating_sub(1);
-        let cells = row.into_iter().enumerate().map(|(index, text)| {
+        let cells = kept(row, shown).enumerate().map(|(index, text)| {
             match index == last || width == Width::Full {
                 true => one_line(&text),
                 false => cut(&one_line(&text), CELL_CHARS_MAX),
@@ -102,6 +114,11 @@ pub(super) fn or_dash(text: &str) -> String {
         "" => "-".to_owned(),
         text => text.to_owned(),
     }
+}
+
+fn kept<T, const N: usize>(cells: [T; N], shown: [bool; N]) -> impl Iterator<Item = T> {
+    let cells = cells.into_iter().zip(shown);
+    cells.filter_map(|(cell, is_shown)| is_shown.then_some(cell))
 }
 
 fn one_line(text: &str) -> String {

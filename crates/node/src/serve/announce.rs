@@ -226,28 +226,26 @@ fn tell_target(status: &TargetStatus) {
     };
     let bad =
         matches!(sync, SyncState::Blocked | SyncState::Unreachable) || health == Health::Degraded;
+    let next = bad.then(|| format!("see `regraft get applications {}`", status.key.application));
     // The macros take their level as a constant.
-    if bad {
-        tracing::warn!(
-            application = %status.key.application,
-            cluster = %status.key.cluster,
-            by = %status.member,
-            revision,
-            reason = status.sync.reason,
-            why,
-            next = format!("see `regraft get applications {}`", status.key.application),
-            "application is {sync}, {health:?}"
-        );
-    } else {
-        tracing::info!(
-            application = %status.key.application,
-            cluster = %status.key.cluster,
-            by = %status.member,
-            revision,
-            reason = status.sync.reason,
-            why,
-            "application is {sync}, {health:?}"
-        );
+    macro_rules! say {
+        ($level:expr) => {
+            tracing::event!(
+                $level,
+                application = %status.key.application,
+                cluster = %status.key.cluster,
+                by = %status.member,
+                revision,
+                reason = status.sync.reason,
+                why,
+                next,
+                "application is {sync}, {health}"
+            )
+        };
+    }
+    match bad {
+        true => say!(tracing::Level::WARN),
+        false => say!(tracing::Level::INFO),
     }
 }
 

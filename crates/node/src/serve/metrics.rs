@@ -12,6 +12,7 @@ use regraft_model::InvariantId;
 use regraft_model::apply::ApplyOutcome;
 use regraft_model::id::RepositoryName;
 use regraft_model::time::Timestamp;
+use regraft_model::words;
 use regraft_state::command::Response;
 use regraft_state::view::View;
 use std::sync::atomic::AtomicU64;
@@ -26,21 +27,23 @@ const PAGE_BYTES: i64 = 4096;
 #[derive(Clone)]
 pub(super) struct Metrics(Arc<Inner>);
 
-/// What is done with Git.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum GitOperation {
-    Fetch,
-    Load,
-    Read,
-    History,
-    Commit,
+words! {
+    /// What is done with Git.
+    pub(super) enum GitOperation {
+        Fetch => "fetch",
+        Load => "load",
+        Read => "read",
+        History => "history",
+        Commit => "commit",
+    }
 }
 
-/// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum GitResult {
-    Done,
-    Failed,
+words! {
+    /// How it ended.
+    pub(super) enum GitResult {
+        Done => "done",
+        Failed => "failed",
+    }
 }
 
 impl<T, E> From<&Result<T, E>> for GitResult {
@@ -226,8 +229,8 @@ impl Metrics {
     ) {
         let label = ByGit {
             repository: repository.to_string(),
-            operation: format!("{operation:?}").to_lowercase(),
-            result: format!("{result:?}").to_lowercase(),
+            operation: operation.to_string(),
+            result: result.to_string(),
         };
         self.0.git.get_or_create(&label).inc();
     }
@@ -454,7 +457,7 @@ impl Inner {
                 .get_or_create(&label(row.sync.to_string()))
                 .set(1);
             self.health_status
-                .get_or_create(&label(format!("{:?}", row.health)))
+                .get_or_create(&label(row.health.to_string()))
                 .set(1);
             let label = ByApplicationAndRevision {
                 application: row.name.to_string(),

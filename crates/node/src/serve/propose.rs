@@ -14,7 +14,7 @@ use prost::Message as _;
 use regraft_engine::{Event, ProposalId, ProposeOutcome};
 use regraft_model::id::MemberId;
 use regraft_replica::{ProposeError, Replica};
-use regraft_state::command::{Command, Envelope, FORMAT, Response};
+use regraft_state::command::{Command, Envelope, FORMAT, Fault, LockRequest, NewHead, Response};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
@@ -215,12 +215,12 @@ fn lane_of(command: &Command) -> usize {
     match command {
         Command::Report { status } => status.key.hash(&mut hasher),
         Command::Retired { target } => target.hash(&mut hasher),
-        Command::OpenIncident { application, .. }
+        Command::OpenIncident(Fault { application, .. })
         | Command::SyncNow { application }
         | Command::RemoteAsked { application, .. } => application.hash(&mut hasher),
         Command::AssignExecutor { incident, .. }
         | Command::Advance { incident, .. }
-        | Command::Acquire { incident, .. }
+        | Command::Acquire(LockRequest { incident, .. })
         | Command::Renew { incident, .. }
         | Command::RecordVeto { incident, .. }
         | Command::Approve { incident, .. }
@@ -228,7 +228,7 @@ fn lane_of(command: &Command) -> usize {
         Command::RegisterCluster { cluster, .. } | Command::ForgetCluster { cluster } => {
             cluster.hash(&mut hasher)
         }
-        Command::RecordHead { repository, .. }
+        Command::RecordHead(NewHead { repository, .. })
         | Command::RecordConfiguration { repository, .. } => repository.hash(&mut hasher),
         _ => {}
     }

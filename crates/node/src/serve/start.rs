@@ -11,9 +11,9 @@ use super::{admin, announce, engine, follow, git, http};
 use crate::cli::{Exit, Failure};
 use crate::clock;
 use crate::config::{MemberConfig, POLL_DEFAULT_S};
+use data_encoding::HEXLOWER;
 use regraft_model::time::Seconds;
 use regraft_replica::{Bootstrap, PeerAddress, Replica, StateMachine, Timings, TlsPaths};
-use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -346,9 +346,5 @@ fn random() -> Result<String, Failure> {
                 "the operating system gives no random bytes",
             )
         })?;
-    let mut text = String::with_capacity(2 * RANDOM_BYTES);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    Ok(text)
+    Ok(HEXLOWER.encode(&bytes))
 }

@@ -2,18 +2,17 @@
 
 use crate::support::{READY_BOUND, Single, command, page, plain, regraft};
 use regraft_testbed::wait;
-use std::os::unix::fs::PermissionsExt as _;
 
 #[test]
 fn a_single_member_serves_answers_stops_and_comes_back() {
     let mut single = Single::start();
     single.wait_ready();
 
-    let mode = std::fs::metadata(single.folder.path().join("data/admin.sock"))
-        .unwrap()
-        .permissions()
-        .mode();
-    assert_eq!(mode & 0o777, 0o600, "only its owner may open the socket");
+    assert_eq!(
+        single.mode_of("data/admin.sock"),
+        0o600,
+        "only its owner may open the socket"
+    );
 
     let status = single.regraft(&["status", "-o", "json"]);
     assert_eq!(status.code, 0, "{}", status.err);

@@ -2,7 +2,6 @@
 
 use crate::support::{Single, page};
 use regraft_testbed::wait;
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 /// An idle member has nothing to wait for; the rest is for builds that share the machine.
@@ -29,11 +28,7 @@ fn an_idle_member_stops_at_once_and_leaves_no_word_of_trouble() {
 fn the_data_folder_is_its_owners_alone() {
     let mut single = Single::start();
     single.wait_ready();
-    let mode = std::fs::metadata(single.folder.path().join("data"))
-        .unwrap()
-        .permissions()
-        .mode();
-    assert_eq!(mode & 0o777, 0o700);
+    assert_eq!(single.mode_of("data"), 0o700);
 }
 
 #[test]

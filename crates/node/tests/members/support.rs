@@ -2,6 +2,7 @@
 
 use regraft_testbed::{Member, MemberOptions, Port, wait};
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -97,6 +98,12 @@ impl Single {
             .output()
             .unwrap()
             .into()
+    }
+
+    /// Permission bits of a file or folder of the member.
+    pub(crate) fn mode_of(&self, path: &str) -> u32 {
+        let found = std::fs::metadata(self.folder.path().join(path)).unwrap();
+        found.permissions().mode() & 0o777
     }
 
     pub(crate) fn wait_ready(&mut self) {

@@ -20,25 +20,6 @@ use regraft_model::{Guard, GuardResult, Seconds, Timestamp};
 /// How soon to ask again where no better moment is known.
 const ASK_AGAIN: Seconds = Seconds(10);
 
-/// Every guard there is, in the order they are asked.
-pub(crate) const ALL: [Guard; 15] = [
-    Guard::Suspended,
-    Guard::Frozen,
-    Guard::Evidence,
-    Guard::Storm,
-    Guard::Mode,
-    Guard::PartialFailure,
-    Guard::DangerousObjects,
-    Guard::SharedFiles,
-    Guard::OtherInstallation,
-    Guard::Veto,
-    Guard::Ineffective,
-    Guard::ConcurrentRepairs,
-    Guard::ActionRate,
-    Guard::SameAction,
-    Guard::Cooldown,
-];
-
 /// Asked before anything else: did a person, or the history, take healing away?
 pub(crate) fn before_blame(case: &Case<'_>) -> Vec<GuardResult> {
     vec![standing::suspended(case), standing::frozen(case)]

@@ -17,69 +17,59 @@ fn answer(guards: &[GuardResult], guard: Guard) -> GuardResult {
         .unwrap_or_else(|| panic!("{guard} was not asked"))
 }
 
-/// What a guard says, whatever is decided.
-#[track_caller]
-fn check(scenario: &Scenario, guard: Guard, expected: Answer, part: &str) {
-    let decision = scenario.decide();
-    let guards = match &decision {
-        Decision::Act(plan) => &plan.guards,
-        Decision::Wait { guards, .. } | Decision::Escalate { guards, .. } => guards,
-        other => panic!("{other:?}"),
-    };
-    assert!(guards.iter().any(|one| one.guard == guard), "{decision:?}");
-    let result = answer(guards, guard);
-    assert_eq!(result.answer, expected, "{}", result.reason);
-    assert!(result.reason.contains(part), "{}", result.reason);
-    match (expected, &decision) {
-        (Answer::Refused, Decision::Escalate { reason_word, .. }) => {
-            assert_eq!(*reason_word, guard.to_string());
+/// A guard that is asked, whatever is decided.
+struct Asked(Guard);
+
+impl Asked {
+    #[track_caller]
+    fn check(&self, scenario: &Scenario, expected: Answer, part: &str) {
+        let guard = self.0;
+        let decision = scenario.decide();
+        let guards = match &decision {
+            Decision::Act(plan) => &plan.guards,
+            Decision::Wait { guards, .. } | Decision::Escalate { guards, .. } => guards,
+            other => panic!("{other:?}"),
+        };
+        assert!(guards.iter().any(|one| one.guard == guard), "{decision:?}");
+        let result = answer(guards, guard);
+        assert_eq!(result.answer, expected, "{}", result.reason);
+        assert!(result.reason.contains(part), "{}", result.reason);
+        match (expected, &decision) {
+            (Answer::Refused, Decision::Escalate { reason_word, .. }) => {
+                assert_eq!(*reason_word, guard.to_string());
+            }
+            (
+                Answer::Wait(until),
+                Decision::Wait {
+                    until: asked,
+                    reason,
+                    ..
+                },
+            ) => {
+                assert_eq!((*asked, reason.contains(part)), (until, true), "{reason}");
+            }
+            (Answer::Propose, Decision::Act(plan)) => assert_eq!(plan.delivery, Delivery::Propose),
+            (Answer::Passed, Decision::Act(plan)) => assert_eq!(plan.delivery, Delivery::Push),
+            other => panic!("{other:?}"),
         }
-        (
-            Answer::Wait(until),
-            Decision::Wait {
-                until: asked,
-                reason,
-                ..
-            },
-        ) => {
-            assert_eq!((*asked, reason.contains(part)), (until, true), "{reason}");
-        }
-        (Answer::Propose, Decision::Act(plan)) => assert_eq!(plan.delivery, Delivery::Propose),
-        (Answer::Passed, Decision::Act(plan)) => assert_eq!(plan.delivery, Delivery::Push),
-        other => panic!("{other:?}"),
     }
 }
 
 #[test]
 fn a_pause_or_a_freeze_is_waited_for() {
     let mut scenario = Scenario::bad_release();
-    check(&scenario, Guard::Suspended, Answer::Passed, "not paused");
+    Asked(Guard::Suspended).check(&scenario, Answer::Passed, "not paused");
     scenario.suspended = Some("maintenance".to_owned());
-    check(
-        &scenario,
-        Guard::Suspended,
-        Answer::Wait(at(1800)),
-        "maintenance",
-    );
+    Asked(Guard::Suspended).check(&scenario, Answer::Wait(at(1800)), "maintenance");
     scenario.suspended = None;
     scenario.application.suspend = true;
-    check(
-        &scenario,
-        Guard::Suspended,
-        Answer::Wait(at(1800)),
-        "configuration",
-    );
+    Asked(Guard::Suspended).check(&scenario, Answer::Wait(at(1800)), "configuration");
     scenario.application.suspend = false;
     scenario.frozen = Some("history was rewritten".to_owned());
-    check(
-        &scenario,
-        Guard::Frozen,
-        Answer::Wait(at(1800)),
-        "history was rewritten",
-    );
+    Asked(Guard::Frozen).check(&scenario, Answer::Wait(at(1800)), "history was rewritten");
     // A moment to ask again is never in the past.
     scenario.now = at(5000);
-    check(&scenario, Guard::Frozen, Answer::Wait(at(5010)), "");
+    Asked(Guard::Frozen).check(&scenario, Answer::Wait(at(5010)), "");
 }
 
 #[test]
@@ -91,31 +81,22 @@ fn in_a_storm_nothing_is_touched() {
         failing: 12,
         total: 20,
     });
-    check(&scenario, Guard::Storm, Answer::Refused, "12 workloads");
+    Asked(Guard::Storm).check(&scenario, Answer::Refused, "12 workloads");
 }
 
 #[test]
 fn clusters_that_cannot_be_seen_are_waited_for_and_then_refused() {
+    let asked = Asked(Guard::Evidence);
     for state in [SyncState::Unknown, SyncState::Unreachable] {
         let mut scenario = Scenario::bad_release();
         scenario.status("us-east", |status| status.sync.state = state);
-        check(&scenario, Guard::Evidence, Answer::Wait(at(720)), "us-east");
+        asked.check(&scenario, Answer::Wait(at(720)), "us-east");
         scenario.now = at(720);
-        check(
-            &scenario,
-            Guard::Evidence,
-            Answer::Refused,
-            "unknown is not healthy",
-        );
+        asked.check(&scenario, Answer::Refused, "unknown is not healthy");
     }
     let mut scenario = Scenario::bad_release();
     scenario.statuses.pop_last();
-    check(
-        &scenario,
-        Guard::Evidence,
-        Answer::Wait(at(1800)),
-        "us-east",
-    );
+    asked.check(&scenario, Answer::Wait(at(1800)), "us-east");
     // A cluster that a person paused is not asked.
     scenario
         .fleet
@@ -123,12 +104,7 @@ fn clusters_that_cannot_be_seen_are_waited_for_and_then_refused() {
         .get_mut(&"us-east".into())
         .expect("known")
         .suspend = true;
-    check(
-        &scenario,
-        Guard::Evidence,
-        Answer::Passed,
-        "all clusters (1)",
-    );
+    asked.check(&scenario, Answer::Passed, "all clusters (1)");
 }
 
 #[test]
@@ -141,31 +117,17 @@ fn a_cluster_that_was_seen_a_moment_ago_is_waited_for_however_old_the_incident_i
             status.sync.state = SyncState::Unknown;
             status.health_since = at(1499);
         });
-        check(
-            &scenario,
-            Guard::Evidence,
-            Answer::Wait(at(2099)),
-            "us-east",
-        );
+        Asked(Guard::Evidence).check(&scenario, Answer::Wait(at(2099)), "us-east");
     }
 }
 
 #[test]
 fn evidence_for_another_cause_leaves_it_to_a_person() {
+    let asked = Asked(Guard::Evidence);
     let mut scenario = Scenario::bad_release();
-    check(
-        &scenario,
-        Guard::Evidence,
-        Answer::Passed,
-        "all clusters (2)",
-    );
+    asked.check(&scenario, Answer::Passed, "all clusters (2)");
     scenario.finding("eu-west").symptom.template = Template::AlsoOlder;
-    check(
-        &scenario,
-        Guard::Evidence,
-        Answer::Propose,
-        "older template",
-    );
+    asked.check(&scenario, Answer::Propose, "older template");
 
     let mut scenario = Scenario::bad_release();
     let mut other = finding("eu-west");
@@ -174,30 +136,21 @@ fn evidence_for_another_cause_leaves_it_to_a_person() {
     scenario.application.name = "cart".into();
     scenario.status("eu-west", |status| status.findings.push(other));
     scenario.application.name = "storefront".into();
-    check(
-        &scenario,
-        Guard::Evidence,
-        Answer::Propose,
-        "shop/cart of cart",
-    );
+    asked.check(&scenario, Answer::Propose, "shop/cart of cart");
 }
 
 #[test]
 fn clusters_that_roll_the_suspect_out_are_waited_for() {
+    let asked = Asked(Guard::PartialFailure);
     let mut scenario = Scenario::bad_release();
-    check(&scenario, Guard::PartialFailure, Answer::Passed, "2 of 2");
+    asked.check(&scenario, Answer::Passed, "2 of 2");
     scenario.incident.targets.remove(&"us-east".into());
     // Its pods fail there, too; it only was not confirmed yet.
-    check(&scenario, Guard::PartialFailure, Answer::Passed, "1 of 2");
+    asked.check(&scenario, Answer::Passed, "1 of 2");
     scenario.status("us-east", |status| status.health = Health::Progressing);
-    check(
-        &scenario,
-        Guard::PartialFailure,
-        Answer::Wait(at(720)),
-        "us-east still rolls",
-    );
+    asked.check(&scenario, Answer::Wait(at(720)), "us-east still rolls");
     scenario.now = at(720);
-    check(&scenario, Guard::PartialFailure, Answer::Passed, "1 of 2");
+    asked.check(&scenario, Answer::Passed, "1 of 2");
     // The suspect did not arrive there at all.
     scenario.now = at(125);
     scenario.status("us-east", |status| {
@@ -205,16 +158,12 @@ fn clusters_that_roll_the_suspect_out_are_waited_for() {
         (applied.tree, applied.revision) = (TreeId("old".to_owned()), revision('0'));
         status.health = Health::Healthy;
     });
-    check(
-        &scenario,
-        Guard::PartialFailure,
-        Answer::Wait(at(720)),
-        "us-east still rolls",
-    );
+    asked.check(&scenario, Answer::Wait(at(720)), "us-east still rolls");
 }
 
 #[test]
 fn a_suspect_that_is_healthy_elsewhere_is_left_to_a_person() {
+    let asked = Asked(Guard::PartialFailure);
     let mut scenario = Scenario::bad_release();
     scenario.incident.targets.remove(&"us-east".into());
     scenario.status("us-east", |status| {
@@ -222,26 +171,11 @@ fn a_suspect_that_is_healthy_elsewhere_is_left_to_a_person() {
         status.health_since = at(60);
     });
     // Healthy for less time than a failure must hold.
-    check(
-        &scenario,
-        Guard::PartialFailure,
-        Answer::Wait(at(180)),
-        "looks healthy",
-    );
+    asked.check(&scenario, Answer::Wait(at(180)), "looks healthy");
     scenario.now = at(180);
-    check(
-        &scenario,
-        Guard::PartialFailure,
-        Answer::Propose,
-        "healthy in us-east",
-    );
+    asked.check(&scenario, Answer::Propose, "healthy in us-east");
     scenario.application.policy.partial_failure = PartialFailure::Revert;
-    check(
-        &scenario,
-        Guard::PartialFailure,
-        Answer::Passed,
-        "the policy says revert",
-    );
+    asked.check(&scenario, Answer::Passed, "the policy says revert");
     // The same inputs under a later tree are the same suspect.
     scenario.application.policy.partial_failure = PartialFailure::Propose;
     scenario.commit(
@@ -253,12 +187,7 @@ fn a_suspect_that_is_healthy_elsewhere_is_left_to_a_person() {
         let applied = status.applied.as_mut().expect("applied");
         (applied.tree, applied.revision) = (TreeId("later".to_owned()), revision('b'));
     });
-    check(
-        &scenario,
-        Guard::PartialFailure,
-        Answer::Propose,
-        "healthy in us-east",
-    );
+    asked.check(&scenario, Answer::Propose, "healthy in us-east");
 }
 
 #[test]
@@ -274,7 +203,7 @@ fn delicate_objects_are_left_to_a_person() {
                 &[(WEB, Some(&deployment("web", "2"))), (path, after)],
             );
             scenario.seen_at('a');
-            check(&scenario, Guard::DangerousObjects, expected, part);
+            Asked(Guard::DangerousObjects).check(&scenario, expected, part);
         };
     let one = "apps/storefront/one.yaml";
     let role = |verb: &str| {
@@ -367,6 +296,7 @@ fn delicate_objects_are_left_to_a_person() {
 
 #[test]
 fn files_that_another_application_reads_are_left_to_a_person() {
+    let asked = Asked(Guard::SharedFiles);
     for (path, expected) in [
         ("apps/storefront", Answer::Propose),
         ("apps", Answer::Propose),
@@ -381,7 +311,7 @@ fn files_that_another_application_reads_are_left_to_a_person() {
             .fleet
             .applications
             .insert(other.name.clone(), other);
-        check(&scenario, Guard::SharedFiles, expected, "");
+        asked.check(&scenario, expected, "");
     }
     let mut scenario = Scenario::bad_release();
     let mut other = application("cart", "apps");
@@ -390,14 +320,15 @@ fn files_that_another_application_reads_are_left_to_a_person() {
         .fleet
         .applications
         .insert(other.name.clone(), other);
-    check(&scenario, Guard::SharedFiles, Answer::Passed, "");
+    asked.check(&scenario, Answer::Passed, "");
 }
 
 #[test]
 fn a_repair_that_a_person_undid_is_never_repeated() {
+    let asked = Asked(Guard::Veto);
     let mut scenario = Scenario::bad_release();
     scenario.vetoes.insert(fingerprint(&scenario.plan().edits));
-    check(&scenario, Guard::Veto, Answer::Refused, "a person");
+    asked.check(&scenario, Answer::Refused, "a person");
     // The next release is another repair.
     let mut next = Scenario::quiet();
     next.vetoes = scenario.vetoes;
@@ -407,7 +338,7 @@ fn a_repair_that_a_person_undid_is_never_repeated() {
         &[(WEB, Some(&deployment("web", "3")))],
     );
     next.seen_at('b');
-    check(&next, Guard::Veto, Answer::Passed, "nobody");
+    asked.check(&next, Answer::Passed, "nobody");
 }
 
 #[test]
@@ -430,29 +361,26 @@ fn a_repair_that_was_undone_before_anybody_recorded_it_is_never_repeated() {
         .map(|(path, text)| (*path, text.as_deref()));
     scenario.commit('c', "Revert the robot", &again);
     scenario.seen_at('c');
-    check(&scenario, Guard::Veto, Answer::Refused, "put it back");
+    Asked(Guard::Veto).check(&scenario, Answer::Refused, "put it back");
 }
 
 #[test]
 fn inputs_whose_repair_did_not_help_are_closed() {
+    let asked = Asked(Guard::Ineffective);
     let mut scenario = Scenario::bad_release();
     scenario
         .closed
         .insert(("storefront".into(), TreeId("other".to_owned())));
-    check(&scenario, Guard::Ineffective, Answer::Passed, "");
+    asked.check(&scenario, Answer::Passed, "");
     scenario
         .closed
         .insert(("storefront".into(), scenario.incident.suspect_tree.clone()));
-    check(
-        &scenario,
-        Guard::Ineffective,
-        Answer::Refused,
-        "closed until a person commits",
-    );
+    asked.check(&scenario, Answer::Refused, "closed until a person commits");
 }
 
 #[test]
 fn one_service_is_under_repair_at_a_time() {
+    let asked = Asked(Guard::ConcurrentRepairs);
     let mut scenario = Scenario::bad_release();
     for (phase, is_under_way) in [
         (Phase::Open, false),
@@ -470,25 +398,16 @@ fn one_service_is_under_repair_at_a_time() {
         } else {
             Answer::Passed
         };
-        check(
-            &scenario,
-            Guard::ConcurrentRepairs,
-            expected,
-            "of at most 1 repairs",
-        );
+        asked.check(&scenario, expected, "of at most 1 repairs");
     }
     scenario.others[0].phase = Phase::Locked;
     scenario.application.policy.max_concurrent_repairs = 2;
-    check(
-        &scenario,
-        Guard::ConcurrentRepairs,
-        Answer::Passed,
-        "1 of at most 2",
-    );
+    asked.check(&scenario, Answer::Passed, "1 of at most 2");
 }
 
 #[test]
 fn actions_in_an_hour_are_counted_in_each_cluster() {
+    let asked = Asked(Guard::ActionRate);
     let mut scenario = Scenario::bad_release();
     let cart = application("cart", "apps/cart");
     scenario.fleet.applications.insert(cart.name.clone(), cart);
@@ -497,28 +416,17 @@ fn actions_in_an_hour_are_counted_in_each_cluster() {
         repaired("cart-2", "cart", -2000, Some(-1900)),
         repaired("cart-0", "cart", -4000, Some(-3900)),
     ];
-    check(
-        &scenario,
-        Guard::ActionRate,
-        Answer::Passed,
-        "at most 2 of 3",
-    );
+    asked.check(&scenario, Answer::Passed, "at most 2 of 3");
     scenario
         .others
         .push(repaired("cart-3", "cart", -1000, Some(-900)));
-    check(
+    asked.check(
         &scenario,
-        Guard::ActionRate,
         Answer::Wait(at(600)),
         "3 of at most 3 actions in the last hour in eu-west",
     );
     scenario.now = at(600);
-    check(
-        &scenario,
-        Guard::ActionRate,
-        Answer::Passed,
-        "at most 2 of 3",
-    );
+    asked.check(&scenario, Answer::Passed, "at most 2 of 3");
     // Elsewhere does not count.
     scenario.now = at(125);
     for other in &mut scenario.others {
@@ -530,60 +438,41 @@ fn actions_in_an_hour_are_counted_in_each_cluster() {
         .get_mut(&"cart".into())
         .expect("known")
         .clusters = vec!["ap-south".into()];
-    check(
-        &scenario,
-        Guard::ActionRate,
-        Answer::Passed,
-        "at most 0 of 3",
-    );
+    asked.check(&scenario, Answer::Passed, "at most 0 of 3");
 }
 
 #[test]
 fn the_same_action_is_done_twice_a_day_at_most() {
+    let asked = Asked(Guard::SameAction);
     let mut scenario = Scenario::bad_release();
     scenario.application.policy.max_actions_per_hour = 100;
     scenario.others = vec![
         repaired("storefront-1", "storefront", -80_000, Some(-79_000)),
         repaired("cart-2", "cart", -70_000, Some(-69_000)),
     ];
-    check(
-        &scenario,
-        Guard::SameAction,
-        Answer::Passed,
-        "1 of at most 2",
-    );
+    asked.check(&scenario, Answer::Passed, "1 of at most 2");
     scenario.others.push(repaired(
         "storefront-3",
         "storefront",
         -60_000,
         Some(-59_000),
     ));
-    check(
-        &scenario,
-        Guard::SameAction,
-        Answer::Refused,
-        "2 of at most 2",
-    );
+    asked.check(&scenario, Answer::Refused, "2 of at most 2");
     scenario.now = Timestamp(at(-80_000).0 + 24 * 3600 * 1000);
     scenario.incident.opened_at = scenario.now;
-    check(
-        &scenario,
-        Guard::SameAction,
-        Answer::Passed,
-        "1 of at most 2",
-    );
+    asked.check(&scenario, Answer::Passed, "1 of at most 2");
 }
 
 #[test]
 fn what_a_person_approved_is_not_counted_as_the_same_action() {
+    let asked = Asked(Guard::SameAction);
     let mut scenario = Scenario::bad_release();
     scenario.application.policy.max_same_action_per_day = 1;
     let mut before = repaired("storefront-1", "storefront", -80_000, Some(-79_000));
     before.plan = Some(scenario.plan());
     scenario.others = vec![before];
-    check(
+    asked.check(
         &scenario,
-        Guard::SameAction,
         Answer::Refused,
         "without a person in 24h: commit a fix, or raise maxSameActionPerDay of policy default",
     );
@@ -592,31 +481,22 @@ fn what_a_person_approved_is_not_counted_as_the_same_action() {
         diff_hash: scenario.others[0].plan.clone().expect("a plan").diff_hash,
         at: at(-80_010),
     });
-    check(
-        &scenario,
-        Guard::SameAction,
-        Answer::Passed,
-        "0 of at most 1",
-    );
+    asked.check(&scenario, Answer::Passed, "0 of at most 1");
 }
 
 #[test]
 fn a_repair_is_followed_by_a_quiet_time() {
+    let asked = Asked(Guard::Cooldown);
     let mut scenario = Scenario::bad_release();
     scenario.others = vec![repaired("storefront-1", "storefront", -600, Some(-300))];
-    check(
-        &scenario,
-        Guard::Cooldown,
-        Answer::Wait(at(300)),
-        "less than 10m ago",
-    );
+    asked.check(&scenario, Answer::Wait(at(300)), "less than 10m ago");
     scenario.application.policy.cooldown = seconds(425);
-    check(&scenario, Guard::Cooldown, Answer::Passed, "");
+    asked.check(&scenario, Answer::Passed, "");
     // An incident without a commit is none.
     scenario.application.policy.cooldown = seconds(600);
     scenario.others[0].committed = None;
     scenario.others[0].committed_at = None;
-    check(&scenario, Guard::Cooldown, Answer::Passed, "");
+    asked.check(&scenario, Answer::Passed, "");
 }
 
 #[test]
@@ -647,9 +527,8 @@ fn another_installation_on_the_same_files_leaves_the_repair_to_a_person() {
     ];
     scenario.seen_at('b');
     assert_eq!(scenario.plan().delivery, Delivery::Propose);
-    check(
+    Asked(Guard::OtherInstallation).check(
         &scenario,
-        Guard::OtherInstallation,
         Answer::Propose,
         "by regraft installation ffffffff",
     );
@@ -657,14 +536,15 @@ fn another_installation_on_the_same_files_leaves_the_repair_to_a_person() {
 
 #[test]
 fn what_failed_before_and_does_not_now_is_no_evidence() {
+    let asked = Asked(Guard::Evidence);
     let mut scenario = Scenario::bad_release();
     for cluster in ["eu-west", "us-east"] {
         scenario.status(cluster, |status| status.health = Health::Progressing);
     }
     let part = "nothing of it fails just now";
-    check(&scenario, Guard::Evidence, Answer::Wait(at(720)), part);
+    asked.check(&scenario, Answer::Wait(at(720)), part);
     let failing = finding("eu-west");
     scenario.status("eu-west", |status| status.findings = vec![failing]);
     let part = "only pods of the newest template fail";
-    check(&scenario, Guard::Evidence, Answer::Passed, part);
+    asked.check(&scenario, Answer::Passed, part);
 }

@@ -1,6 +1,7 @@
 //! A small world around one incident: a shop's storefront in two clusters, broken by a release.
 
 use crate::{Case, Decision, Storm, decide};
+use data_encoding::HEXLOWER;
 use regraft_model::config::{ClusterSpec, Conflicts, DeletionPolicy, Prune};
 use regraft_model::finding::{
     AppliedInputs, Change, SyncState, SyncStatus, TargetStatus, Template,
@@ -13,7 +14,7 @@ use regraft_model::{
     Fleet, Health, Incident, IncidentId, Location, Mode, ObjectKey, Outcome, Phase, Plan, Policy,
     Revision, Seconds, SourceFile, SourceTree, Symptom, TargetKey, Timestamp, TreeId,
 };
-use regraft_render::Scopes;
+use regraft_render::KindScopes;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -189,7 +190,7 @@ impl Scenario {
             application: &self.application,
             fleet: &self.fleet,
             history: &self.history,
-            scopes: &Scopes::default(),
+            scopes: &KindScopes::default(),
             statuses: &self.statuses,
             incidents: &incidents,
             vetoes: &self.vetoes,
@@ -383,13 +384,7 @@ pub(super) fn put(tree: &mut SourceTree, path: &str, text: Option<&str>) {
 
 pub(super) fn blob(text: &str) -> BlobId {
     let digest = Sha256::digest(text.as_bytes());
-    BlobId(
-        digest
-            .iter()
-            .take(20)
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
-    )
+    BlobId(HEXLOWER.encode(&digest[..20]))
 }
 
 pub(super) fn seconds(seconds: u64) -> Seconds {

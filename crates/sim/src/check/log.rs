@@ -7,11 +7,11 @@ use crate::people::Deed;
 use crate::world::{Occurrence, World};
 use regraft_engine::Effect;
 use regraft_model::finding::{Change, SyncState};
-use regraft_model::id::{ClusterName, MemberId, Scope, TargetKey};
+use regraft_model::id::{ClusterName, LockScope, MemberId, TargetKey};
 use regraft_model::incident::Incident;
 use regraft_model::plan::{Delivery, Plan};
 use regraft_model::{IncidentId, InvariantId};
-use regraft_state::command::{Command, Envelope, Response, Transition};
+use regraft_state::command::{Command, Envelope, LockRequest, NewHead, Response, Transition};
 use regraft_state::record::Subject;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,9 +45,9 @@ impl World {
         if let Command::Advance {
             incident, fence, ..
         }
-        | Command::Acquire {
+        | Command::Acquire(LockRequest {
             incident, fence, ..
-        }
+        })
         | Command::Renew {
             incident, fence, ..
         } = command
@@ -85,7 +85,7 @@ impl World {
             return;
         }
         match command {
-            Command::RecordHead { revision, .. } => self.head_recorded(revision.clone()),
+            Command::RecordHead(NewHead { revision, .. }) => self.head_recorded(revision.clone()),
             Command::Report { status } => {
                 let unseen = matches!(
                     status.sync.state,
@@ -105,7 +105,7 @@ impl World {
                 self.checks.confirmed.insert(confirmation.target.clone());
             }
             Command::RecordVeto { .. } | Command::Veto { .. } => self.checks.tally.vetoes += 1,
-            Command::Acquire { incident, .. } => self.spite_lock(incident),
+            Command::Acquire(LockRequest { incident, .. }) => self.spite_lock(incident),
             Command::Advance {
                 incident,
                 transition,
@@ -143,7 +143,7 @@ impl World {
         if live.len() < 2 {
             return;
         }
-        let scopes: BTreeSet<&Scope> = live.iter().map(|lock| &lock.scope).collect();
+        let scopes: BTreeSet<&LockScope> = live.iter().map(|lock| &lock.scope).collect();
         let names: Vec<_> = live
             .iter()
             .map(|lock| format!("{} of {}", lock.scope, lock.incident))

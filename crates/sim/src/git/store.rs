@@ -1,13 +1,13 @@
 //! Commits, trees and blobs, content-addressed.
 
 use crate::content::Content;
+use data_encoding::HEXLOWER;
 use regraft_model::git::{History, HistoryError, Relation, Snapshot};
 use regraft_model::plan::Edit;
 use regraft_model::source::{BlobId, Commit, FileMode, Revision, SourceFile, SourceTree, TreeId};
 use regraft_model::time::Timestamp;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::rc::Rc;
 
 /// Most commits one history may have.
@@ -294,12 +294,5 @@ fn hash(parts: &[&[u8]]) -> String {
         hasher.update(part.len().to_le_bytes());
         hasher.update(part);
     }
-    hasher
-        .finalize()
-        .iter()
-        .take(20)
-        .fold(String::with_capacity(40), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    HEXLOWER.encode(&hasher.finalize()[..20])
 }

@@ -4,6 +4,7 @@ use super::pod::{Behaviour, PodLife};
 use super::{Cluster, rfc3339};
 use crate::content::{DEADLINE_S, Flavour};
 use crate::rng::Rng;
+use data_encoding::HEXLOWER;
 use regraft_model::object::{Object, ObjectKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -412,11 +413,7 @@ fn owner(object: &Object) -> Value {
 
 fn template_hash(template: &Value) -> String {
     let digest = Sha256::digest(template.to_string().as_bytes());
-    digest
-        .iter()
-        .take(5)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    HEXLOWER.encode(&digest[..5])
 }
 
 fn count(length: usize) -> i64 {

@@ -3,14 +3,16 @@
 use prost::Message;
 use regraft_model::config::{Application, Fleet, Policy};
 use regraft_model::finding::{Change, FailureClass, Finding, Symptom, Template};
-use regraft_model::id::{Fence, IncidentId, MemberId, Scope, TargetKey};
+use regraft_model::id::{Fence, IncidentId, LockScope, MemberId, TargetKey};
+use regraft_model::incident::OutcomeKind;
 use regraft_model::object::ObjectKey;
 use regraft_model::plan::{Action, Delivery, Plan};
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::apply;
 use regraft_state::command::{
-    Command, Envelope, FORMAT, HeadRelation, RejectionReason, Response, Stamped, Transition,
+    Command, Envelope, FORMAT, Fault, HeadRelation, LockRequest, NewHead, RejectionReason,
+    Response, Stamped, Transition,
 };
 use regraft_state::store::Memory;
 use regraft_state::view::View;
@@ -99,14 +101,14 @@ impl Machine {
 
     pub(crate) fn acquire(&mut self, id: &IncidentId, budget: u32) -> Response {
         let incident = &self.view.incidents[id];
-        let command = Command::Acquire {
+        let command = Command::Acquire(LockRequest {
             incident: id.clone(),
             fence: incident.executor_fence,
             plan: incident.plan.as_ref().unwrap().id.clone(),
-            scope: Scope::Application(incident.application.clone()),
+            scope: LockScope::Application(incident.application.clone()),
             lease: Seconds(60),
             budget,
-        };
+        });
         self.run(command)
     }
 
@@ -125,6 +127,17 @@ impl Machine {
     }
 }
 
+pub(crate) fn end(outcome: OutcomeKind, message: &str, closed: &[&str]) -> Transition {
+    let closed = closed.iter().map(|&tree| TreeId(tree.to_owned()));
+    Transition::End {
+        outcome,
+        message: message.to_owned(),
+        closed: closed.collect(),
+        guards: vec![],
+        rejected: vec![],
+    }
+}
+
 pub(crate) fn target(application: &str, cluster: &str) -> TargetKey {
     TargetKey {
         application: application.into(),
@@ -139,7 +152,7 @@ pub(crate) fn fault(application: &str, cluster: &str, tree: &str, fence: Fence) 
         namespace: "shop".to_owned(),
         name: application.to_owned(),
     };
-    Command::OpenIncident {
+    Command::OpenIncident(Fault {
         application: application.into(),
         repository: "fleet".into(),
         branch: "main".into(),
@@ -161,7 +174,7 @@ pub(crate) fn fault(application: &str, cluster: &str, tree: &str, fence: Fence) 
         member: MemberId(1),
         fence,
         deadline: Timestamp(3600 * SECOND),
-    }
+    })
 }
 
 pub(crate) fn plan_for(id: &IncidentId, application: &str) -> Plan {
@@ -211,11 +224,11 @@ pub(crate) fn fleet(applications: &[Application]) -> Fleet {
 }
 
 pub(crate) fn head(revision: &str, previous: Option<&str>, relation: HeadRelation) -> Command {
-    Command::RecordHead {
+    Command::RecordHead(NewHead {
         repository: "fleet".into(),
         branch: "main".into(),
         revision: Revision::from(revision),
         previous: previous.map(Revision::from),
         relation,
-    }
+    })
 }

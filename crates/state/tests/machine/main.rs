@@ -8,14 +8,14 @@
 
 mod harness;
 
-use harness::{Machine, SECOND, application, fault, fleet, head, plan_for, target};
+use harness::{Machine, SECOND, application, end, fault, fleet, head, plan_for, target};
 use prost::Message;
 use regraft_model::config::Application;
 use regraft_model::finding::{PendingDeletion, SyncState, TargetStatus};
 use regraft_model::id::{Fence, MemberId};
 use regraft_model::incident::{Incident, OutcomeKind, Phase};
 use regraft_model::plan::{Answer, Guard, GuardResult, Rejected};
-use regraft_model::source::{Revision, TreeId};
+use regraft_model::source::Revision;
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::audit::{AuditHead, BrokenChain, verify};
 use regraft_state::command::{
@@ -150,13 +150,7 @@ fn an_older_executor_changes_nothing_any_more() {
         member: MemberId(2),
     });
     let before = machine.view.clone();
-    let replan = Transition::End {
-        outcome: OutcomeKind::Recovered,
-        message: String::new(),
-        closed: vec![],
-        guards: vec![],
-        rejected: vec![],
-    };
+    let replan = end(OutcomeKind::Recovered, "", &[]);
     let late = Command::Advance {
         incident: id,
         fence: old,
@@ -222,16 +216,7 @@ fn an_incident_goes_through_its_phases_and_its_end_releases_the_lock() {
         machine.view.incidents[&id].committed_at,
         Some(Timestamp(machine.now))
     );
-    machine.advance(
-        &id,
-        Transition::End {
-            outcome: OutcomeKind::Escalated,
-            message: "did not help".to_owned(),
-            closed: vec![TreeId("bad".to_owned())],
-            guards: vec![],
-            rejected: vec![],
-        },
-    );
+    machine.advance(&id, end(OutcomeKind::Escalated, "did not help", &["bad"]));
     assert!(machine.view.locks.is_empty());
     assert_eq!(machine.view.incidents[&id].phase, Phase::Ended);
     let fence = machine.assign("shop", "us", 1);
@@ -579,16 +564,7 @@ fn only_the_newest_request_for_a_sync_is_answered_by_the_remote() {
 fn a_veto_of_a_repair_that_was_verified_is_a_step_of_its_incident() {
     let mut machine = Machine::default();
     let id = machine.open("shop");
-    machine.advance(
-        &id,
-        Transition::End {
-            outcome: OutcomeKind::Verified,
-            message: "healthy".to_owned(),
-            closed: vec![],
-            guards: vec![],
-            rejected: vec![],
-        },
-    );
+    machine.advance(&id, end(OutcomeKind::Verified, "healthy", &[]));
     machine.run(Command::Veto {
         incident: id.clone(),
         fingerprint: Some("print".to_owned()),

@@ -150,12 +150,7 @@ impl From<Rejection> for Refusal {
             RejectionReason::AlreadyDone => "nothing needs to be done",
             _ => "see `regraft status`",
         };
-        Self::new(
-            code,
-            &format!("{:?}", rejection.reason),
-            rejection.message,
-            action,
-        )
+        Self::new(code, rejection.reason.as_str(), rejection.message, action)
     }
 }
 

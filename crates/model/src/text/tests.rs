@@ -1,4 +1,4 @@
-use crate::{one_line, redact, truncate};
+use super::{one_line, redact, truncate};
 use proptest::prelude::*;
 
 #[track_caller]
@@ -111,8 +111,9 @@ proptest! {
 
     #[test]
     fn a_password_in_an_assignment_never_survives(
-        before in "[a-z ]{0,20}", key in "(DB_|db-|my)?(password|PASSWORD|token|apiKey|secret)",
-        separator in "(=|: | = |=\"|: \"|:')", secret in "[a-z0-9]{3}zqx[a-z0-9]{0,40}", after in "( [a-z ]{0,10})?",
+        // What stands around the secret never spells its mark by chance.
+        before in "[a-p ]{0,20}", key in "(DB_|db-|my)?(password|PASSWORD|token|apiKey|secret)",
+        separator in "(=|: | = |=\"|: \"|:')", secret in "[a-z0-9]{3}zqx[a-z0-9]{0,40}", after in "( [a-p ]{0,10})?",
     ) {
         let text = format!("{before} {key}{separator}{secret}{after}");
         prop_assert!(!redact(&text).contains("zqx"), "{} -> {}", text, redact(&text));

@@ -1,7 +1,10 @@
-//! Takes secrets out of texts before they are replicated, logged or committed.
+//! Foreign texts before they are replicated, logged or committed: without secrets, on one line, not too long.
 //!
-//! Errs on the side of taking out too much, except where kubelet's messages *name* secrets
+//! Redaction errs on the side of taking out too much, except where kubelet's messages *name* secrets
 //! (`secret "db-credentials" not found`, `key 'DB_PASSWORD'`): those names are the evidence.
+
+#[cfg(test)]
+mod tests;
 
 /// What stands in place of a secret.
 const REDACTED: &str = "[redacted]";

@@ -14,7 +14,7 @@ const MAX_EVENT_OBJECTS: usize = 2000;
 
 /// One cluster.
 #[derive(Debug, Default)]
-pub(crate) struct World {
+pub(crate) struct ObservedCluster {
     /// What the edge was last told to watch; absent when it was told nothing.
     pub(crate) watched: Option<(String, BTreeSet<KindVersion>)>,
     /// Whether it can be seen.
@@ -63,7 +63,7 @@ impl Touched {
     }
 }
 
-impl World {
+impl ObservedCluster {
     pub(crate) fn tell(&mut self, event: ClusterEvent) -> Touched {
         match event {
             ClusterEvent::Ready { uid, .. } => {
