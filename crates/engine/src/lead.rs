@@ -35,6 +35,7 @@ impl Engine {
         self.ask_remotes(now, effects);
         self.answer_requests(now, effects);
         self.record_configurations(now, effects);
+        self.forget_repositories(now, effects);
         self.spread_targets(now, effects);
         self.replace_executors(now, effects);
     }
@@ -223,6 +224,42 @@ impl Engine {
         }
     }
 
+    /// Lets go of what was recorded of repositories that are not configured any more: it would answer for ever.
+    fn forget_repositories(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        // Members are configured one after the other: who leads for a moment only decides nothing.
+        if !self.has_settled(now) {
+            return;
+        }
+        let recorded = self
+            .view
+            .heads
+            .keys()
+            .chain(self.view.configurations.keys());
+        let left: BTreeSet<RepositoryName> = recorded
+            .filter(|name| !self.tracked.contains_key(*name))
+            .cloned()
+            .collect();
+        for repository in left {
+            let intent = Intent::Head(repository.clone());
+            if !self.proposals.is_pending(now, &intent) {
+                let message = "it is not configured any more: its applications are let go, and what they have in \
+                               clusters stays there";
+                say(
+                    effects,
+                    Level::Warning,
+                    repository.as_str(),
+                    message.to_owned(),
+                );
+            }
+            self.propose(
+                now,
+                intent,
+                Command::ForgetRepository { repository },
+                effects,
+            );
+        }
+    }
+
     /// Gives every target to a living member, and evens the load out.
     fn spread_targets(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let alive = self.alive(now);
@@ -263,7 +300,11 @@ impl Engine {
             Vec::new()
         };
         if !grants.is_empty() || !revoked.is_empty() {
-            let command = Command::Assign { grants, revoked };
+            let command = Command::Assign {
+                after: self.view.spread,
+                grants,
+                revoked,
+            };
             self.propose(now, Intent::Assign, command, effects);
         }
     }

@@ -78,6 +78,11 @@ pub enum Command {
         /// What it says.
         fleet: Fleet,
     },
+    /// The members track a repository no more. What its applications have in clusters stays there.
+    ForgetRepository {
+        /// Name.
+        repository: RepositoryName,
+    },
     /// A cluster was reached. Its UID is kept; another UID later stops the cluster.
     RegisterCluster {
         /// Name.
@@ -92,6 +97,8 @@ pub enum Command {
     },
     /// Spreads targets over members. Every grant has this command's index as its fence.
     Assign {
+        /// The spreading this one was made after: another in between makes it void.
+        after: Fence,
         /// New or moved assignments.
         grants: Vec<(TargetKey, MemberId)>,
         /// Targets that are no longer worked on.

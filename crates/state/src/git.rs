@@ -108,6 +108,35 @@ pub(crate) fn record_configuration(
     Ok(Response::Done)
 }
 
+pub(crate) fn forget(
+    transaction: &mut Transaction<'_>,
+    repository: &RepositoryName,
+) -> Result<Response, Halt> {
+    let (head, configuration) = (table::head(repository), table::configuration(repository));
+    let known = transaction.get::<Head>(&head)?.is_some()
+        || transaction.get::<Configuration>(&configuration)?.is_some();
+    if !known {
+        return Ok(rejected(
+            RejectionReason::AlreadyDone,
+            format!("no repository {repository} is known"),
+        ));
+    }
+    transaction.delete(head);
+    transaction.delete(configuration);
+    for (key, retiring) in transaction.all::<Retiring>(prefix::RETIRING)? {
+        if retiring.application.repository == *repository {
+            transaction.delete(key);
+        }
+    }
+    audit::append(
+        transaction,
+        "RepositoryForgotten",
+        repository.as_str(),
+        "what its applications have in clusters stays there".to_owned(),
+    )?;
+    Ok(Response::Done)
+}
+
 /// A cluster has no objects of a retiring application left.
 pub(crate) fn retired(
     transaction: &mut Transaction<'_>,

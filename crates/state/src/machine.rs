@@ -85,9 +85,14 @@ fn execute(transaction: &mut Transaction<'_>, command: Command) -> Result<Respon
             revision,
             fleet,
         } => git::record_configuration(transaction, repository, branch, revision, fleet),
+        Command::ForgetRepository { repository } => git::forget(transaction, &repository),
         Command::RegisterCluster { cluster, uid } => target::register(transaction, cluster, uid),
         Command::ForgetCluster { cluster } => target::forget(transaction, &cluster),
-        Command::Assign { grants, revoked } => target::assign(transaction, grants, revoked),
+        Command::Assign {
+            after,
+            grants,
+            revoked,
+        } => target::assign(transaction, after, grants, revoked),
         Command::Report { status } => target::report(transaction, &status),
         Command::OpenIncident(fault) => incident::open(transaction, fault),
         Command::AssignExecutor { incident, member } => {

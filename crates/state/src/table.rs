@@ -44,6 +44,8 @@ pub mod prefix {
 pub const INSTALLATION: &str = "meta/installation";
 /// The machine's time.
 pub const TIME: &str = "meta/time";
+/// Fence of the newest spreading of targets over members.
+pub const SPREAD: &str = "meta/spread";
 /// The head of the audit chain.
 pub const AUDIT_HEAD: &str = "meta/audit";
 

@@ -65,9 +65,18 @@ pub(crate) fn forget(
 
 pub(crate) fn assign(
     transaction: &mut Transaction<'_>,
+    after: Fence,
     grants: Vec<(TargetKey, MemberId)>,
     revoked: Vec<TargetKey>,
 ) -> Result<Response, Halt> {
+    let newest: Option<Fence> = transaction.get(table::SPREAD)?;
+    if newest.unwrap_or_default() != after {
+        return Ok(rejected(
+            RejectionReason::AlreadyDone,
+            "the targets were spread again since",
+        ));
+    }
+    transaction.put(table::SPREAD.to_owned(), &transaction.fence())?;
     for target in revoked {
         transaction.delete(table::target(prefix::ASSIGNMENTS, &target));
         transaction.delete(table::target(prefix::STATUSES, &target));

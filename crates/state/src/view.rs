@@ -7,7 +7,9 @@ use crate::record::{
 use crate::store::{Read, ReadError, Walk, Write};
 use crate::table::{self, prefix};
 use regraft_model::finding::TargetStatus;
-use regraft_model::id::{ApplicationName, ClusterName, IncidentId, RepositoryName, TargetKey};
+use regraft_model::id::{
+    ApplicationName, ClusterName, Fence, IncidentId, RepositoryName, TargetKey,
+};
 use regraft_model::incident::Incident;
 use regraft_model::source::TreeId;
 use regraft_model::time::Timestamp;
@@ -36,6 +38,8 @@ const TABLES: [&str; 13] = [
 pub struct View {
     /// Id of the installation.
     pub installation: Option<String>,
+    /// Fence of the newest spreading of targets over members.
+    pub spread: Fence,
     /// Heads.
     pub heads: BTreeMap<RepositoryName, Head>,
     /// Last valid configurations.
@@ -84,8 +88,10 @@ impl View {
     /// Reads everything but sessions and audit.
     pub fn read(read: &dyn Read) -> Result<Self, ReadError> {
         let mut view = Self::default();
-        if let Some(value) = read.get(table::INSTALLATION.as_bytes())? {
-            view.put(table::INSTALLATION.as_bytes(), &value)?;
+        for key in [table::INSTALLATION, table::SPREAD] {
+            if let Some(value) = read.get(key.as_bytes())? {
+                view.put(key.as_bytes(), &value)?;
+            }
         }
         for table in TABLES {
             let mut taken = Ok(());
@@ -135,6 +141,10 @@ impl View {
         let key = key.as_ref();
         if key == table::INSTALLATION {
             self.installation = Some(decode(key, value)?);
+            return Ok(());
+        }
+        if key == table::SPREAD {
+            self.spread = decode(key, value)?;
             return Ok(());
         }
         let (table, rest) = split(key);

@@ -196,6 +196,13 @@ impl Engine {
             let message = "the application is not configured any more".to_owned();
             return Some(end(OutcomeKind::Superseded, message, vec![]));
         };
+        if application.repository != incident.repository {
+            let message = format!(
+                "the repository {} configures it now",
+                application.repository
+            );
+            return Some(end(OutcomeKind::Superseded, message, vec![]));
+        }
         if now > incident.deadline {
             return Some(give_up(incident));
         }

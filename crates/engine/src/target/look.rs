@@ -202,8 +202,9 @@ impl Engine {
             }
             Some(known) if known.uid != uid => {
                 let message = format!(
-                    "{} had kube-system UID {}, now it has {uid}: another cluster answers",
-                    target.cluster, known.uid
+                    "{} had kube-system UID {}, now it has {uid}: another cluster answers; if it was made \
+                     anew, `regraft forget-cluster {}`",
+                    target.cluster, known.uid, target.cluster
                 );
                 return Some(Look::of(SyncState::Blocked, "ClusterChanged", message));
             }

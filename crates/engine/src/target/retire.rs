@@ -11,7 +11,7 @@ use regraft_diff::{ClusterState, retire};
 use regraft_model::apply::{ApplyRequest, Inventory};
 use regraft_model::config::DeletionPolicy;
 use regraft_model::finding::SyncState;
-use regraft_model::id::TargetKey;
+use regraft_model::id::{ClusterName, TargetKey};
 use regraft_model::source::Revision;
 use regraft_model::time::Timestamp;
 use regraft_state::command::Command;
@@ -51,7 +51,7 @@ impl Engine {
             return self.retired(now, target, effects);
         }
         let (Some(observed), true, None) = (observed, ready, &suspended) else {
-            let waits = suspended.unwrap_or_else(|| format!("{} cannot be seen", target.cluster));
+            let waits = suspended.unwrap_or_else(|| gone_for_good(&target.cluster));
             let message = format!("its objects are released when that is over: {waits}");
             let look = Look::of(SyncState::Unknown, "Retiring", message);
             return self.tell(now, target, memory, look, effects);
@@ -108,6 +108,10 @@ impl Engine {
         let retiring = self.view.retiring.get(&target.application);
         !configured && retiring.is_some_and(|it| it.clusters.contains(&target.cluster))
     }
+}
+
+fn gone_for_good(cluster: &ClusterName) -> String {
+    format!("{cluster} cannot be seen; if it is gone for good, `regraft forget-cluster {cluster}`")
 }
 
 fn nothing_left(target: &TargetKey, revision: Revision, inventory: &Inventory) -> ApplyRequest {

@@ -83,8 +83,12 @@ impl Desk {
 
     /// The same state under an engine that was started anew.
     pub(crate) fn restarted(self, branch: &str) -> Self {
+        self.restarted_tracking(&[(REPOSITORY, branch)])
+    }
+
+    pub(crate) fn restarted_tracking(self, repositories: &[(&str, &str)]) -> Self {
         let pairs = self.store.0.clone().into_iter().collect();
-        let mut next = Self::new(branch);
+        let mut next = Self::tracking(repositories);
         (next.store, next.index, next.now) = (self.store, self.index, self.now + 1000);
         next.sequence = self.sequence;
         let index = next.index;
@@ -109,6 +113,16 @@ impl Desk {
             objects,
             ..ApplyOutcome::default()
         }))
+    }
+
+    /// The leader gives the target to a member.
+    pub(crate) fn assign(&mut self, member: u64) -> Vec<Effect> {
+        let command = Command::Assign {
+            after: self.view().spread,
+            grants: vec![(target(), MemberId(member))],
+            revoked: vec![],
+        };
+        self.replicate(&command)
     }
 
     /// The watch is faster than the answer to the apply under way.
@@ -243,7 +257,7 @@ impl Desk {
         self.load(FIRST, CONFIGURATION);
         self.wait(1000);
         // The leader spreads targets over all members: this test's one comes here.
-        self.replicate(&assign(1));
+        self.assign(1);
         self.read(FIRST);
         self.wait(1000);
         self.cluster_tells()
@@ -377,13 +391,6 @@ pub(crate) fn config_map() -> ObjectKey {
         kind: "ConfigMap".to_owned(),
         namespace: "shop".to_owned(),
         name: "web".to_owned(),
-    }
-}
-
-pub(crate) fn assign(member: u64) -> Command {
-    Command::Assign {
-        grants: vec![(target(), MemberId(member))],
-        revoked: vec![],
     }
 }
 

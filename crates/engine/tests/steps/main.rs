@@ -6,7 +6,7 @@
 
 mod desk;
 
-use desk::{CONFIGURATION, Desk, FIRST, REPOSITORY, TREE, assign, config_map, target};
+use desk::{CONFIGURATION, Desk, FIRST, REPOSITORY, TREE, config_map, target};
 use regraft_engine::{Effect, Event, Level, ProposeOutcome};
 use regraft_model::InvariantId;
 use regraft_model::apply::{ClusterEvent, KindVersion};
@@ -60,7 +60,7 @@ fn writes_stop_when_the_target_goes_to_another_member() {
     let mut desk = Desk::new("main");
     let asked = desk.until_applying();
     assert!(is_applying(&asked), "{asked:?}");
-    let asked = desk.replicate(&assign(2));
+    let asked = desk.assign(2);
     assert!(is_stopped(&asked));
     let counted = Effect::Prevented {
         invariant: InvariantId::I2,
@@ -91,10 +91,10 @@ fn writes_stop_when_a_person_suspends_the_application() {
 fn a_target_that_comes_back_from_another_member_is_looked_at_afresh() {
     let mut desk = Desk::new("main");
     assert!(is_applying(&desk.until_applying()));
-    desk.replicate(&assign(2));
+    desk.assign(2);
     desk.wait(1000);
     desk.cluster_tells();
-    let asked = desk.replicate(&assign(1));
+    let asked = desk.assign(1);
     let eu = ClusterName::from("eu");
     let watched = asked
         .iter()
@@ -374,6 +374,21 @@ fn a_clock_that_is_set_forward_verifies_nothing() {
     desk.tell(Event::ClockSet);
     desk.wait(1000);
     assert_eq!(desk.view().statuses[&target()].verified, None);
+}
+
+#[test]
+fn a_repository_that_is_not_configured_any_more_is_let_go_and_what_it_has_stays() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.apply_succeeds();
+    let mut desk = desk.restarted_tracking(&[("renamed", "main")]);
+    let mut asked = Vec::new();
+    for _ in 0..8 {
+        asked.extend(desk.wait(1000));
+    }
+    assert!(!is_applying(&asked), "{asked:?}");
+    assert_eq!(desk.view().heads.len(), 0, "{:?}", desk.view().heads);
+    assert_eq!(desk.view().configurations.len(), 0);
 }
 
 fn fetches(asked: &[Effect]) -> usize {

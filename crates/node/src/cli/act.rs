@@ -88,6 +88,12 @@ pub(crate) struct ConfirmDeleteArgs {
     yes: bool,
 }
 
+#[derive(Args)]
+pub(crate) struct ForgetClusterArgs {
+    /// The cluster
+    cluster: String,
+}
+
 pub(super) async fn sync(mut client: Client, args: &SyncArgs) -> Result<(), Failure> {
     let request = wire::SyncRequest {
         application: args.application.clone(),
@@ -213,6 +219,16 @@ pub(super) async fn veto(mut client: Client, args: &VetoArgs) -> Result<(), Fail
         reason: args.reason.clone(),
     };
     told(client.veto(request).await)
+}
+
+pub(super) async fn forget_cluster(
+    mut client: Client,
+    args: &ForgetClusterArgs,
+) -> Result<(), Failure> {
+    let request = wire::ForgetClusterRequest {
+        cluster: args.cluster.clone(),
+    };
+    told(client.forget_cluster(request).await)
 }
 
 pub(super) async fn confirm_delete(

@@ -122,6 +122,8 @@ enum Command {
     Veto(act::VetoArgs),
     /// Confirm deletions beyond the cap, after reading the list
     ConfirmDelete(act::ConfirmDeleteArgs),
+    /// Say that a cluster is gone for good, or was made anew
+    ForgetCluster(act::ForgetClusterArgs),
     /// Judge the health of objects without a cluster
     Health(health::HealthArgs),
     /// Print the completion script of a shell
@@ -218,6 +220,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::ConfirmDelete(args) => connection::ask(&connection, async |client| {
             act::confirm_delete(client, &args).await
+        }),
+        Command::ForgetCluster(args) => connection::ask(&connection, async |client| {
+            act::forget_cluster(client, &args).await
         }),
     }
 }

@@ -229,7 +229,8 @@ fn lane_of(command: &Command) -> usize {
             cluster.hash(&mut hasher)
         }
         Command::RecordHead(NewHead { repository, .. })
-        | Command::RecordConfiguration { repository, .. } => repository.hash(&mut hasher),
+        | Command::RecordConfiguration { repository, .. }
+        | Command::ForgetRepository { repository } => repository.hash(&mut hasher),
         _ => {}
     }
     usize::try_from(hasher.finish() % LANES as u64).unwrap_or(0)

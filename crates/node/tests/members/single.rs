@@ -98,6 +98,7 @@ fn what_is_not_there_is_said_with_a_next_action() {
         &["approve", "shop-1", "--diff", "0123456789"],
         &["veto", "shop-1", "--reason", "no"],
         &["confirm-delete", "shop", "--yes"],
+        &["forget-cluster", "eu-west"],
     ] {
         let answer = single.regraft(line);
         assert!(answer.out.is_empty(), "{}", answer.out);

@@ -68,6 +68,7 @@ impl Machine {
     pub(crate) fn assign(&mut self, application: &str, cluster: &str, member: u64) -> Fence {
         let grants = vec![(target(application, cluster), MemberId(member))];
         self.run(Command::Assign {
+            after: self.view.spread,
             grants,
             revoked: vec![],
         });

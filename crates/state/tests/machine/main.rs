@@ -415,6 +415,19 @@ fn another_cluster_behind_the_same_name_is_refused() {
 }
 
 #[test]
+fn a_spreading_that_another_one_overtook_is_void() {
+    let mut machine = Machine::default();
+    machine.assign("web", "eu", 1);
+    let late = Command::Assign {
+        after: Fence(0),
+        grants: vec![],
+        revoked: vec![target("web", "eu")],
+    };
+    assert_eq!(machine.refused(late), RejectionReason::AlreadyDone);
+    assert_eq!(machine.view.assignments.len(), 1);
+}
+
+#[test]
 fn an_unknown_command_halts_the_machine() {
     let envelope = Envelope {
         client: "new".to_owned(),

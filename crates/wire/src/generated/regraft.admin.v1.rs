@@ -105,6 +105,11 @@ pub struct ConfirmDeleteRequest {
     pub token: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForgetClusterRequest {
+    #[prost(string, tag = "1")]
+    pub cluster: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Accepted {
     /// For people.
     #[prost(string, tag = "1")]
@@ -557,6 +562,28 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("regraft.admin.v1.Admin", "ConfirmDelete"));
             self.inner.unary(req, path, codec).await
         }
+        /// Says that a cluster is gone, or was made anew: whatever answers under its name next is taken for it.
+        pub async fn forget_cluster(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ForgetClusterRequest>,
+        ) -> std::result::Result<tonic::Response<super::Accepted>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/regraft.admin.v1.Admin/ForgetCluster",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("regraft.admin.v1.Admin", "ForgetCluster"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -626,6 +653,11 @@ pub mod admin_server {
         async fn confirm_delete(
             &self,
             request: tonic::Request<super::ConfirmDeleteRequest>,
+        ) -> std::result::Result<tonic::Response<super::Accepted>, tonic::Status>;
+        /// Says that a cluster is gone, or was made anew: whatever answers under its name next is taken for it.
+        async fn forget_cluster(
+            &self,
+            request: tonic::Request<super::ForgetClusterRequest>,
         ) -> std::result::Result<tonic::Response<super::Accepted>, tonic::Status>;
     }
     /// The caller is known by its client certificate, or by its user id on a Unix socket.
@@ -1166,6 +1198,51 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ConfirmDeleteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/regraft.admin.v1.Admin/ForgetCluster" => {
+                    #[allow(non_camel_case_types)]
+                    struct ForgetClusterSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ForgetClusterRequest>
+                    for ForgetClusterSvc<T> {
+                        type Response = super::Accepted;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ForgetClusterRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::forget_cluster(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ForgetClusterSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

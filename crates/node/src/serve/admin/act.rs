@@ -6,7 +6,7 @@ use crate::document::HASH_CHARS_MIN;
 use crate::serve::documents;
 use crate::serve::member::Member;
 use regraft_model::config::Application;
-use regraft_model::id::{ApplicationName, RepositoryName, TargetKey};
+use regraft_model::id::{ApplicationName, ClusterName, RepositoryName, TargetKey};
 use regraft_state::command::{Command, RejectionReason, Response};
 use regraft_state::record::{Confirmation, Subject};
 use regraft_state::view::View;
@@ -159,6 +159,26 @@ pub(super) async fn confirm_delete(
         token: request.token,
     });
     propose(member, &actor, &command, message).await
+}
+
+pub(super) async fn forget_cluster(
+    member: &Member,
+    actor: String,
+    request: wire::ForgetClusterRequest,
+) -> Result<wire::Accepted, Refusal> {
+    let view = fresh(member).await?;
+    let cluster = ClusterName::from(request.cluster);
+    if !view.clusters.contains_key(&cluster) {
+        return Err(Refusal::not_found(
+            format!("no cluster `{cluster}` was ever reached"),
+            "see `regraft get clusters`",
+        ));
+    }
+    let message = format!(
+        "{cluster} is forgotten: whatever answers under its name next is taken for it, and applications that left it \
+         are let go"
+    );
+    propose(member, &actor, &Command::ForgetCluster { cluster }, message).await
 }
 
 async fn propose(

@@ -127,6 +127,16 @@ impl Admin for Service {
         })
         .await
     }
+
+    async fn forget_cluster(
+        &self,
+        request: Request<wire::ForgetClusterRequest>,
+    ) -> Answer<wire::Accepted> {
+        answer(request, async |caller, request| {
+            act::forget_cluster(&self.0, caller.person()?, request).await
+        })
+        .await
+    }
 }
 
 /// Nobody is answered before it is known who asks.
