@@ -234,9 +234,7 @@ impl ObservedCluster {
             "" => event.text("/regarding/uid"),
             uid => uid,
         };
-        if uid.is_empty()
-            || (self.events.len() >= MAX_EVENT_OBJECTS && !self.events.contains_key(uid))
-        {
+        if uid.is_empty() || !self.has_room_for_events_of(uid) {
             return Touched::nothing();
         }
         let kept = self.events.entry(uid.to_owned()).or_default();
@@ -246,6 +244,17 @@ impl ObservedCluster {
             kept.pop_front();
         }
         Touched::nothing()
+    }
+
+    /// Whether events of an object may be kept; those of objects that are not there make room.
+    fn has_room_for_events_of(&mut self, uid: &str) -> bool {
+        let is_full = |events: &BTreeMap<_, _>| events.len() >= MAX_EVENT_OBJECTS;
+        if self.events.contains_key(uid) || !is_full(&self.events) {
+            return true;
+        }
+        let live: BTreeSet<&str> = self.live.values().map(Object::uid).collect();
+        self.events.retain(|uid, _| live.contains(uid.as_str()));
+        !is_full(&self.events)
     }
 
     fn find_scaled(&mut self) {
@@ -285,4 +294,31 @@ fn is_older(object: &Object, known: &Object) -> bool {
     let version = |object: &Object| object.resource_version().parse::<u64>().ok();
     object.uid() == known.uid()
         && matches!((version(object), version(known)), (Some(new), Some(old)) if new < old)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(number: usize, uid: &str) -> ClusterEvent {
+        ClusterEvent::Seen(Object(json!({
+            "kind": "Event",
+            "metadata": {"name": format!("e{number}")},
+            "involvedObject": {"uid": uid},
+        })))
+    }
+
+    #[test]
+    fn events_of_objects_that_are_not_there_make_room_for_others() {
+        let mut observed = ObservedCluster::default();
+        for number in 0..MAX_EVENT_OBJECTS {
+            observed.tell(event(number, &format!("gone-{number}")));
+        }
+        let pod = Object(json!({"kind": "Pod", "metadata": {"name": "web", "uid": "live"}}));
+        observed.tell(ClusterEvent::Seen(pod.clone()));
+        observed.tell(event(0, "live"));
+        assert_eq!(observed.view_of(&pod).events.len(), 1);
+        assert_eq!(observed.events.len(), 1);
+    }
 }

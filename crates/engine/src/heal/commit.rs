@@ -62,12 +62,13 @@ impl Engine {
         else {
             return Some(replan("the lock is gone"));
         };
-        if self.keep_lock(now, incident, application, &lock, effects) == Keeping::Renewing {
-            return None;
-        }
+        let keeping = self.keep_lock(now, incident, application, &lock, effects);
         if let Some(refusal) = self.take_refusal(incident) {
             let message = format!("the lock was lost: {}", refusal.message);
             return Some(replan(message));
+        }
+        if keeping == Keeping::Renewing {
+            return None;
         }
         // What is on its way to the remote cannot be called back; what is not yet must not leave.
         if !self.is_committing(now, &incident.id)
