@@ -58,16 +58,16 @@ pub(crate) fn reconcile(dir: &Path, apps: u32) -> Result<()> {
     bench.step(
         "every image changed",
         |bench| bench.push("Upgrade all"),
-        |bench| bench.wait_images(apps, apps, 2),
+        |bench| bench.wait_images(apps, 2),
     )?;
     fleet::write_manifests(&bench.person, 1, 3)?;
     bench.step(
         "one image changed",
         |bench| bench.push("Upgrade one"),
-        |bench| bench.wait_images(apps, 1, 3),
+        |bench| bench.wait_images(1, 3),
     )?;
     bench.step("one edit by hand put back", Bench::edit_by_hand, |bench| {
-        bench.wait_images(apps, 1, 3)
+        bench.wait_images(1, 3)
     })?;
     bench.idle()
 }
@@ -152,6 +152,8 @@ impl Bench {
         Ok(())
     }
 
+    /// Waits until the objects of all applications are there. Looking must not cost the API server what is measured: it
+    /// is asked for counts, and for the names once they are there.
     fn wait_objects(&mut self, apps: u32) -> Result<()> {
         let lists = [
             format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments"),
@@ -163,6 +165,12 @@ impl Bench {
         let wanted = usize::try_from(apps)?;
         for list in lists {
             wait::until(&format!("{apps} objects are at {list}"), STEP_BOUND, || {
+                let first = api.get(&format!("{list}?limit=1"));
+                let first = first.map_err(|error| format!("{error:?}"))?;
+                let others = first["metadata"]["remainingItemCount"].as_u64();
+                if others.unwrap_or_default() < u64::from(apps) {
+                    return Err(format!("{others:?} besides the first"));
+                }
                 let found = api.get(&list).map_err(|error| format!("{error:?}"))?;
                 let ours = names(&found)
                     .filter(|name| name.starts_with("app-") && **name != fleet::name(0))
@@ -177,36 +185,23 @@ impl Bench {
         Ok(())
     }
 
-    /// Waits until the first `count` of all applications have the image of a version.
-    fn wait_images(&mut self, apps: u32, count: u32, version: u32) -> Result<()> {
+    /// Waits until the first `count` applications have the image of a version, one after the other: what has it once
+    /// keeps it.
+    fn wait_images(&mut self, count: u32, version: u32) -> Result<()> {
         let api = self.cluster.api();
         let image = fleet::image(version);
-        let name = fleet::name(1);
-        let deployments = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments");
-        let one = format!("{deployments}/{name}");
-        let has =
-            |item: &Value| item["spec"]["template"]["spec"]["containers"][0]["image"] == *image;
-        Ok(wait::until(
-            &format!("{count} Deployments have the image {image}"),
-            STEP_BOUND,
-            || {
-                // Looking at one object must not cost the API server what listing all does.
-                let path = if count == apps { &deployments } else { &one };
-                let found = api.get(path).map_err(|error| format!("{error:?}"))?;
-                let ready = match found["items"].as_array() {
-                    Some(items) => {
-                        let of_them = |item: &&Value| item["metadata"]["name"] != *fleet::name(0);
-                        items.iter().filter(of_them).all(has)
-                    }
-                    None => has(&found),
-                };
-                if ready {
-                    Ok(())
-                } else {
-                    Err("not yet".to_owned())
+        for number in 1..=count {
+            let name = fleet::name(number);
+            let path = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{name}");
+            wait::until(&format!("{name} has the image {image}"), STEP_BOUND, || {
+                let found = api.get(&path).map_err(|error| format!("{error:?}"))?;
+                match found["spec"]["template"]["spec"]["containers"][0]["image"] == *image {
+                    true => Ok(()),
+                    false => Err("not yet".to_owned()),
                 }
-            },
-        )?)
+            })?;
+        }
+        Ok(())
     }
 
     /// Waits until regraft itself says that all is synced: its last requests belong to the step.
