@@ -55,12 +55,12 @@ impl Engine {
             .get(application)
             .map_or(0, |sync| sync.fence.0);
         let differs = differences(&request);
-        let under_way = memory.in_flight.as_ref().is_some_and(|sent| {
+        let under_way = memory.in_flight.as_ref().filter(|sent| {
             // Another revision does not wait for this one: the runner lets it take its place.
             sent.tree == tree && now.millis_since(sent.since) < APPLY_FORGOTTEN_MS
         });
-        if under_way {
-            return sync(SyncState::OutOfSync, "Applying", differs);
+        if let Some(sent) = under_way {
+            return sync(SyncState::OutOfSync, "Applying", sent.writes.clone());
         }
         if !self.is_confirmed(now) {
             let message = "this member has no proof that its state is current: it does not write";
@@ -85,6 +85,7 @@ impl Engine {
             revision: request.revision.clone(),
             tree,
             inventory: request.inventory.clone(),
+            writes: differs.clone(),
             gone: BTreeSet::new(),
         });
         self.expect_inventory(&request);

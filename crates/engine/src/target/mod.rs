@@ -72,6 +72,8 @@ struct InFlight {
     tree: Option<TreeId>,
     /// What holds once it has succeeded.
     inventory: Inventory,
+    /// What it writes, for people; as it was sent, so that not every object on its way is news.
+    writes: String,
     /// Objects that went away since: what the apply answers of them is older than that.
     gone: BTreeSet<ObjectKey>,
 }

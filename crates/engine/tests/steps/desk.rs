@@ -35,7 +35,13 @@ kind: Application
 metadata: {name: web}
 spec: {path: apps/web, clusters: [eu], namespace: shop}
 ";
-const MANIFEST: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: web}, data: {a: '1'}}";
+const MANIFEST: &str = "
+{apiVersion: v1, kind: ConfigMap, metadata: {name: web}, data: {a: '1'}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: second}, data: {a: '1'}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: third}, data: {a: '1'}}
+";
 
 /// Member 1 of three, which leads.
 pub(crate) struct Desk {

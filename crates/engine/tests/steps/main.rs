@@ -326,6 +326,25 @@ fn what_is_deleted_while_it_is_applied_is_applied_again() {
 }
 
 #[test]
+fn an_apply_is_not_reported_object_by_object() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    let reports = |desk: &Desk| {
+        let is_report = |command: &&Command| matches!(command, Command::Report { .. });
+        desk.proposed.iter().filter(is_report).count()
+    };
+    let before = reports(&desk);
+    desk.sees_what_is_applied();
+    desk.apply_succeeds();
+    // Healthy, then synced.
+    assert_eq!(reports(&desk) - before, 2);
+    assert_eq!(
+        desk.view().statuses[&target()].sync.state,
+        SyncState::Synced
+    );
+}
+
+#[test]
 fn an_application_that_two_repositories_configure_is_left_alone() {
     const OTHER: &str = "other";
     let mut desk = Desk::tracking(&[(REPOSITORY, "main"), (OTHER, "main")]);

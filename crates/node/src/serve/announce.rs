@@ -138,7 +138,8 @@ impl Told {
                 news.push(News::Target(Box::new(status.clone())));
             }
         }
-        self.targets.retain(|key, _| view.statuses.contains_key(key));
+        self.targets
+            .retain(|key, _| view.statuses.contains_key(key));
         for (id, incident) in &view.incidents {
             let stage = Stage {
                 phase: incident.phase,
@@ -151,7 +152,8 @@ impl Told {
                 news.push(News::Incident(Box::new(incident.clone())));
             }
         }
-        self.incidents.retain(|id, _| view.incidents.contains_key(id));
+        self.incidents
+            .retain(|id, _| view.incidents.contains_key(id));
         self.frozen.retain(|name, _| view.heads.contains_key(name));
         for (name, head) in &view.heads {
             if self.frozen.insert(name.clone(), head.frozen.clone()) != Some(head.frozen.clone())
