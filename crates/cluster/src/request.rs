@@ -79,11 +79,10 @@ pub(crate) fn apply(
     ownership: Ownership,
 ) -> Result<http::Request<Body>, Error> {
     let mut uri = managed(path, manager);
-    uri.push_str(match effect {
-        Effect::DryRun => "&fieldValidation=Strict&dryRun=All",
-        // The dry run had the same bytes checked: reading them strictly again costs the server a second parse.
-        Effect::Write => "&fieldValidation=Ignore",
-    });
+    uri.push_str("&fieldValidation=Strict");
+    if effect == Effect::DryRun {
+        uri.push_str("&dryRun=All");
+    }
     if ownership == Ownership::Take {
         uri.push_str("&force=true");
     }

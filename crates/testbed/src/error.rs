@@ -81,7 +81,7 @@ pub enum Error {
         server: String,
         /// The library's reason.
         #[source]
-        source: rustls::Error,
+        source: Box<ureq::Error>,
     },
     /// A request did not get through.
     #[error("{method} {path}")]

@@ -1,16 +1,13 @@
-//! A small blocking client of the Kubernetes API, for tests and measurements.
-//!
-//! One connection per request and no watches: cheap enough to poll with, where
-//! starting kubectl would cost a third of a second of processor time each.
+//! The Kubernetes API for tests and measurements: blocking, one connection that is kept, no watches. Starting kubectl
+//! for each look would cost a third of a second of processor time, and a connection for each look a good part of what
+//! the server needs to answer it.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
 use crate::error::Error;
 use crate::pki::{Authority, Identity};
@@ -24,8 +21,8 @@ const LARGEST_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 /// Speaks to one API server as one user.
 #[derive(Clone, Debug)]
 pub struct ApiClient {
-    address: SocketAddr,
-    config: Arc<ClientConfig>,
+    server: String,
+    agent: ureq::Agent,
 }
 
 /// The answer to a request.
@@ -39,25 +36,32 @@ pub struct Response {
 
 impl ApiClient {
     pub(crate) fn new(port: u16, authority: &Authority, client: &Identity) -> Result<Self, Error> {
+        let server = format!("https://127.0.0.1:{port}");
         let failed = |source| Error::Tls {
-            server: format!("127.0.0.1:{port}"),
-            source,
+            server: server.clone(),
+            source: Box::new(source),
         };
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(authority.certificate_der.clone())
-            .map_err(failed)?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(failed)?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(vec![client.certificate_der.clone()], client.key_der())
-            .map_err(failed)?;
-        Ok(Self {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-            config: Arc::new(config),
-        })
+        let root = Certificate::from_pem(authority.certificate_pem.as_bytes()).map_err(failed)?;
+        let own = Certificate::from_pem(client.certificate_pem.as_bytes()).map_err(failed)?;
+        let key = PrivateKey::from_pem(client.key_pem.as_bytes()).map_err(failed)?;
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::from([root]))
+            .client_cert(Some(ClientCert::new_with_certs(&[own], key)))
+            .unversioned_rustls_crypto_provider(Arc::new(
+                rustls::crypto::aws_lc_rs::default_provider(),
+            ))
+            .build();
+        let agent = ureq::Agent::config_builder()
+            .tls_config(tls)
+            .proxy(None)
+            .user_agent("testbed")
+            .accept("application/json")
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_global(Some(ANSWER_TIMEOUT))
+            .build()
+            .new_agent();
+        Ok(Self { server, agent })
     }
 
     /// Reads an object or list.
@@ -95,23 +99,19 @@ impl ApiClient {
     /// Sends any request and gives whatever answer comes.
     ///
     /// # Errors
-    /// `Request` where the server cannot be reached, `Unreadable` for an answer that is not HTTP.
+    /// `Request` where the server cannot be reached, or its answer is not HTTP.
     pub fn request(
         &self,
         method: &str,
         path: &str,
         body: Option<(&str, &Value)>,
     ) -> Result<Response, Error> {
-        let failed = |source| Error::Request {
-            method: method.to_owned(),
-            path: path.to_owned(),
-            source,
-        };
-        let answer = self.exchange(method, path, body).map_err(failed)?;
-        parse(&answer).ok_or_else(|| Error::Unreadable {
-            what: format!("the answer to {method} {path}"),
-            detail: String::from_utf8_lossy(&answer[..answer.len().min(200)]).into_owned(),
-        })
+        self.exchange(method, path, body)
+            .map_err(|source| Error::Request {
+                method: method.to_owned(),
+                path: path.to_owned(),
+                source: io::Error::other(source),
+            })
     }
 
     fn json(&self, method: &str, path: &str, body: Option<(&str, &Value)>) -> Result<Value, Error> {
@@ -135,41 +135,20 @@ impl ApiClient {
         method: &str,
         path: &str,
         body: Option<(&str, &Value)>,
-    ) -> io::Result<Vec<u8>> {
-        let socket = TcpStream::connect_timeout(&self.address, CONNECT_TIMEOUT)?;
-        socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        socket.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-        let name = ServerName::IpAddress(self.address.ip().into());
-        let connection =
-            ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
-        let mut stream = StreamOwned::new(connection, socket);
-        let (kind, content) = match body {
-            Some((kind, value)) => (kind, value.to_string()),
-            None => ("application/json", String::new()),
+    ) -> Result<Response, ureq::Error> {
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.server));
+        let mut answer = match body {
+            Some((kind, value)) => {
+                let request = request.header("Content-Type", kind);
+                self.agent.run(request.body(value.to_string())?)?
+            }
+            None => self.agent.run(request.body(())?)?,
         };
-        // HTTP/1.0: the answer ends with the connection and is never chunked.
-        write!(
-            stream,
-            "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nUser-Agent: testbed\r\nAccept: application/json\r\n\
-             Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{content}",
-            content.len()
-        )?;
-        stream.flush()?;
-        let mut answer = Vec::new();
-        match stream.take(LARGEST_ANSWER_BYTES).read_to_end(&mut answer) {
-            // Some servers close the connection without TLS's goodbye.
-            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
-            _ => Ok(answer),
-        }
+        let status = answer.status().as_u16();
+        let body = answer.body_mut().with_config();
+        let body = body.limit(LARGEST_ANSWER_BYTES).read_to_string()?;
+        Ok(Response { status, body })
     }
-}
-
-fn parse(answer: &[u8]) -> Option<Response> {
-    let text = String::from_utf8_lossy(answer);
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Response {
-        status,
-        body: body.to_owned(),
-    })
 }

@@ -4,7 +4,6 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::error::Error;
 
@@ -12,22 +11,13 @@ use crate::error::Error;
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub(crate) certificate_pem: String,
-    pub(crate) certificate_der: CertificateDer<'static>,
     pub(crate) key_pem: String,
 }
 
 /// A certificate with its key.
 pub(crate) struct Identity {
     pub(crate) certificate_pem: String,
-    pub(crate) certificate_der: CertificateDer<'static>,
     pub(crate) key_pem: String,
-    key_der: Vec<u8>,
-}
-
-impl Identity {
-    pub(crate) fn key_der(&self) -> PrivateKeyDer<'static> {
-        PrivatePkcs8KeyDer::from(self.key_der.clone()).into()
-    }
 }
 
 impl Authority {
@@ -47,7 +37,6 @@ impl Authority {
         let certificate = params.self_signed(&key).map_err(failed)?;
         Ok(Self {
             certificate_pem: certificate.pem(),
-            certificate_der: certificate.der().clone(),
             key_pem: key.serialize_pem(),
             issuer: Issuer::new(params, key),
         })
@@ -91,9 +80,7 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
         Ok(Identity {
             certificate_pem: certificate.pem(),
-            certificate_der: certificate.der().clone(),
             key_pem: key.serialize_pem(),
-            key_der: key.serialize_der(),
         })
     }
 }

@@ -11,6 +11,7 @@ mod stages;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 pub use self::audit::{ApiRequests, AuditMark};
@@ -400,49 +401,14 @@ fn kubeconfig(name: &str, port: u16, authority: &Authority, identity: &Identity)
         "kind": "Config",
         "clusters": [{"name": name, "cluster": {
             "server": format!("https://127.0.0.1:{port}"),
-            "certificate-authority-data": base64(authority.certificate_pem.as_bytes()),
+            "certificate-authority-data": BASE64.encode(authority.certificate_pem.as_bytes()),
         }}],
         "users": [{"name": "user", "user": {
-            "client-certificate-data": base64(identity.certificate_pem.as_bytes()),
-            "client-key-data": base64(identity.key_pem.as_bytes()),
+            "client-certificate-data": BASE64.encode(identity.certificate_pem.as_bytes()),
+            "client-key-data": BASE64.encode(identity.key_pem.as_bytes()),
         }}],
         "contexts": [{"name": name, "context": {"cluster": name, "user": "user"}}],
         "current-context": name,
     })
     .to_string()
-}
-
-/// Base64 of RFC 4648 with padding.
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group
-            .iter()
-            .fold(0u32, |bits, byte| bits << 8 | u32::from(*byte))
-            << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let index = usize::try_from(bits >> (18 - 6 * place) & 63).unwrap_or_default();
-            text.push(if place <= group.len() {
-                char::from(ALPHABET[index])
-            } else {
-                '='
-            });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_pads_as_the_standard_says() {
-        let of = |text: &str| base64(text.as_bytes());
-        assert_eq!(
-            [of(""), of("f"), of("fo"), of("foo"), of("foob")],
-            ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]
-        );
-    }
 }

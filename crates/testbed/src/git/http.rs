@@ -11,10 +11,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use data_encoding::BASE64;
+
 use super::cgi;
 use super::repository::{Author, BareRepository, WorkClone};
 use super::request::{Request, answer};
-use crate::controlplane::base64;
 use crate::error::Error;
 use crate::wait;
 
@@ -305,7 +306,10 @@ impl Shared {
         let Some(Credentials { user, password }) = &self.options.credentials else {
             return Ok("anonymous");
         };
-        let expected = format!("Basic {}", base64(format!("{user}:{password}").as_bytes()));
+        let expected = format!(
+            "Basic {}",
+            BASE64.encode(format!("{user}:{password}").as_bytes())
+        );
         if request.header("authorization") == Some(expected.as_str()) {
             Ok(user)
         } else {
