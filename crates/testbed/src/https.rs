@@ -12,6 +12,8 @@ use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use crate::error::Error;
 use crate::pki::{Authority, Identity};
 
+/// As many as look or write at the same time.
+const IDLE_CONNECTIONS: usize = 16;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A request that takes longer is a hanging server.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -57,6 +59,7 @@ impl ApiClient {
             .user_agent("testbed")
             .accept("application/json")
             .http_status_as_error(false)
+            .max_idle_connections_per_host(IDLE_CONNECTIONS)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_global(Some(ANSWER_TIMEOUT))
             .build()
@@ -104,7 +107,7 @@ impl ApiClient {
         &self,
         method: &str,
         path: &str,
-        body: Option<(&str, &Value)>,
+        body: Option<(&str, &str)>,
     ) -> Result<Response, Error> {
         self.exchange(method, path, body)
             .map_err(|source| Error::Request {
@@ -115,6 +118,8 @@ impl ApiClient {
     }
 
     fn json(&self, method: &str, path: &str, body: Option<(&str, &Value)>) -> Result<Value, Error> {
+        let text = body.map(|(kind, value)| (kind, value.to_string()));
+        let body = text.as_ref().map(|(kind, text)| (*kind, text.as_str()));
         let response = self.request(method, path, body)?;
         if !(200..300).contains(&response.status) {
             return Err(Error::Refused {
@@ -134,7 +139,7 @@ impl ApiClient {
         &self,
         method: &str,
         path: &str,
-        body: Option<(&str, &Value)>,
+        body: Option<(&str, &str)>,
     ) -> Result<Response, ureq::Error> {
         let request = ureq::http::Request::builder()
             .method(method)
@@ -142,7 +147,7 @@ impl ApiClient {
         let mut answer = match body {
             Some((kind, value)) => {
                 let request = request.header("Content-Type", kind);
-                self.agent.run(request.body(value.to_string())?)?
+                self.agent.run(request.body(value)?)?
             }
             None => self.agent.run(request.body(())?)?,
         };

@@ -300,7 +300,7 @@ async fn a_field_of_another_manager_is_a_named_conflict_until_it_is_forced() {
         let taken = plane.api().request(
             "PATCH",
             &format!("{path}?fieldManager=kubectl"),
-            Some(("application/apply-patch+yaml", object)),
+            Some(("application/apply-patch+yaml", &object.to_string())),
         );
         assert_eq!(taken.unwrap().status, 201);
     }
@@ -329,7 +329,7 @@ async fn a_field_of_another_manager_is_a_named_conflict_until_it_is_forced() {
             &format!("{path}?fieldManager=regraft"),
             Some((
                 "application/merge-patch+json",
-                &json!({"spec": {"replicas": 4}}),
+                &json!({"spec": {"replicas": 4}}).to_string(),
             )),
         )
         .unwrap();
@@ -354,7 +354,7 @@ async fn what_a_person_edited_after_our_apply_is_put_back_and_what_a_tool_took_i
         let answer = plane.api().request(
             "PATCH",
             &format!("{path}?fieldManager={manager}"),
-            Some(("application/strategic-merge-patch+json", &image)),
+            Some(("application/strategic-merge-patch+json", &image.to_string())),
         );
         assert_eq!(answer.unwrap().status, 200);
     };

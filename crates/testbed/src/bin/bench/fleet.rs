@@ -60,7 +60,7 @@ spec:
     )
 }
 
-fn manifests(name: &str, image: &str) -> String {
+pub(crate) fn manifests(name: &str, image: &str) -> String {
     format!(
         "apiVersion: v1
 kind: ServiceAccount

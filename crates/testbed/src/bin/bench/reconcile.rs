@@ -6,12 +6,13 @@
 //! first write to the last is told beside it.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use regraft_testbed::{
-    ApiRequests, Author, ControlPlane, GitServer, HttpOptions, Installation, InstallationOptions,
-    StartOptions, Stopwatch, Usage, WorkClone, wait,
+    ApiClient, ApiRequests, Author, ControlPlane, GitServer, HttpOptions, Installation,
+    InstallationOptions, StartOptions, Stopwatch, Usage, WorkClone, wait,
 };
 use serde_json::{Value, json};
 
@@ -22,6 +23,11 @@ const STEP_BOUND: Duration = Duration::from_secs(120);
 const READY_BOUND: Duration = Duration::from_secs(60);
 /// The shortest that a member accepts.
 const POLL_INTERVAL_S: u64 = 1;
+/// Where the API server is measured alone.
+const ALONE: &str = "alone";
+/// Requests under way at a time when it is; regraft has as many in each stage.
+const ALONE_IN_FLIGHT: usize = 16;
+
 struct Bench {
     cluster: ControlPlane,
     git: GitServer,
@@ -48,8 +54,9 @@ pub(crate) fn reconcile(dir: &Path, apps: u32) -> Result<()> {
         "step", "seconds", "first-last", "member CPU", "API CPU", "peak MiB"
     );
 
+    let alone = bench.server_alone(apps)?;
     fleet::write_applications(&bench.person, apps, 1)?;
-    bench.step(
+    let first_s = bench.step(
         "first apply",
         |bench| bench.push("Add the applications"),
         |bench| bench.wait_objects(apps),
@@ -69,6 +76,10 @@ pub(crate) fn reconcile(dir: &Path, apps: u32) -> Result<()> {
     bench.step("one edit by hand put back", Bench::edit_by_hand, |bench| {
         bench.wait_images(1, 3)
     })?;
+    println!(
+        "\nthe first apply took {:.2} times what the API server takes alone for its requests",
+        first_s / alone
+    );
     bench.idle()
 }
 
@@ -118,13 +129,41 @@ impl Bench {
         title: &str,
         cause: impl FnOnce(&mut Self) -> Result<()>,
         done: impl FnOnce(&mut Self) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<f64> {
         cause(self)?;
         let meter = self.meter()?;
         done(self).with_context(|| title.to_owned())?;
         let seconds = meter.watch.seconds();
         self.settle()?;
-        self.print(title, seconds, &meter)
+        self.print(title, seconds, &meter)?;
+        Ok(seconds)
+    }
+
+    /// What the API server takes for the requests of a first apply when nobody has to decide on them.
+    fn server_alone(&mut self, apps: u32) -> Result<f64> {
+        let api = self.cluster.api().clone();
+        let named = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ALONE}});
+        api.create("/api/v1/namespaces", &named)?;
+        let meter = self.meter()?;
+        let next = AtomicU32::new(1);
+        let work = || -> Result<()> {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number > apps {
+                    return Ok(());
+                }
+                apply_alone(&api, number)?;
+            }
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..ALONE_IN_FLIGHT).map(|_| scope.spawn(work)).collect();
+            workers
+                .into_iter()
+                .try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a worker ended")))
+        })?;
+        let seconds = meter.watch.seconds();
+        self.print("the API server alone", seconds, &meter)?;
+        Ok(seconds)
     }
 
     fn push(&mut self, message: &str) -> Result<()> {
@@ -289,6 +328,37 @@ impl Bench {
         );
         Ok(())
     }
+}
+
+/// Dry-runs and applies the objects of one application, and creates a ConfigMap beside them.
+fn apply_alone(api: &ApiClient, number: u32) -> Result<()> {
+    const PATHS: [&str; 4] = [
+        "/api/v1/namespaces/alone/serviceaccounts",
+        "/api/v1/namespaces/alone/services",
+        "/apis/apps/v1/namespaces/alone/deployments",
+        "/apis/networking.k8s.io/v1/namespaces/alone/ingresses",
+    ];
+    let name = fleet::name(number);
+    let manifests = fleet::manifests(&name, &fleet::image(1));
+    for effect in ["&dryRun=All", ""] {
+        for (path, manifest) in PATHS.iter().zip(manifests.split("---\n")) {
+            let path = format!("{path}/{name}?fieldManager=alone&fieldValidation=Strict{effect}");
+            let answer = api.request(
+                "PATCH",
+                &path,
+                Some(("application/apply-patch+yaml", manifest)),
+            )?;
+            ensure!(
+                answer.status < 300,
+                "{path}: {} {}",
+                answer.status,
+                answer.body
+            );
+        }
+    }
+    let inventory = json!({"metadata": {"name": name}, "data": {"entries": manifests}});
+    api.create("/api/v1/namespaces/alone/configmaps", &inventory)?;
+    Ok(())
 }
 
 fn names(list: &Value) -> impl Iterator<Item = &str> {
