@@ -126,7 +126,7 @@ impl Engine {
         (head.branch == self.branch_of(repository)).then(|| head.revision.clone())
     }
 
-    fn ask_remotes(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(crate) fn ask_remotes(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let applied = self.applied;
         for (repository, _) in self.settings.repositories.clone() {
             let requested = self.requested(&repository);

@@ -54,6 +54,8 @@ use target::TargetMemory;
 pub const CONFIRMED_MS: i64 = 3000;
 /// Pause before an effect whose answer never came is asked for again.
 const ASK_AGAIN_MS: i64 = 15_000;
+/// How often everything is looked at although nothing was told.
+const LOOK_OVER_MS: i64 = 1000;
 /// Pause before something unreadable is read again.
 const READ_AGAIN_MS: i64 = 2000;
 
@@ -77,6 +79,8 @@ pub struct Engine {
     view: View,
     role: Role,
     leading_since: Option<Timestamp>,
+    /// When everything was looked at last.
+    looked_at: Timestamp,
     tracked: BTreeMap<RepositoryName, Tracked>,
     effective: BTreeMap<RepositoryName, Effective>,
     rendered: BTreeMap<ApplicationName, Rendered>,
@@ -99,6 +103,8 @@ struct Dirty {
     /// Applies under way of targets that this member holds no more.
     lost: BTreeSet<TargetKey>,
     incidents: bool,
+    /// What is due by now.
+    time: bool,
     everything: bool,
 }
 
@@ -116,6 +122,7 @@ impl Engine {
             view: View::default(),
             role: Role::default(),
             leading_since: None,
+            looked_at: Timestamp::default(),
             effective: BTreeMap::new(),
             rendered: BTreeMap::new(),
             unreadable: BTreeMap::new(),
@@ -187,7 +194,7 @@ impl Engine {
             } => {
                 self.commit_answered(now, &incident, &key, outcome, effects);
             }
-            Event::Tick => self.dirty.everything = true,
+            Event::Tick => self.tick(now),
         }
     }
 
@@ -206,6 +213,7 @@ impl Engine {
             }
         }
         let everything = std::mem::take(&mut self.dirty.everything);
+        let time = std::mem::take(&mut self.dirty.time) || everything;
         if everything || !self.dirty.lost.is_empty() || !self.is_confirmed(now) {
             self.stop_applies(now, effects);
         }
@@ -213,12 +221,13 @@ impl Engine {
             self.refresh(now, effects);
             self.lead(now, effects);
             self.watch(effects);
+            self.looked_at = now;
+        } else if time && self.is_leader() {
+            self.ask_remotes(now, effects);
         }
-        let targets = if everything {
-            let mine: Vec<_> = self.my_targets().cloned().collect();
-            mine.into_iter()
-                .filter(|target| self.is_due(now, target))
-                .collect()
+        let targets: BTreeSet<TargetKey> = if time {
+            let due = self.my_targets().filter(|target| self.is_due(now, target));
+            due.cloned().collect()
         } else {
             std::mem::take(&mut self.dirty.targets)
         };
@@ -226,7 +235,7 @@ impl Engine {
             self.dirty.targets.remove(target);
             self.step_target(now, target, effects);
         }
-        if everything || std::mem::take(&mut self.dirty.incidents) {
+        if std::mem::take(&mut self.dirty.incidents) || time {
             self.heal(now, effects);
         }
     }
@@ -247,15 +256,23 @@ impl Engine {
         self.touch_all();
     }
 
+    /// What is due is looked for often, what only a lost event could have changed once in a while.
+    fn tick(&mut self, now: Timestamp) {
+        self.dirty.time = true;
+        self.dirty.everything |= now.millis_since(self.looked_at) >= LOOK_OVER_MS;
+    }
+
     fn take_role(&mut self, now: Timestamp, role: Role) {
         let was_leader = self.is_leader();
+        let same = (self.role.leader, &self.role.members) == (role.leader, &role.members);
+        // The proof is renewed all the time; who stays silent is looked for with the time.
+        self.dirty.everything |= !same || !self.is_confirmed(now);
         self.role = role;
         match (was_leader, self.is_leader()) {
             (false, true) => self.leading_since = Some(now),
             (true, false) => self.leading_since = None,
             _ => {}
         }
-        self.dirty.everything = true;
     }
 
     fn proposed(

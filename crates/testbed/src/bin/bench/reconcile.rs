@@ -245,9 +245,14 @@ impl Bench {
 
     /// Waits until regraft itself says that all is synced: its last requests belong to the step.
     fn settle(&mut self) -> Result<()> {
-        Ok(self
-            .regraft
-            .wait_for("all applications are synced", STEP_BOUND, |regraft| {
+        self.wait_for_all("sync", "Synced")
+    }
+
+    fn wait_for_all(&mut self, column: &str, value: &str) -> Result<()> {
+        Ok(self.regraft.wait_for(
+            &format!("all applications are {value}"),
+            STEP_BOUND,
+            |regraft| {
                 let listed = regraft
                     .json(&["get", "applications"])
                     .map_err(|error| error.to_string())?;
@@ -255,16 +260,19 @@ impl Bench {
                     .as_array()
                     .into_iter()
                     .flatten()
-                    .filter(|target| target["sync"] != "Synced")
+                    .filter(|target| target[column] != value)
                     .collect();
                 match waiting.first() {
                     None => Ok(()),
                     Some(first) => Err(format!("{} are not, the first: {first}", waiting.len())),
                 }
-            })?)
+            },
+        )?)
     }
 
     fn idle(&mut self) -> Result<()> {
+        // The cluster's own controllers are still busy with the steps before.
+        self.wait_for_all("health", "Healthy")?;
         let meter = self.meter()?;
         let member = self.regraft.member(1)?;
         let seconds = idle::a_minute(|| member.check())?;
