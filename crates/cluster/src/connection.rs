@@ -1,7 +1,8 @@
 //! One connection to one API server: its client, what it knows about kinds, and its bounds.
 //!
 //! Expected flow: [`Connection::open`] until the server proved who it is; then requests through [`Connection::call`].
-//! Guarantees: at most [`MAX_REQUESTS_IN_FLIGHT`] requests, each with a time-out, none after the breaker opened.
+//! Guarantees: at most [`MAX_REQUESTS_IN_FLIGHT`] requests, each with a time-out, none after the breaker opened; after an
+//! interruption nothing is written before the server proved again that it is the same, and not put back to an older state.
 //! Assumptions: watches hold connections of their own and are not counted as requests in flight.
 //! Errors: see [`Error`]; an answer of the server is never retried here.
 
@@ -18,8 +19,9 @@ use regraft_model::id::ClusterName;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// Most requests in flight to one cluster, watches aside: what an API server takes from one client without queueing.
 pub(crate) const MAX_REQUESTS_IN_FLIGHT: usize = 32;
@@ -64,6 +66,14 @@ pub(crate) struct Identity {
     pub(crate) version: String,
 }
 
+/// What a server shows of itself.
+struct Sign {
+    /// UID of the `kube-system` namespace.
+    uid: String,
+    /// Resource version of the newest change to anything.
+    version: u64,
+}
+
 /// One connection.
 pub(crate) struct Connection {
     pub(crate) client: Client,
@@ -73,6 +83,14 @@ pub(crate) struct Connection {
     pub(crate) breaker: Arc<Breaker>,
     pub(crate) traffic: Arc<Traffic>,
     in_flight: Semaphore,
+    /// UID of the cluster that was connected.
+    uid: String,
+    /// Newest resource version that the server told of all there is; it never goes back.
+    newest: AtomicU64,
+    /// Something was interrupted since the server last proved who it is.
+    doubted: AtomicBool,
+    /// Woken by a doubt.
+    pub(crate) doubts: Notify,
 }
 
 impl Connection {
@@ -87,7 +105,7 @@ impl Connection {
             breaker: Arc::clone(&breaker),
         };
         let client = client(&config.kubeconfig, &meter).await?;
-        let connection = Connection {
+        let mut connection = Connection {
             client,
             discovery: Discovery::default(),
             digests: Digests::default(),
@@ -95,22 +113,22 @@ impl Connection {
             breaker,
             traffic: Arc::clone(traffic),
             in_flight: Semaphore::new(MAX_REQUESTS_IN_FLIGHT),
+            uid: String::new(),
+            newest: AtomicU64::new(0),
+            doubted: AtomicBool::new(false),
+            doubts: Notify::new(),
         };
         let version = connection.get("/version", "the server's version").await?;
-        let system = connection
-            .get("/api/v1/namespaces/kube-system", "namespace kube-system")
-            .await?;
+        let sign = connection.sign().await?;
+        connection.uid.clone_from(&sign.uid);
+        connection.newest.store(sign.version, Ordering::Relaxed);
         connection.discovery.refresh(&connection).await?;
-        let text = |value: &Value, pointer: &str| {
-            value
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
         let identity = Identity {
-            uid: text(&system, "/metadata/uid"),
-            version: text(&version, "/gitVersion"),
+            uid: sign.uid,
+            version: version["gitVersion"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
         };
         Ok((connection, identity))
     }
@@ -122,8 +140,17 @@ impl Connection {
         subject: &str,
         request: http::Request<Body>,
     ) -> Result<Value, Error> {
+        if verb.writes() && self.doubted.load(Ordering::Acquire) {
+            self.probe().await?;
+        }
         self.call_within(REQUEST_TIMEOUT, verb, subject, request)
             .await
+    }
+
+    /// Something was interrupted: whoever answers next may be another cluster, or the same with an older state.
+    pub(crate) fn doubt(&self) {
+        self.doubted.store(true, Ordering::Release);
+        self.doubts.notify_one();
     }
 
     /// Reads a path.
@@ -132,12 +159,50 @@ impl Connection {
         self.call(Verb::Get, subject, request).await
     }
 
-    /// One small read, for the sake of an answer.
+    /// One small read that shows whether the server is there, and still is who it was. A connection to another one, or to
+    /// one that was put back to an older state, is lost: what was seen there is not what is there.
     pub(crate) async fn probe(&self) -> Result<(), Error> {
-        let request = crate::request::get("/version", "the server's version")?;
-        self.call_within(PROBE_TIMEOUT, Verb::Get, "the server's version", request)
-            .await
-            .map(|_| ())
+        let known = self.newest.load(Ordering::Acquire);
+        let sign = self.sign().await?;
+        let reason = if sign.uid != self.uid {
+            format!(
+                "another cluster answers: the UID of kube-system was {}, now it is {}",
+                self.uid, sign.uid
+            )
+        } else if sign.version < known {
+            format!(
+                "the cluster was put back to an older state: its resource version was {known}, now it is {}",
+                sign.version
+            )
+        } else {
+            self.newest.fetch_max(sign.version, Ordering::AcqRel);
+            self.doubted.store(false, Ordering::Release);
+            return Ok(());
+        };
+        self.breaker.trip_for(reason.clone());
+        Err(Error::NotConnected { reason })
+    }
+
+    /// Who answers, and up to where its state goes: one list of one namespace tells both.
+    async fn sign(&self) -> Result<Sign, Error> {
+        let subject = "namespace kube-system";
+        let path = "/api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system";
+        let request = crate::request::get(path, subject)?;
+        let list = self
+            .call_within(PROBE_TIMEOUT, Verb::List, subject, request)
+            .await?;
+        let text = |pointer: &str| {
+            list.pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        Ok(Sign {
+            uid: text("/items/0/metadata/uid").to_owned(),
+            // Numbers everywhere, and promised since Kubernetes 1.35; what is none tells nothing.
+            version: text("/metadata/resourceVersion")
+                .parse()
+                .unwrap_or(u64::MAX),
+        })
     }
 
     async fn call_within(
@@ -258,6 +323,10 @@ async fn from_file(path: &Path, context: Option<&str>) -> Result<kube::Config, E
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::sync::Mutex;
 
     #[test]
     fn a_page_of_a_proxy_becomes_a_short_status() {
@@ -277,5 +346,118 @@ mod tests {
         let missing = folder.path().join("none");
         let error = from_file(&missing, None).await.unwrap_err().to_string();
         assert!(error.contains("No such file"), "{error}");
+    }
+
+    /// A server that shows what it is told to, and what it was asked for.
+    struct Server {
+        shows: Arc<Mutex<(&'static str, u64)>>,
+        asked: Arc<Mutex<Vec<String>>>,
+        config: Config,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Server {
+        fn start() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let shows = Arc::new(Mutex::new(("one", 100)));
+            let asked = Arc::new(Mutex::new(Vec::new()));
+            let (shown, noted) = (Arc::clone(&shows), Arc::clone(&asked));
+            std::thread::Builder::new()
+                .spawn(move || {
+                    for stream in listener.incoming() {
+                        let mut stream = stream.unwrap();
+                        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                        let Some(Ok(first)) = lines.next() else {
+                            continue;
+                        };
+                        let _ = lines.find(|line| line.as_ref().is_ok_and(String::is_empty));
+                        let answer = answer(&first, *shown.lock().unwrap()).to_string();
+                        noted.lock().unwrap().push(first);
+                        let length = answer.len();
+                        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+                        write!(stream, "{head}\r\nContent-Length: {length}\r\n\r\n{answer}").unwrap();
+                    }
+                })
+                .unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("kubeconfig");
+            let kubeconfig = json!({
+                "clusters": [{"name": "a", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
+                "users": [{"name": "a", "user": {}}],
+                "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+                "current-context": "a",
+            });
+            std::fs::write(&path, kubeconfig.to_string()).unwrap();
+            Self {
+                shows,
+                asked,
+                config: Config {
+                    name: "a".into(),
+                    kubeconfig: KubeconfigSource::Path {
+                        path,
+                        context: None,
+                    },
+                },
+                _dir: dir,
+            }
+        }
+
+        async fn connect(&self) -> Connection {
+            let traffic = Arc::new(Traffic::default());
+            Connection::open(&self.config, &traffic).await.unwrap().0
+        }
+    }
+
+    fn answer(request: &str, (uid, version): (&str, u64)) -> Value {
+        if request.contains("/namespaces") {
+            let items = json!([{"metadata": {"uid": uid}}]);
+            json!({"metadata": {"resourceVersion": version.to_string()}, "items": items})
+        } else if request.contains("/version") {
+            json!({"gitVersion": "v1.36.0"})
+        } else {
+            let kind = json!({"group": "", "version": "v1", "kind": "Namespace"});
+            let resource = json!({"resource": "namespaces", "responseKind": kind, "scope": "Cluster", "verbs": ["get", "patch"]});
+            let group = json!({"metadata": {"name": ""}, "versions": [{"version": "v1", "resources": [resource]}]});
+            json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": [group]})
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_to_what_is_another_cluster_now_is_lost() {
+        let server = Server::start();
+        for (shows, reason) in [
+            (("one", 101), None),
+            (("two", 102), Some("another cluster answers")),
+            (("one", 99), Some("put back to an older state")),
+        ] {
+            *server.shows.lock().unwrap() = ("one", 100);
+            let connection = server.connect().await;
+            *server.shows.lock().unwrap() = shows;
+            assert_eq!(connection.probe().await.is_err(), reason.is_some());
+            let lost = connection.breaker.opened().is_cancelled();
+            assert_eq!(lost, reason.is_some());
+            let told = connection.breaker.reason();
+            assert!(reason.is_none_or(|it| told.contains(it)), "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn after_an_interruption_nothing_is_written_before_the_server_proved_who_it_is() {
+        let server = Server::start();
+        let connection = server.connect().await;
+        *server.shows.lock().unwrap() = ("two", 200);
+        connection.doubt();
+        let request = crate::request::merge("/x", "regraft", &json!({})).unwrap();
+        let refused = connection
+            .call(Verb::Patch, "x", request)
+            .await
+            .unwrap_err();
+        assert!(refused.to_string().contains("another cluster"), "{refused}");
+        let asked = server.asked.lock().unwrap();
+        assert!(
+            !asked.iter().any(|line| line.starts_with("PATCH")),
+            "{asked:?}"
+        );
     }
 }

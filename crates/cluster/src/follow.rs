@@ -124,6 +124,9 @@ impl KindWatch {
                 // The server keeps its history for minutes only: everything is listed again.
                 Err(error) if is_expired(&error) => pause(backoff.next()).await,
                 Err(error) => {
+                    if !is_answer(&error) {
+                        self.connection.doubt();
+                    }
                     if !std::mem::replace(&mut told_broken, true) {
                         tracing::warn!(
                             cluster = %self.cluster,
@@ -231,6 +234,16 @@ fn is_absent(error: &watcher::Error) -> bool {
         | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
         _ => false,
     }
+}
+
+/// Whether the server itself said it: the connection was not interrupted.
+fn is_answer(error: &watcher::Error) -> bool {
+    matches!(
+        error,
+        watcher::Error::InitialListFailed(kube::Error::Api(_))
+            | watcher::Error::WatchStartFailed(kube::Error::Api(_))
+            | watcher::Error::WatchError(_)
+    )
 }
 
 /// Whether the server has forgotten what came after the last event.

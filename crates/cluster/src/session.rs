@@ -232,14 +232,17 @@ async fn refresh_kinds(connection: Arc<Connection>, dirty: Arc<Notify>) {
     }
 }
 
-/// Asks the server for a sign of life; the breaker draws the conclusion.
+/// Asks the server for a sign of life, at once where there is a doubt; the breaker draws the conclusion.
 async fn probe(connection: Arc<Connection>) {
     loop {
         let every = match connection.breaker.is_failing() {
             true => PROBE_FAILING_EVERY,
             false => PROBE_EVERY,
         };
-        pause(every).await;
+        tokio::select! {
+            () = pause(every) => {}
+            () = connection.doubts.notified() => {}
+        }
         if let Err(error) = connection.probe().await {
             tracing::debug!(%error, "no sign of life");
         }

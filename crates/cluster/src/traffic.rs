@@ -79,7 +79,7 @@ impl Verb {
         }
     }
 
-    fn writes(self) -> bool {
+    pub(crate) fn writes(self) -> bool {
         matches!(
             self,
             Verb::Patch | Verb::Update | Verb::Create | Verb::Delete
@@ -196,6 +196,12 @@ impl Breaker {
     /// Ends everything that waits for this connection.
     pub(crate) fn trip(&self) {
         self.open.cancel();
+    }
+
+    /// The same, because of what the server showed.
+    pub(crate) fn trip_for(&self, reason: String) {
+        locked(&self.streak).reason = reason;
+        self.trip();
     }
 
     /// Open from the moment the connection counts as lost.
