@@ -128,10 +128,13 @@ pub(crate) fn leaving(
         .chain(desired)
         .collect::<BTreeSet<_>>();
     let cap = cap(all.len(), application.policy.delete_cap_percent);
+    // What is not there costs nothing to delete: an object that the server refused never came to be.
+    let is_there = |key: &ObjectKey| cluster.live.get(key).is_some();
+    let lost = deleted.iter().filter(|(key, _)| is_there(key)).count();
     let (dangerous, ordinary) = deleted
         .into_iter()
-        .partition::<Vec<_>, _>(|(key, _)| is_dangerous(key));
-    let over_cap = dangerous.len() + ordinary.len() > cap;
+        .partition::<Vec<_>, _>(|(key, _)| is_dangerous(key) && is_there(key));
+    let over_cap = lost > cap;
     let (free, held) = match over_cap {
         true => (Vec::new(), [dangerous, ordinary].concat()),
         false => (ordinary, dangerous),

@@ -255,7 +255,7 @@ fn how_to_veto(text: &mut String, case: &Case<'_>, plan: &Plan) {
              this repair again. `regraft suspend {application}` pauses healing."
         ),
         Delivery::Propose => format!(
-            "To accept, `regraft approve {}`; it names the diff {}. To veto, `regraft veto {}`: this repair is never \
+            "To accept, `regraft approve {} --diff {}`. To veto, `regraft veto {} --reason WHY`: this repair is never \
              made again.",
             case.incident.id,
             plan.diff_hash.get(..12).unwrap_or(&plan.diff_hash),

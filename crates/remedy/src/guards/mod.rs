@@ -38,7 +38,7 @@ pub(crate) fn of_draft(case: &Case<'_>, line: &Line<'_>, draft: &Draft<'_>) -> V
         dangerous::dangerous_objects(draft),
         shared::shared_files(case, draft),
         standing::other_installation(case),
-        standing::veto(case, draft),
+        standing::veto(case, line, draft),
         standing::ineffective(case),
         rates::concurrent_repairs(case),
         rates::action_rate(case),

@@ -5,8 +5,9 @@ use super::{passed, propose, refused, wait};
 use crate::case::Case;
 use crate::draft::Draft;
 use crate::edit::fingerprint;
+use crate::line::Line;
 use crate::message::{INSTALLATION_TRAILER, PLAN_TRAILER};
-use regraft_model::{Commit, Guard, GuardResult, Mode, SourceTree};
+use regraft_model::{Commit, Edit, Guard, GuardResult, IncidentId, Mode, SourceTree};
 
 /// A pause ends when a person resumes; until then the incident waits, at most until its own deadline.
 pub(super) fn suspended(case: &Case<'_>) -> GuardResult {
@@ -91,11 +92,20 @@ pub(super) fn other_installation(case: &Case<'_>) -> GuardResult {
 }
 
 /// I9.
-pub(super) fn veto(case: &Case<'_>, draft: &Draft<'_>) -> GuardResult {
+pub(super) fn veto(case: &Case<'_>, line: &Line<'_>, draft: &Draft<'_>) -> GuardResult {
     if case.vetoes.contains(&fingerprint(&draft.edits)) {
         return refused(
             Guard::Veto,
             "a person undid or forbade exactly this repair before",
+        );
+    }
+    if let Some((incident, path)) = undoes_what_was_vetoed(case, line, draft) {
+        return refused(
+            Guard::Veto,
+            format!(
+                "it would also undo what {incident} was about in {path}, which a person forbade; fix the newest commit by \
+                 hand"
+            ),
         );
     }
     match undone_since(case, draft) {
@@ -108,6 +118,36 @@ pub(super) fn veto(case: &Case<'_>, draft: &Draft<'_>) -> GuardResult {
         ),
         None => passed(Guard::Veto, "nobody undid this repair before"),
     }
+}
+
+/// A repair that a person forbade and that this one would make on the way: it takes a file back to the same bytes, over
+/// those that were to stay.
+fn undoes_what_was_vetoed<'a>(
+    case: &Case<'a>,
+    line: &Line<'_>,
+    draft: &Draft<'_>,
+) -> Option<(&'a IncidentId, String)> {
+    let stayed = |edit: &Edit| {
+        line.after.iter().any(|point| {
+            let file = point.files.files.get(&edit.path);
+            file.map(|file| &file.blob) == edit.before.as_ref()
+        })
+    };
+    let goes_back = |forbidden: &Edit| {
+        let same = |edit: &Edit| edit.path == forbidden.path && edit.after == forbidden.after;
+        draft.edits.iter().any(same) && stayed(forbidden)
+    };
+    let plans = case.incidents.iter();
+    let plans = plans.filter_map(|incident| Some((&incident.id, incident.plan.as_ref()?)));
+    plans
+        .filter(|(_, plan)| {
+            plan.application == case.application.name
+                && case.vetoes.contains(&fingerprint(&plan.edits))
+        })
+        .find_map(|(id, plan)| {
+            let edit = plan.edits.iter().find(|edit| goes_back(edit))?;
+            Some((id, edit.path.clone()))
+        })
 }
 
 /// A commit of ours in the history that made a change the draft would make again: somebody undid it since, though

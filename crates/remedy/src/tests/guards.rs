@@ -342,6 +342,27 @@ fn a_repair_that_a_person_undid_is_never_repeated() {
 }
 
 #[test]
+fn a_repair_never_undoes_on_the_way_what_a_person_said_must_stay() {
+    let mut scenario = Scenario::bad_release();
+    let plan = scenario.plan();
+    scenario.vetoes.insert(fingerprint(&plan.edits));
+    let mut forbidden = scenario.incident.clone();
+    (forbidden.id, forbidden.plan) = ("storefront-3".into(), Some(plan));
+    forbidden.phase = Phase::Ended;
+    scenario.others.push(forbidden);
+    scenario.commit(
+        'b',
+        "Release web 3",
+        &[(WEB, Some(&deployment("web", "3")))],
+    );
+    scenario.seen_at('b');
+    let asked = Asked(Guard::Veto);
+    asked.check(&scenario, Answer::Refused, "also undo what storefront-3");
+    scenario.vetoes.clear();
+    asked.check(&scenario, Answer::Passed, "nobody");
+}
+
+#[test]
 fn a_repair_that_was_undone_before_anybody_recorded_it_is_never_repeated() {
     let mut scenario = Scenario::bad_release();
     let ours = vec![

@@ -182,9 +182,9 @@ fn a_rollback_that_is_proposed() {
     - Mode: mode propose: a person decides
     - DangerousObjects: it deletes ConfigMap shop/extra
 
-    To accept, `regraft approve storefront-7`; it names the diff
-    ebafe38d8746. To veto, `regraft veto storefront-7`: this repair is never
-    made again.
+    To accept, `regraft approve storefront-7 --diff ebafe38d8746`. To veto,
+    `regraft veto storefront-7 --reason WHY`: this repair is never made
+    again.
 
     Regraft-Plan: storefront-7.1
     Regraft-Incident: storefront-7
