@@ -92,6 +92,9 @@ pub(crate) struct ConfirmDeleteArgs {
 pub(crate) struct ForgetClusterArgs {
     /// The cluster
     cluster: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
 }
 
 pub(super) async fn sync(mut client: Client, args: &SyncArgs) -> Result<(), Failure> {
@@ -225,6 +228,16 @@ pub(super) async fn forget_cluster(
     mut client: Client,
     args: &ForgetClusterArgs,
 ) -> Result<(), Failure> {
+    let known = read::cluster(&mut client, &args.cluster).await?;
+    print(&format!(
+        "{} is the cluster whose kube-system has the UID {}.\nOnce that is forgotten, whatever answers under its name gets \
+         what Git says, and loses what its inventory lists and Git does not.\n",
+        known.name,
+        known.uid.as_deref().unwrap_or("-")
+    ))?;
+    if !args.yes && !agreed("Forget it?")? {
+        return Err(not_confirmed());
+    }
     let request = wire::ForgetClusterRequest {
         cluster: args.cluster.clone(),
     };
@@ -269,13 +282,8 @@ pub(super) async fn confirm_delete(
             print(&format!("  {object}\n"))?;
         }
     }
-    if !args.yes && !agreed()? {
-        return Err(Failure::new(
-            Exit::Refused,
-            "NotConfirmed",
-            "nothing was confirmed",
-            "answer yes, or give --yes",
-        ));
+    if !args.yes && !agreed("Delete them?")? {
+        return Err(not_confirmed());
     }
     for (cluster, deletion) in waiting {
         let request = wire::ConfirmDeleteRequest {
@@ -330,11 +338,20 @@ fn accepted(answer: Answer) -> Result<wire::Accepted, Failure> {
     Ok(accepted)
 }
 
-fn agreed() -> Result<bool, Failure> {
+fn not_confirmed() -> Failure {
+    Failure::new(
+        Exit::Refused,
+        "NotConfirmed",
+        "nothing was confirmed",
+        "answer yes, or give --yes",
+    )
+}
+
+fn agreed(question: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Ok(false);
     }
-    print("Delete them? [yes/no] ")?;
+    print(&format!("{question} [yes/no] "))?;
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);
     Ok(read.is_ok() && line.trim().eq_ignore_ascii_case("yes"))

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::clock;
 use crate::document::{
-    ApplicationDocument, ApplicationStory, ClusterStory, IncidentDocument, StatusDocument,
+    ApplicationDocument, ApplicationStory, ClusterDocument, ClusterStory, IncidentDocument,
+    StatusDocument,
 };
 use clap::{Args, Subcommand, ValueEnum};
 use regraft_model::incident::Incident;
@@ -372,6 +373,17 @@ pub(super) async fn targets(
         )
         .await?,
     )
+}
+
+/// A cluster, as it is known now.
+pub(super) async fn cluster(client: &mut Client, name: &str) -> Result<ClusterDocument, Failure> {
+    let freshness = Freshness { stale: false };
+    let found: Vec<ClusterDocument> =
+        read(&list(client, Kind::Clusters, Some(name), freshness).await?)?;
+    found
+        .into_iter()
+        .next()
+        .ok_or_else(|| missing(Kind::Clusters, name))
 }
 
 /// One incident, as it is now.

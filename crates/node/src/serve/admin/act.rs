@@ -125,6 +125,15 @@ pub(super) async fn veto(
 ) -> Result<wire::Accepted, Refusal> {
     let view = fresh(member).await?;
     let incident = read::incident(&view, &request.incident)?;
+    if incident.plan.is_none() && !incident.is_open() {
+        return Err(Refusal::invalid(
+            format!(
+                "{} ended without a plan: there is no repair to forbid",
+                incident.id
+            ),
+            "nothing was changed; `regraft suspend APPLICATION` pauses healing",
+        ));
+    }
     let fingerprint = incident
         .plan
         .as_ref()
