@@ -20,6 +20,7 @@ pub mod planted;
 #[cfg(not(feature = "planted"))]
 mod planted;
 mod proposal;
+mod renderings;
 mod replicated;
 mod report;
 mod source;
@@ -45,6 +46,7 @@ use regraft_model::source::{Revision, SourceTree, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::command::Command;
 use regraft_state::view::View;
+use renderings::Renderings;
 use source::{Effective, Rendered, Tracked};
 use std::collections::{BTreeMap, BTreeSet};
 use target::TargetMemory;
@@ -83,7 +85,7 @@ pub struct Engine {
     looked_at: Timestamp,
     tracked: BTreeMap<RepositoryName, Tracked>,
     effective: BTreeMap<RepositoryName, Effective>,
-    rendered: BTreeMap<ApplicationName, Rendered>,
+    rendered: Renderings,
     unreadable: BTreeMap<ApplicationName, (Revision, String)>,
     observed: BTreeMap<ClusterName, ObservedCluster>,
     targets: BTreeMap<TargetKey, TargetMemory>,
@@ -124,7 +126,7 @@ impl Engine {
             leading_since: None,
             looked_at: Timestamp::default(),
             effective: BTreeMap::new(),
-            rendered: BTreeMap::new(),
+            rendered: Renderings::default(),
             unreadable: BTreeMap::new(),
             observed: BTreeMap::new(),
             targets: BTreeMap::new(),
@@ -356,9 +358,10 @@ impl Engine {
             ClusterEvent::Lost { .. } | ClusterEvent::Ready { .. }
         );
         let inventories = matches!(event, ClusterEvent::Inventories(_));
-        let gone = match &event {
-            ClusterEvent::Gone { key, .. } => Some(key.clone()),
-            _ => None,
+        let (key, gone) = match &event {
+            ClusterEvent::Seen(object) => (Some(object.key()), false),
+            ClusterEvent::Gone { key, .. } => (Some(key.clone()), true),
+            _ => (None, false),
         };
         let touched = self
             .observed
@@ -372,28 +375,30 @@ impl Engine {
                 }
             }
         }
-        match touched {
+        let mut touched: BTreeSet<TargetKey> = match touched {
             Touched::Applications(applications) => {
                 // Other kinds may have to be watched.
                 self.dirty.everything |= inventories && !applications.is_empty();
-                let touched = applications.into_iter();
-                for target in touched.map(|name| TargetKey::new(&name, cluster)) {
-                    let memory = self.targets.get_mut(&target);
-                    if let (Some(gone), Some(memory)) = (&gone, memory) {
-                        memory.lose(gone);
-                    }
-                    self.dirty.targets.insert(target);
-                }
+                let names = applications.iter();
+                names.map(|name| TargetKey::new(name, cluster)).collect()
             }
             Touched::All => {
-                let all = self
-                    .view
-                    .assignments
-                    .keys()
-                    .filter(|key| key.cluster == *cluster);
-                self.dirty.targets.extend(all.cloned());
+                let all = self.view.assignments.keys();
+                all.filter(|key| key.cluster == *cluster).cloned().collect()
+            }
+        };
+        if let Some(key) = key {
+            let wanting = self.rendered.wanting(&key);
+            touched.extend(wanting.map(|name| TargetKey::new(name, cluster)));
+            if gone {
+                for target in &touched {
+                    if let Some(memory) = self.targets.get_mut(target) {
+                        memory.lose(&key);
+                    }
+                }
             }
         }
+        self.dirty.targets.extend(touched);
         self.dirty.everything |= lost;
     }
 
@@ -437,7 +442,7 @@ impl Engine {
             .my_targets()
             .map(|target| target.application.clone())
             .collect();
-        self.rendered.retain(|name, _| mine.contains(name));
+        self.rendered.keep_only(&mine);
         for name in mine {
             self.read_source(now, &name, effects);
         }
@@ -521,6 +526,20 @@ impl Engine {
             .filter(|(_, effective)| effective.fleet.applications.contains_key(name))
             .map(|(repository, _)| repository)
             .collect()
+    }
+
+    /// Whether an application with this name may hold objects that carry its label. What was let go as it is, with
+    /// its repository, holds nothing any more.
+    fn holds(&self, name: &str) -> bool {
+        let name = ApplicationName::from(name);
+        let recorded = &self.view.configurations;
+        let mut tracked = self.tracked.keys();
+        let all_read = tracked.all(|repository| recorded.contains_key(repository));
+        let is_in = |fleet: &Fleet| fleet.applications.contains_key(&name);
+        !all_read
+            || recorded.values().any(|it| is_in(&it.fleet))
+            || self.fleets().any(is_in)
+            || self.view.retiring.contains_key(&name)
     }
 
     /// The application as it is configured now, in whichever repository.

@@ -135,7 +135,7 @@ impl Engine {
             .extend(self.view.assignments.keys().cloned());
     }
 
-    /// Targets whose next step may depend on a record. Heads and configurations are followed where they are read.
+    /// Targets whose next step may depend on a record. Heads are followed where they are read.
     fn touch_written(&mut self, key: &str) {
         let Some(end) = key.find('/') else {
             return;
@@ -164,8 +164,9 @@ impl Engine {
                     self.forget_target(&target);
                 }
             }
-            prefix::SYNCS | prefix::RETIRING => self.touch_application(&rest.into()),
-            prefix::SUSPENSIONS => self.touch_all(),
+            prefix::SYNCS => self.touch_application(&rest.into()),
+            // Who is let go may leave objects that another application asks for.
+            prefix::RETIRING | prefix::CONFIGURATIONS | prefix::SUSPENSIONS => self.touch_all(),
             _ => {}
         }
     }

@@ -63,6 +63,7 @@ impl Engine {
             installation: &inventory.installation,
             objects,
             complete: Complete::Yes,
+            holds: &|name| self.holds(name),
         };
         let compared = ClusterState {
             live: &observed.live,

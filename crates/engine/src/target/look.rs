@@ -64,6 +64,7 @@ impl Engine {
                 installation: &rendered.installation,
                 objects: &rendered.objects,
                 complete: self.completeness(rendered),
+                holds: &|name| self.holds(name),
             },
             &ClusterState {
                 live: &observed.live,
