@@ -258,10 +258,6 @@ impl Engine {
                 format!("{}: {why}", head.revision.short()),
             );
         }
-        if let Some((revision, reason)) = self.unreadable.get(&target.application) {
-            let message = format!("{} at {}: {reason}", application.path, revision.short());
-            return Some(Look::of(SyncState::Blocked, "SourceUnreadable", message));
-        }
         let Some(tree) = tracked.tree(application) else {
             let message = format!(
                 "{} has no directory {}",
@@ -270,6 +266,10 @@ impl Engine {
             );
             return Some(Look::of(SyncState::Blocked, "PathMissing", message));
         };
+        if let Some((revision, reason)) = self.unreadable.get(&target.application) {
+            let message = format!("{} at {}: {reason}", application.path, revision.short());
+            return Some(Look::of(SyncState::Blocked, "SourceUnreadable", message));
+        }
         let (Some(rendered), Some(observed)) = (
             self.rendered.get(&target.application),
             self.observed.get(&target.cluster),
