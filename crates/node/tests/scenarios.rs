@@ -8,7 +8,7 @@
 )]
 
 use regraft_testbed::fleet::{list, newest_incident};
-use regraft_testbed::{Author, Fleet, FleetOptions, WorkClone};
+use regraft_testbed::{Author, Fleet, FleetOptions, HoldPoint, WorkClone};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -45,6 +45,7 @@ fn healing_does_what_its_mode_says_and_no_more() {
     stage.a_late_autoscaler_owns_the_replicas();
     stage.observe_says_what_it_would_do_and_a_fix_supersedes();
     stage.a_proposal_waits_for_the_approval_of_its_diff();
+    stage.a_suspension_is_heard_until_the_push();
     stage.a_revert_of_our_commit_is_a_veto();
     stage.a_fault_without_a_commit_is_handed_to_a_person();
     stage.nothing_is_written_while_everything_is_in_sync();
@@ -294,6 +295,29 @@ impl Stage {
         let incident = self.fleet.wait_ended("payments", REPAIR_BOUND).unwrap();
         assert_eq!(incident["outcome"]["kind"], "Verified", "{incident:#}");
         assert_eq!(self.file("payments"), good);
+    }
+
+    fn a_suspension_is_heard_until_the_push(&mut self) {
+        self.fleet.wait_verified(SETTLE_BOUND).unwrap();
+        self.fleet.git.hold_pushes(HoldPoint::BeforeTip);
+        let head = {
+            self.break_image("storefront", "crash-suspended");
+            self.fleet.git.repository().head().unwrap()
+        };
+        self.fleet.git.wait_held(REPAIR_BOUND).unwrap();
+        let why = ["suspend", "--all", "--reason", "a drill"];
+        self.fleet.ask(1, &why).unwrap();
+        self.fleet.git.release();
+        let incident = self.wait_for_incident("storefront", |it| {
+            let waits = it["waitsFor"].as_str().unwrap_or_default();
+            it["phase"] == "Ended" || waits.contains("a drill")
+        });
+        assert_eq!(self.commits_of(&incident), 0, "{incident:#}");
+        assert_eq!(self.fleet.git.repository().head().unwrap(), head);
+        self.fleet.ask(1, &["resume", "--all"]).unwrap();
+        let incident = self.fleet.wait_ended("storefront", REPAIR_BOUND).unwrap();
+        assert_eq!(incident["outcome"]["kind"], "Verified", "{incident:#}");
+        assert_eq!(self.commits_of(&incident), 1, "{incident:#}");
     }
 
     fn a_revert_of_our_commit_is_a_veto(&mut self) {

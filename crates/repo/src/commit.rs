@@ -13,7 +13,7 @@ use crate::connection::{Connection, Download, Heads};
 use crate::error::{Error, Failure, Operation};
 use crate::history::MAX_WALKED_COMMITS;
 use crate::message;
-use crate::push::{Kind, Order, Pushed};
+use crate::push::{Kind, Order, Permit, Pushed};
 use crate::repository::{Repository, revision};
 use crate::store;
 use crate::view::View;
@@ -30,13 +30,18 @@ pub(crate) enum Prepared {
 }
 
 impl Repository {
-    /// Commits a repair and pushes it if the branch still is where it was planned.
-    pub fn commit(&mut self, request: &CommitRequest, committed_at: Timestamp) -> CommitOutcome {
+    /// Commits a repair and pushes it if the branch still is where it was planned, and `permit` still says yes then.
+    pub fn commit(
+        &mut self,
+        request: &CommitRequest,
+        committed_at: Timestamp,
+        permit: &Permit,
+    ) -> CommitOutcome {
         let outcome = self
             .prepare(request, committed_at)
             .and_then(|prepared| match prepared {
                 Prepared::Settled(outcome) => Ok(outcome),
-                Prepared::Ready(order) => self.deliver(request, &order),
+                Prepared::Ready(order) => self.deliver(request, &order, permit),
             });
         outcome.unwrap_or_else(|error| CommitOutcome::Failed {
             reason: error.chain(),
@@ -71,10 +76,11 @@ impl Repository {
         &mut self,
         request: &CommitRequest,
         order: &Order,
+        permit: &Permit,
     ) -> Result<CommitOutcome, Error> {
         let connection = Arc::clone(&self.connection);
         let pushed = connection
-            .push(self.store.folder(), order)
+            .push(self.store.folder(), order, permit)
             .map_err(|failure| self.remote(Operation::Push, failure))?;
         let refused = match pushed {
             Pushed::Accepted => {
@@ -87,6 +93,7 @@ impl Repository {
                     source,
                 });
             }
+            Pushed::Denied(reason) => return Ok(CommitOutcome::Failed { reason }),
             Pushed::Moved(_) => "the branch moved before the push".to_owned(),
             Pushed::Refused(words) => words,
         };

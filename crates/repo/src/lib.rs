@@ -42,6 +42,7 @@ pub use credentials::{Credentials, CredentialsSource, SecretSource};
 pub use error::{Error, Failure, Operation};
 pub use history::{MAX_HISTORY_BYTES, MAX_WALKED_COMMITS};
 pub use message::PLAN_TRAILER;
+pub use push::Permit;
 pub use repository::{Fetched, Repository};
 pub use view::{
     CONFIG_FOLDER, MAX_DEPTH, MAX_DIFF_BYTES, MAX_DIRECTORIES, MAX_FILE_BYTES, MAX_TREE_BYTES,

@@ -1,7 +1,7 @@
 //! Pushes one commit by compare-and-swap: a branch moves only from the tip the plan was made on.
 //!
 //! Expected flow: connect, compare the tip the remote shows with the expected one, send, hear the remote's answer.
-//! Guarantees: over http and ssh the command carries the old tip, so the server itself refuses when the branch moved
+//! Guarantees: nothing is sent before the permit was asked, after the remote showed its tip. Over http and ssh the command carries the old tip, so the server itself refuses when the branch moved
 //! after we looked; over `file://` the reference is written under its lock with the same comparison. libgit2 by
 //! itself only checks that a push is a fast-forward, which a branch reset to an ancestor would pass.
 //! Errors: before anything was sent a [`Failure`]; afterwards [`Pushed::Unknown`].
@@ -16,6 +16,9 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Asked when the remote has shown its tip and nothing was sent yet: the last moment to say no, and why.
+pub type Permit = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What to push where.
 #[derive(Clone, Debug)]
@@ -43,6 +46,8 @@ pub(crate) enum Pushed {
     Accepted,
     /// The branch was elsewhere; nothing was sent.
     Moved(Option<Oid>),
+    /// Who asked for it wants it no more; nothing was sent.
+    Denied(String),
     /// The server refused, in its own words.
     Refused(String),
     /// It was sent, and the answer did not arrive.
@@ -51,12 +56,19 @@ pub(crate) enum Pushed {
 
 impl Connection {
     /// Pushes from the clone in `folder`.
-    pub(crate) fn push(self: &Arc<Self>, folder: &Path, order: &Order) -> Result<Pushed, Failure> {
+    pub(crate) fn push(
+        self: &Arc<Self>,
+        folder: &Path,
+        order: &Order,
+        permit: &Permit,
+    ) -> Result<Pushed, Failure> {
         let (connection, folder, order) = (Arc::clone(self), folder.to_owned(), order.clone());
+        let permit = Arc::clone(permit);
         // Shared with the operation's thread: when it is given up, this says whether the push was under way.
         let sent = Arc::new(AtomicBool::new(false));
         let its_sent = Arc::clone(&sent);
-        let answer = self.run(move |beat| connection.push_now(beat, &folder, &order, &its_sent));
+        let answer =
+            self.run(move |beat| connection.push_now(beat, &folder, &order, &permit, &its_sent));
         match answer {
             Err(failure) if sent.load(Ordering::Acquire) => Ok(Pushed::Unknown(failure)),
             answer => answer,
@@ -68,30 +80,36 @@ impl Connection {
         beat: &Beat,
         folder: &Path,
         order: &Order,
+        permit: &Permit,
         sent: &AtomicBool,
     ) -> Result<Pushed, Failure> {
         let git = store::open_bare(folder).map_err(|error| Failure::Local(said(&error)))?;
         if let Address::File { path, .. } = &self.address {
-            return push_to_folder(&git, path, order);
+            return push_to_folder(&git, path, order, permit);
         }
         let notes = Notes::default();
         let mut remote = git
             .remote_anonymous(self.address.url())
             .map_err(|error| Failure::Local(said(&error)))?;
         let moved: Cell<Option<Option<Oid>>> = Cell::new(None);
+        let denied: RefCell<Option<String>> = RefCell::new(None);
         let verdict: RefCell<Option<Result<(), String>>> = RefCell::new(None);
         let mut callbacks = self.callbacks(beat, &notes);
         callbacks
             .push_negotiation(|updates| {
-                if beat.mark() == Wanted::No {
-                    return Err(git2::Error::from_str("nobody waits for this push any more"));
-                }
                 for update in updates {
                     let shown = Some(update.src()).filter(|id| !id.is_zero());
                     if shown != order.expected {
                         moved.set(Some(shown));
                         return Err(git2::Error::from_str("the branch moved"));
                     }
+                }
+                if let Err(reason) = permit() {
+                    denied.replace(Some(reason));
+                    return Err(git2::Error::from_str("the push is not wanted any more"));
+                }
+                if beat.mark() == Wanted::No {
+                    return Err(git2::Error::from_str("nobody waits for this push any more"));
                 }
                 // From here on the server may have taken it, whatever else happens.
                 sent.store(true, Ordering::Release);
@@ -108,6 +126,9 @@ impl Connection {
         let result = remote.push(&[refspec(order)], Some(&mut self.push_options(callbacks)));
         if let Some(shown) = moved.get() {
             return Ok(Pushed::Moved(shown));
+        }
+        if let Some(reason) = denied.take() {
+            return Ok(Pushed::Denied(reason));
         }
         match (verdict.take(), result) {
             (Some(Err(words)), _) => {
@@ -136,7 +157,12 @@ fn refspec(order: &Order) -> String {
 
 /// libgit2 writes to a local repository without comparing under the lock, so this is done here: objects first, then
 /// the reference. Hooks of the repository are not run.
-fn push_to_folder(git: &git2::Repository, path: &Path, order: &Order) -> Result<Pushed, Failure> {
+fn push_to_folder(
+    git: &git2::Repository,
+    path: &Path,
+    order: &Order,
+    permit: &Permit,
+) -> Result<Pushed, Failure> {
     let local = |error: git2::Error| Failure::Local(said(&error));
     let there = git2::Repository::open(path).map_err(|error| match error.code() {
         ErrorCode::NotFound => Failure::NotFound(said(&error)),
@@ -158,6 +184,9 @@ fn push_to_folder(git: &git2::Repository, path: &Path, order: &Order) -> Result<
         return Ok(Pushed::Moved(shown));
     }
     copy(git, &there, order.commit, order.expected).map_err(local)?;
+    if let Err(reason) = permit() {
+        return Ok(Pushed::Denied(reason));
+    }
     let message = "push by regraft";
     let written = match order.expected {
         Some(old) => there.reference_matching(&name, order.commit, true, old, message),

@@ -12,7 +12,7 @@ use regraft_model::git::{CommitOutcome, CommitRequest, History, HistoryError, Re
 use regraft_model::id::{ApplicationName, BranchName, Fence, IncidentId, RepositoryName};
 use regraft_model::plan::Edit;
 use regraft_model::source::{Revision, SourceTree, TreeId};
-use regraft_repo::{Credentials, Error, Fetched, Identity, Repository};
+use regraft_repo::{Credentials, Error, Fetched, Identity, Permit, Repository};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -83,7 +83,7 @@ pub(super) enum Work {
 pub(super) fn start(
     config: &config::Repository,
     data_dir: &Path,
-    gate: Gate,
+    gate: Arc<Gate>,
     engine: Engine,
     metrics: Metrics,
 ) -> Result<Git, Failure> {
@@ -238,7 +238,7 @@ struct Worker {
     obstacles: Obstacles,
     source: regraft_repo::CredentialsSource,
     repository: Repository,
-    gate: Gate,
+    gate: Arc<Gate>,
     engine: Engine,
     metrics: Metrics,
 }
@@ -297,11 +297,7 @@ impl Worker {
                 lock,
                 request,
             } => {
-                let allowed = lock.map_or(Ok(()), |fence| self.gate.check(&incident, fence));
-                let outcome = match allowed {
-                    Ok(()) => self.commit(&request),
-                    Err(reason) => CommitOutcome::Failed { reason },
-                };
+                let outcome = self.commit(&request, &self.permit(&incident, lock));
                 let result = match outcome {
                     CommitOutcome::Committed(_) | CommitOutcome::AlreadyThere(_) => GitResult::Done,
                     _ => GitResult::Failed,
@@ -422,13 +418,19 @@ impl Worker {
         self.repository.history(from, to, path, HISTORY_COMMITS_MAX)
     }
 
-    fn commit(&mut self, request: &CommitRequest) -> CommitOutcome {
+    /// Asks whether a push is still wanted; a proposal holds no lock, and waits for a person anyway.
+    fn permit(&self, incident: &IncidentId, lock: Option<Fence>) -> Permit {
+        let (gate, incident) = (Arc::clone(&self.gate), incident.clone());
+        Arc::new(move || lock.map_or(Ok(()), |fence| gate.check(&incident, fence)))
+    }
+
+    fn commit(&mut self, request: &CommitRequest, permit: &Permit) -> CommitOutcome {
         if let Err(error) = self.renew_credentials() {
             return CommitOutcome::Failed {
                 reason: failure_chain(&error),
             };
         }
-        self.repository.commit(request, clock::now())
+        self.repository.commit(request, clock::now(), permit)
     }
 
     fn diff_text(&mut self, parent: &Revision, edits: &[Edit]) -> Result<String, Error> {

@@ -119,7 +119,7 @@ fn build(
         let git = git::start(
             repository,
             &config.data_dir,
-            Gate::new(replica),
+            Arc::new(Gate::new(replica)),
             engine.clone(),
             metrics.clone(),
         )?;

@@ -1,4 +1,5 @@
-use super::world::{AT, KEY, World};
+use super::world::{AT, KEY, World, always};
+use crate::Permit;
 use crate::Repository;
 use crate::commit::Prepared;
 use crate::push::Order;
@@ -6,6 +7,7 @@ use regraft_model::git::{CommitOutcome, CommitRequest};
 use regraft_model::source::FileMode;
 use regraft_model::{BlobId, Edit, Revision, Timestamp};
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
 /// A good and a bad revision of `apps/web`.
 fn broken(world: &World) -> (Revision, Revision) {
@@ -63,7 +65,7 @@ fn a_repair_restores_every_kind_of_file_byte_for_byte() {
     let mut repository = world.repository();
     let request = world.request(&bad, &good);
     assert_eq!(request.edits.len(), 7);
-    let ours = committed(repository.commit(&request, AT));
+    let ours = committed(repository.commit(&request, AT, &always()));
 
     assert_eq!(world.tip("main"), ours);
     assert_eq!(world.there(&["rev-parse", "main~1"]), bad.0);
@@ -106,7 +108,11 @@ fn the_same_request_at_the_same_time_makes_the_same_commit() {
     let (one, two) = (World::new(), World::new());
     let revisions = [&one, &two].map(|world| {
         let (good, bad) = broken(world);
-        committed(world.repository().commit(&world.request(&bad, &good), AT))
+        committed(
+            world
+                .repository()
+                .commit(&world.request(&bad, &good), AT, &always()),
+        )
     });
     assert_eq!(revisions[0], revisions[1]);
 }
@@ -116,14 +122,14 @@ fn a_plan_is_committed_once_however_often_it_is_asked_for() {
     let world = World::new();
     let (good, bad) = broken(&world);
     let mut request = world.request(&bad, &good);
-    let ours = committed(world.repository().commit(&request, AT));
+    let ours = committed(world.repository().commit(&request, AT, &always()));
     // Another member with its own clone, later.
     let mut config = world.config();
     config.folder = world.folder.path().join("clones/another");
     let mut other = Repository::open(config).unwrap();
     let later = Timestamp(AT.0 + 60_000);
     assert_eq!(
-        other.commit(&request, later),
+        other.commit(&request, later, &always()),
         CommitOutcome::AlreadyThere(ours.clone())
     );
     // Also after others committed on top, and when it planned again on the new head.
@@ -131,7 +137,7 @@ fn a_plan_is_committed_once_however_often_it_is_asked_for() {
     let tip = world.change("README.md", b"read me\n");
     request.parent = tip.clone();
     assert_eq!(
-        other.commit(&request, later),
+        other.commit(&request, later, &always()),
         CommitOutcome::AlreadyThere(ours)
     );
     assert_eq!(world.tip("main"), tip);
@@ -150,14 +156,14 @@ fn the_key_is_found_in_a_merge_and_after_a_rewrite() {
     world.git(&["merge", "-q", "--no-ff", "-m", "Merge side", "side"]);
     world.git(&["push", "-q", "origin", "HEAD:main"]);
     assert_eq!(
-        repository.commit(&request, AT),
+        repository.commit(&request, AT, &always()),
         CommitOutcome::AlreadyThere(side)
     );
     // A history without anything we know: the search goes as far as there are commits.
     world.git(&["checkout", "-q", "--orphan", "fresh"]);
     let rewritten = world.commit(&request.message);
     assert_eq!(
-        repository.commit(&request, AT),
+        repository.commit(&request, AT, &always()),
         CommitOutcome::AlreadyThere(rewritten)
     );
 }
@@ -168,7 +174,7 @@ fn a_branch_that_moved_before_the_fetch_loses_the_plan() {
     let (good, bad) = broken(&world);
     let mut repository = world.repository();
     let tip = world.change("README.md", b"read me\n");
-    let outcome = repository.commit(&world.request(&bad, &good), AT);
+    let outcome = repository.commit(&world.request(&bad, &good), AT, &always());
     assert_eq!(outcome, CommitOutcome::Lost { tip: tip.clone() });
     assert_eq!(world.tip("main"), tip);
 }
@@ -181,7 +187,7 @@ fn a_branch_that_moved_between_fetch_and_push_loses_the_plan() {
     let request = world.request(&bad, &good);
     let order = ready(&mut repository, &request);
     let tip = world.change("README.md", b"read me\n");
-    let outcome = repository.deliver(&request, &order).unwrap();
+    let outcome = repository.deliver(&request, &order, &always()).unwrap();
     assert_eq!(outcome, CommitOutcome::Lost { tip: tip.clone() });
     assert_eq!(world.tip("main"), tip);
 }
@@ -195,9 +201,20 @@ fn a_branch_reset_to_an_ancestor_between_fetch_and_push_is_not_moved() {
     let order = ready(&mut repository, &request);
     // From here our commit is a fast-forward all the same: only the comparison of tips can tell.
     world.there(&["update-ref", "refs/heads/main", &good.0]);
-    let outcome = repository.deliver(&request, &order).unwrap();
+    let outcome = repository.deliver(&request, &order, &always()).unwrap();
     assert_eq!(outcome, CommitOutcome::Lost { tip: good.clone() });
     assert_eq!(world.tip("main"), good);
+}
+
+#[test]
+fn a_push_that_is_not_wanted_any_more_is_not_made() {
+    let world = World::new();
+    let (good, bad) = broken(&world);
+    let mut repository = world.repository();
+    let denied: Permit = Arc::new(|| Err("it was vetoed".to_owned()));
+    let reason = failed(repository.commit(&world.request(&bad, &good), AT, &denied));
+    assert_eq!(reason, "it was vetoed");
+    assert_eq!(world.tip("main"), bad);
 }
 
 #[test]
@@ -208,7 +225,7 @@ fn a_branch_deleted_between_fetch_and_push_stays_deleted() {
     let request = world.request(&bad, &good);
     let order = ready(&mut repository, &request);
     world.there(&["update-ref", "-d", "refs/heads/main"]);
-    let error = repository.deliver(&request, &order).unwrap_err();
+    let error = repository.deliver(&request, &order, &always()).unwrap_err();
     assert_eq!(error.reason(), "BranchMissing");
     assert_eq!(world.there(&["branch", "--list"]), "");
 }
@@ -219,9 +236,9 @@ fn a_later_good_commit_to_other_files_survives_the_plan_on_the_new_head() {
     let (good, bad) = broken(&world);
     let mut repository = world.repository();
     let tip = world.change("apps/other/x.yaml", b"x: 1\n");
-    let lost = repository.commit(&world.request(&bad, &good), AT);
+    let lost = repository.commit(&world.request(&bad, &good), AT, &always());
     assert_eq!(lost, CommitOutcome::Lost { tip: tip.clone() });
-    committed(repository.commit(&world.request(&tip, &good), AT));
+    committed(repository.commit(&world.request(&tip, &good), AT, &always()));
     assert_eq!(
         world.there(&["cat-file", "-p", "main:apps/other/x.yaml"]),
         "x: 1"
@@ -280,13 +297,19 @@ fn requests_that_must_not_become_commits_are_refused_with_a_reason() {
             edits,
             ..request.clone()
         };
-        shown += &format!("{name}: {}\n", failed(repository.commit(&request, AT)));
+        shown += &format!(
+            "{name}: {}\n",
+            failed(repository.commit(&request, AT, &always()))
+        );
     }
     let change = |name: &str, change: &dyn Fn(&mut CommitRequest)| {
         let mut request = request.clone();
         change(&mut request);
         let mut repository = world.repository();
-        format!("{name}: {}\n", failed(repository.commit(&request, AT)))
+        format!(
+            "{name}: {}\n",
+            failed(repository.commit(&request, AT, &always()))
+        )
     };
     shown += &change("no trailer", &|r| r.message = "Roll back".to_owned());
     shown += &change("other trailer", &|r| r.key = "web-7.2".to_owned());
@@ -311,7 +334,11 @@ fn a_folder_goes_with_its_last_file_and_files_and_folders_change_places() {
     world.write("apps/web/now-folder/a/b.yaml", b"b\n");
     world.write("apps/web/only/new.yaml", b"new\n");
     let bad = world.commit("Bad");
-    committed(world.repository().commit(&world.request(&bad, &good), AT));
+    committed(
+        world
+            .repository()
+            .commit(&world.request(&bad, &good), AT, &always()),
+    );
     assert_eq!(
         world.there(&["rev-parse", "main^{tree}"]),
         world.there(&["rev-parse", &format!("{good}^{{tree}}")])
@@ -324,7 +351,11 @@ fn the_first_repair_can_empty_the_whole_tree() {
     let world = World::new();
     let good = world.commit("Nothing yet");
     let bad = world.change("apps/web/a.yaml", b"image: web:oops\n");
-    committed(world.repository().commit(&world.request(&bad, &good), AT));
+    committed(
+        world
+            .repository()
+            .commit(&world.request(&bad, &good), AT, &always()),
+    );
     assert_eq!(world.there(&["ls-tree", "main"]), "");
 }
 
@@ -342,21 +373,21 @@ fn a_proposal_gets_its_branch_and_follows_the_head_it_is_planned_on() {
     let mut repository = world.repository();
     let request = proposal(&world, &bad, &good);
     let branch = request.push_to.clone();
-    let first = committed(repository.commit(&request, AT));
+    let first = committed(repository.commit(&request, AT, &always()));
     assert_eq!(
         (world.tip(branch.as_str()), world.tip("main")),
         (first.clone(), bad)
     );
-    let again = repository.commit(&request, Timestamp(AT.0 + 5000));
+    let again = repository.commit(&request, Timestamp(AT.0 + 5000), &always());
     assert_eq!(again, CommitOutcome::AlreadyThere(first.clone()));
     let tip = world.change("README.md", b"read me\n");
-    let second = committed(repository.commit(&proposal(&world, &tip, &good), AT));
+    let second = committed(repository.commit(&proposal(&world, &tip, &good), AT, &always()));
     assert_ne!(first, second);
     assert_eq!(world.tip(branch.as_str()), second);
     assert_eq!(world.there(&["rev-parse", &format!("{branch}~1")]), tip.0);
     // Merged by a person, it is there for good.
     world.there(&["update-ref", "refs/heads/main", &second.0]);
-    let merged = repository.commit(&proposal(&world, &tip, &good), AT);
+    let merged = repository.commit(&proposal(&world, &tip, &good), AT, &always());
     assert_eq!(merged, CommitOutcome::AlreadyThere(second));
 }
 
@@ -366,7 +397,7 @@ fn a_persons_commits_on_a_proposal_are_left_alone() {
     let (good, bad) = broken(&world);
     let mut repository = world.repository();
     let request = proposal(&world, &bad, &good);
-    let ours = committed(repository.commit(&request, AT));
+    let ours = committed(repository.commit(&request, AT, &always()));
     world.git(&["fetch", "-q", "origin", request.push_to.as_str()]);
     world.git(&["checkout", "-q", "FETCH_HEAD"]);
     world.git(&["commit", "-q", "--allow-empty", "-m", "Better"]);
@@ -374,7 +405,7 @@ fn a_persons_commits_on_a_proposal_are_left_alone() {
     let theirs = world.tip(request.push_to.as_str());
     world.git(&["checkout", "-q", "main"]);
     let tip = world.change("README.md", b"read me\n");
-    let outcome = repository.commit(&proposal(&world, &tip, &good), AT);
+    let outcome = repository.commit(&proposal(&world, &tip, &good), AT, &always());
     assert_eq!(outcome, CommitOutcome::AlreadyThere(ours));
     assert_eq!(world.tip(request.push_to.as_str()), theirs);
 }
@@ -387,7 +418,7 @@ fn a_proposals_branch_that_is_somebody_elses_is_not_touched() {
     let request = proposal(&world, &bad, &good);
     let branch = request.push_to.as_str();
     world.there(&["update-ref", &format!("refs/heads/{branch}"), &good.0]);
-    let reason = failed(repository.commit(&request, AT));
+    let reason = failed(repository.commit(&request, AT, &always()));
     assert_eq!(
         reason,
         "BranchTaken: branch `regraft/web-7.1` is there and holds none of this plan's commits"
@@ -397,7 +428,7 @@ fn a_proposals_branch_that_is_somebody_elses_is_not_touched() {
     world.there(&["update-ref", "-d", &format!("refs/heads/{branch}")]);
     let order = ready(&mut repository, &request);
     world.there(&["update-ref", &format!("refs/heads/{branch}"), &good.0]);
-    let error = repository.deliver(&request, &order).unwrap_err();
+    let error = repository.deliver(&request, &order, &always()).unwrap_err();
     assert_eq!(error.reason(), "Rejected");
     assert_eq!(world.tip(branch), good);
 }

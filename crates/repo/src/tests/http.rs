@@ -1,11 +1,13 @@
 use super::commit::{committed, failed, proposal, ready};
-use super::world::{AT, World};
-use crate::{Config, Credentials, Fetched, Repository};
+use super::world::{AT, World, always};
+use crate::{Config, Credentials, Fetched, Permit, Repository};
 use regraft_model::git::{CommitOutcome, CommitRequest};
 use regraft_model::{Revision, Timestamp};
 use regraft_testbed::{GitServer, HoldPoint, HttpOptions};
 use secrecy::SecretString;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A push reaches the server of this machine well within this, also when it is busy.
@@ -57,11 +59,21 @@ impl Scene {
 
     /// Commits while the server holds the push, and does something meanwhile.
     fn commit_held(&self, at: HoldPoint, meanwhile: impl FnOnce()) -> CommitOutcome {
+        self.commit_permitted(at, &always(), meanwhile)
+    }
+
+    /// The same, as long as the permit says so.
+    fn commit_permitted(
+        &self,
+        at: HoldPoint,
+        permit: &Permit,
+        meanwhile: impl FnOnce(),
+    ) -> CommitOutcome {
         let mut repository = self.repository();
         let request = self.request();
         self.server.hold_pushes(at);
         std::thread::scope(|scope| {
-            let pushing = scope.spawn(|| repository.commit(&request, AT));
+            let pushing = scope.spawn(|| repository.commit(&request, AT, permit));
             let held = self.server.wait_held(HELD_BOUND);
             meanwhile();
             self.server.release();
@@ -69,6 +81,22 @@ impl Scene {
             pushing.join().unwrap()
         })
     }
+}
+
+#[test]
+fn what_is_said_while_the_remote_is_slow_is_heard_before_the_push() {
+    let scene = Scene::new();
+    let wanted = Arc::new(AtomicBool::new(true));
+    let its_wanted = Arc::clone(&wanted);
+    let permit: Permit = Arc::new(move || match its_wanted.load(Ordering::Acquire) {
+        true => Ok(()),
+        false => Err("it was vetoed".to_owned()),
+    });
+    let outcome = scene.commit_permitted(HoldPoint::BeforeTip, &permit, || {
+        wanted.store(false, Ordering::Release);
+    });
+    assert_eq!(failed(outcome), "it was vetoed");
+    assert_eq!(scene.world.tip("main"), scene.bad);
 }
 
 #[test]
@@ -122,7 +150,7 @@ fn a_wrong_or_missing_password_is_told_and_a_right_one_helps_at_once() {
         password: SecretString::from("wr0ng"),
     };
     repository.replace_credentials(wrong).unwrap();
-    let reason = failed(repository.commit(&scene.request(), AT));
+    let reason = failed(repository.commit(&scene.request(), AT, &always()));
     assert!(reason.starts_with("AuthenticationFailed"), "{reason}");
     assert!(!reason.contains("wr0ng"), "{reason}");
     assert_eq!(scene.world.tip("main"), scene.bad);
@@ -132,7 +160,7 @@ fn a_wrong_or_missing_password_is_told_and_a_right_one_helps_at_once() {
 fn a_repair_arrives_over_http_byte_for_byte() {
     let scene = Scene::new();
     let mut repository = scene.repository();
-    let ours = committed(repository.commit(&scene.request(), AT));
+    let ours = committed(repository.commit(&scene.request(), AT, &always()));
     assert_eq!(scene.world.tip("main"), ours);
     assert_eq!(
         scene.world.there(&["rev-parse", "main^{tree}"]),
@@ -141,7 +169,7 @@ fn a_repair_arrives_over_http_byte_for_byte() {
             .there(&["rev-parse", &format!("{}^{{tree}}", scene.good)])
     );
     scene.world.there(&["fsck", "--strict"]);
-    let again = repository.commit(&scene.request(), AT);
+    let again = repository.commit(&scene.request(), AT, &always());
     assert_eq!(again, CommitOutcome::AlreadyThere(ours));
     assert_eq!(scene.server.counts().receive_pack, 1);
 }
@@ -155,7 +183,7 @@ fn a_branch_reset_to_an_ancestor_before_the_push_is_not_moved_and_nothing_is_sen
     scene
         .world
         .there(&["update-ref", "refs/heads/main", &scene.good.0]);
-    let outcome = repository.deliver(&request, &order).unwrap();
+    let outcome = repository.deliver(&request, &order, &always()).unwrap();
     let tip = scene.good.clone();
     assert_eq!(outcome, CommitOutcome::Lost { tip });
     assert_eq!(scene.world.tip("main"), scene.good);
@@ -194,7 +222,9 @@ fn a_lost_answer_is_unknown_and_the_commit_is_found_the_next_time() {
     let ours = scene.world.tip("main");
     assert_ne!(ours, scene.bad);
     let later = Timestamp(AT.0 + 60_000);
-    let again = scene.repository().commit(&scene.request(), later);
+    let again = scene
+        .repository()
+        .commit(&scene.request(), later, &always());
     assert_eq!(again, CommitOutcome::AlreadyThere(ours.clone()));
     assert_eq!(scene.world.there(&["rev-parse", "main~1"]), scene.bad.0);
 }
@@ -206,7 +236,11 @@ fn a_push_that_never_arrived_is_unknown_and_is_made_the_next_time() {
     assert!(reason.starts_with("OutcomeUnknown: "), "{reason}");
     assert_eq!(scene.world.tip("main"), scene.bad);
     let later = Timestamp(AT.0 + 60_000);
-    let ours = committed(scene.repository().commit(&scene.request(), later));
+    let ours = committed(
+        scene
+            .repository()
+            .commit(&scene.request(), later, &always()),
+    );
     assert_eq!(scene.world.tip("main"), ours);
 }
 
@@ -220,10 +254,10 @@ fn a_server_that_accepts_the_push_and_falls_silent_is_given_up_and_asked_again()
     let mut impatient = Repository::open(config).unwrap();
     impatient.fetch(None).unwrap();
     scene.server.hold_pushes(HoldPoint::AfterAccept);
-    let reason = failed(impatient.commit(&scene.request(), AT));
+    let reason = failed(impatient.commit(&scene.request(), AT, &always()));
     assert!(reason.starts_with("OutcomeUnknown: "), "{reason}");
     assert!(reason.ends_with("no sign of life for 1 s"), "{reason}");
-    let outcome = repository.commit(&scene.request(), Timestamp(AT.0 + 5000));
+    let outcome = repository.commit(&scene.request(), Timestamp(AT.0 + 5000), &always());
     assert_eq!(
         outcome,
         CommitOutcome::AlreadyThere(scene.world.tip("main"))
@@ -242,7 +276,7 @@ fn a_hook_that_declines_is_quoted() {
     )
     .unwrap();
     std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let reason = failed(scene.repository().commit(&scene.request(), AT));
+    let reason = failed(scene.repository().commit(&scene.request(), AT, &always()));
     insta::assert_snapshot!(reason, @"Rejected: cannot push to repository fleet: rejected by the server: pre-receive hook declined; the server says: main is frozen: [secret]");
     assert_eq!(scene.world.tip("main"), scene.bad);
 }
@@ -254,7 +288,7 @@ fn a_server_error_before_the_push_is_no_unknown_outcome() {
     let request = scene.request();
     let order = ready(&mut repository, &request);
     scene.server.fail_next(503);
-    let error = repository.deliver(&request, &order).unwrap_err();
+    let error = repository.deliver(&request, &order, &always()).unwrap_err();
     assert_eq!(error.reason(), "Unreachable", "{}", error.chain());
     assert_eq!(scene.world.tip("main"), scene.bad);
 }
@@ -265,12 +299,12 @@ fn proposals_are_made_and_replaced_over_http() {
     let mut repository = scene.repository();
     let request = proposal(&scene.world, &scene.bad, &scene.good);
     let branch = request.push_to.as_str();
-    let first = committed(repository.commit(&request, AT));
+    let first = committed(repository.commit(&request, AT, &always()));
     assert_eq!(scene.world.tip(branch), first);
     let tip = scene.world.change("README.md", b"read me\n");
     let request = proposal(&scene.world, &tip, &scene.good);
     let order = ready(&mut repository, &request);
-    let second = match repository.deliver(&request, &order).unwrap() {
+    let second = match repository.deliver(&request, &order, &always()).unwrap() {
         CommitOutcome::Committed(revision) => revision,
         other => panic!("{other:?}"),
     };
@@ -282,7 +316,7 @@ fn proposals_are_made_and_replaced_over_http() {
     scene
         .world
         .there(&["update-ref", &format!("refs/heads/{branch}"), &scene.good.0]);
-    let error = repository.deliver(&request, &order).unwrap_err();
+    let error = repository.deliver(&request, &order, &always()).unwrap_err();
     assert_eq!(error.reason(), "Rejected");
     assert_eq!(scene.world.tip(branch), scene.good);
 }

@@ -1,5 +1,5 @@
 use super::commit::committed;
-use super::world::{AT, World};
+use super::world::{AT, World, always};
 use crate::{Config, Credentials, Fetched, Repository};
 use regraft_model::git::CommitOutcome;
 use regraft_testbed::{BareRepository, SshServer};
@@ -54,14 +54,14 @@ fn a_repair_arrives_over_ssh_and_a_reset_branch_is_not_moved() {
     scene
         .world
         .there(&["update-ref", "refs/heads/main", &good.0]);
-    let outcome = repository.deliver(&request, &order).unwrap();
+    let outcome = repository.deliver(&request, &order, &always()).unwrap();
     assert_eq!(outcome, CommitOutcome::Lost { tip: good });
     scene
         .world
         .there(&["update-ref", "refs/heads/main", &bad.0]);
-    let ours = committed(repository.commit(&request, AT));
+    let ours = committed(repository.commit(&request, AT, &always()));
     assert_eq!(scene.world.tip("main"), ours);
-    let again = repository.commit(&request, AT);
+    let again = repository.commit(&request, AT, &always());
     assert_eq!(again, CommitOutcome::AlreadyThere(ours));
 }
 

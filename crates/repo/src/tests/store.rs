@@ -1,4 +1,4 @@
-use super::world::{AT, World};
+use super::world::{AT, World, always};
 use crate::{Fetched, Repository};
 use regraft_model::Revision;
 use regraft_model::git::CommitOutcome;
@@ -115,7 +115,7 @@ fn a_damaged_clone_does_not_stop_a_repair() {
     drop(world.repository());
     ruin(&world.clone_folder());
     let mut repository = Repository::open(world.config()).unwrap();
-    let outcome = repository.commit(&world.request(&bad, &good), AT);
+    let outcome = repository.commit(&world.request(&bad, &good), AT, &always());
     assert!(
         matches!(outcome, CommitOutcome::Committed(_)),
         "{outcome:?}"

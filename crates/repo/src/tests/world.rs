@@ -1,15 +1,21 @@
 //! A remote, a person's work tree and the member's clone in one temporary folder.
 
-use crate::{Config, Proxy, Repository};
+use crate::{Config, Permit, Proxy, Repository};
 use regraft_model::git::CommitRequest;
 use regraft_model::source::FileMode;
 use regraft_model::{BlobId, Edit, Revision, Timestamp};
 use regraft_testbed::{GitServer, HttpOptions};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 
 pub(super) const KEY: &str = "web-7.1";
 pub(super) const AT: Timestamp = Timestamp(1_767_225_600_000);
+
+/// A push that is wanted whenever it comes.
+pub(super) fn always() -> Permit {
+    Arc::new(|| Ok(()))
+}
 
 pub(super) struct World {
     pub(super) folder: tempfile::TempDir,

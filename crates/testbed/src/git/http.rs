@@ -53,6 +53,8 @@ pub struct HttpOptions {
 /// Where a push is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldPoint {
+    /// The pusher has asked where the branches are, and has no answer yet.
+    BeforeTip,
     /// The server has read the push; git has not seen it.
     BeforeAccept,
     /// Git has accepted the push; the pusher has no answer yet.
@@ -271,6 +273,10 @@ impl Shared {
         };
         self.count(&request);
         let push = request.path.ends_with("/git-receive-pack") && request.body.len() > PROBE_BYTES;
+        let asks = request.path.ends_with("/refs") && request.query == "service=git-receive-pack";
+        if asks && !self.pass(HoldPoint::BeforeTip) {
+            return Ok(());
+        }
         if push && !self.pass(HoldPoint::BeforeAccept) {
             return Ok(());
         }
