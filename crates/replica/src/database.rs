@@ -1,7 +1,9 @@
 //! Opens RocksDB so that a member stays small, and checks the format on disk.
 
 use crate::error::Error;
-use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, LogLevel, Options, WriteOptions};
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, ErrorKind, LogLevel, Options, WriteOptions,
+};
 use std::path::Path;
 use tokio::sync::watch;
 
@@ -49,9 +51,15 @@ impl Closed {
 
 /// Opens the database in `path`, makes it when there is none, and refuses a newer format.
 pub(crate) fn open(path: &Path) -> Result<DB, Error> {
-    let failed = |source: rocksdb::Error| Error::OpenDatabase {
-        path: path.to_owned(),
-        source: source.into(),
+    let failed = |source: rocksdb::Error| match source.kind() {
+        ErrorKind::Corruption => Error::DamagedDatabase {
+            path: path.to_owned(),
+            reason: source.to_string(),
+        },
+        _ => Error::OpenDatabase {
+            path: path.to_owned(),
+            source: source.into(),
+        },
     };
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|source| Error::WriteFile {
@@ -119,6 +127,17 @@ fn options() -> Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_damaged_database_is_not_one_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let db = open(&path).unwrap();
+        assert!(matches!(open(&path), Err(Error::OpenDatabase { .. })));
+        drop(db);
+        std::fs::write(path.join("CURRENT"), "no manifest").unwrap();
+        assert!(matches!(open(&path), Err(Error::DamagedDatabase { .. })));
+    }
 
     #[test]
     fn a_newer_disk_format_is_refused() {

@@ -47,6 +47,17 @@ pub(crate) enum ReadIndexError {
     Halted(String),
 }
 
+/// Told before it is sent anywhere: no member takes more.
+pub(crate) fn check_size(command: &[u8]) -> Result<(), ProposeError> {
+    match command.len() > COMMAND_BYTES_MAX {
+        true => Err(ProposeError::TooLarge {
+            size_bytes: command.len(),
+            limit_bytes: COMMAND_BYTES_MAX,
+        }),
+        false => Ok(()),
+    }
+}
+
 impl Local {
     pub(crate) fn new(raft: Raft, state: Arc<StateStore>, clock: Clock, timeout: Duration) -> Self {
         Self {
@@ -60,12 +71,7 @@ impl Local {
 
     /// Stamps a command and has it applied, if this member leads.
     pub(crate) async fn propose(&self, command: Vec<u8>) -> Result<Proposed, ProposeError> {
-        if command.len() > COMMAND_BYTES_MAX {
-            return Err(ProposeError::TooLarge {
-                size_bytes: command.len(),
-                limit_bytes: COMMAND_BYTES_MAX,
-            });
-        }
+        check_size(&command)?;
         self.check_halted()?;
         let busy = || ProposeError::Unavailable {
             reason: format!("{IN_FLIGHT_MAX} proposals are under way already"),

@@ -6,7 +6,7 @@ use crate::config::{Config, Timings};
 use crate::database::Closed;
 use crate::disk::Disk;
 use crate::error::{BarrierError, Error, ProposeError};
-use crate::local::{Local, Proposed, Raft, ReadIndexError};
+use crate::local::{Local, Proposed, Raft, ReadIndexError, check_size};
 use crate::log::{self, KnownDisks, LogStore};
 use crate::network::Peers;
 use crate::network::client::PeerClients;
@@ -203,6 +203,7 @@ impl Replica {
                         reason: reason.to_owned(),
                     });
                 }
+                check_size(&command)?;
                 inner.peers.forward(leader, command, self.timeout()).await
             }
             _ => inner.local.propose(command).await,

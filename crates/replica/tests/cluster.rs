@@ -8,7 +8,7 @@
 
 mod support;
 
-use regraft_replica::{Change, Error, ProposeError, Replica, Role};
+use regraft_replica::{COMMAND_BYTES_MAX, Change, Error, ProposeError, Replica, Role};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -37,6 +37,21 @@ async fn a_command_put_on_a_follower_is_applied_everywhere_with_the_leaders_time
     assert_eq!(status.voters, [1, 2, 3].into());
     assert_eq!(status.contact_ms.len(), 2);
     assert_eq!(status.troubles, BTreeMap::new());
+    kill_all(members.into_values()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_too_large_is_refused_wherever_it_is_put() {
+    let fleet = Fleet::new(3);
+    let members = fleet.start_all().await;
+    leader_of(&members).await;
+    for member in members.values() {
+        let refused = member.propose(vec![0; COMMAND_BYTES_MAX + 1]).await;
+        assert!(
+            matches!(refused, Err(ProposeError::TooLarge { .. })),
+            "{refused:?}"
+        );
+    }
     kill_all(members.into_values()).await;
 }
 

@@ -20,6 +20,8 @@ use regraft_model::incident::{Incident, OutcomeKind, Phase};
 use regraft_model::problem::{Problem, Severity};
 use regraft_model::source::Revision;
 use regraft_replica::Change;
+use regraft_state::store::Write;
+use regraft_state::table::prefix;
 use regraft_state::view::View;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,6 +45,7 @@ pub(super) async fn announce(member: Arc<Member>) {
         match state::view(&member.replica) {
             Ok(view) => {
                 let news = told.state(&view);
+                told.keep_only(&view);
                 if !std::mem::take(&mut first) {
                     news.iter().for_each(tell);
                 }
@@ -57,6 +60,11 @@ pub(super) async fn announce(member: Arc<Member>) {
             tokio::select! {
                 change = changes.next() => match change {
                     Ok(Change::Applied { writes, .. }) => {
+                        if writes.iter().any(is_end)
+                            && let Ok(view) = state::view(&member.replica)
+                        {
+                            told.keep_only(&view);
+                        }
                         let mut written = View::default();
                         match written.apply(&writes) {
                             Ok(()) => told.state(&written).iter().for_each(tell),
@@ -73,6 +81,15 @@ pub(super) async fn announce(member: Arc<Member>) {
                 }
             }
         }
+    }
+}
+
+/// Whether a record that something is told of is gone.
+fn is_end(write: &Write) -> bool {
+    let told = [prefix::STATUSES, prefix::INCIDENTS, prefix::HEADS];
+    match write {
+        Write::Delete { key } => told.iter().any(|it| key.starts_with(it.as_bytes())),
+        Write::Put { .. } => false,
     }
 }
 
@@ -138,8 +155,6 @@ impl Told {
                 news.push(News::Target(Box::new(status.clone())));
             }
         }
-        self.targets
-            .retain(|key, _| view.statuses.contains_key(key));
         for (id, incident) in &view.incidents {
             let stage = Stage {
                 phase: incident.phase,
@@ -152,9 +167,6 @@ impl Told {
                 news.push(News::Incident(Box::new(incident.clone())));
             }
         }
-        self.incidents
-            .retain(|id, _| view.incidents.contains_key(id));
-        self.frozen.retain(|name, _| view.heads.contains_key(name));
         for (name, head) in &view.heads {
             if self.frozen.insert(name.clone(), head.frozen.clone()) != Some(head.frozen.clone())
                 && let Some(why) = &head.frozen
@@ -163,6 +175,15 @@ impl Told {
             }
         }
         news
+    }
+
+    /// Forgets what is not in the state any more.
+    fn keep_only(&mut self, view: &View) {
+        self.targets
+            .retain(|key, _| view.statuses.contains_key(key));
+        self.incidents
+            .retain(|id, _| view.incidents.contains_key(id));
+        self.frozen.retain(|name, _| view.heads.contains_key(name));
     }
 
     /// News among the problems of configuration and manifests.
@@ -330,6 +351,7 @@ mod tests {
             [],
             "what is not written is as it was"
         );
+        assert_eq!(told.state(&synced), [], "and is not told again");
         assert_eq!(
             told.state(&target(SyncState::Synced, Health::Degraded))
                 .len(),

@@ -132,11 +132,11 @@ impl StateStore {
         let log_id = entry.log_id;
         let mut position = self.position();
         position.applied = Some(log_id);
-        let (writes, response, is_command) = match entry.payload {
-            Payload::Blank => (Batch::default(), Vec::new(), false),
+        let (writes, response) = match entry.payload {
+            Payload::Blank => (Batch::default(), Vec::new()),
             Payload::Membership(membership) => {
                 position.membership = StoredMembership::new(Some(log_id), membership);
-                (Batch::default(), Vec::new(), false)
+                (Batch::default(), Vec::new())
             }
             Payload::Normal(command) => {
                 let view = View::live(&generation.db);
@@ -144,7 +144,7 @@ impl StateStore {
                     .machine
                     .apply(&view, log_id.index, &command.0)
                     .map_err(|halt| self.halt(halt.to_string()))?;
-                (applied.batch, applied.response, true)
+                (applied.batch, applied.response)
             }
         };
         let membership =
@@ -155,12 +155,11 @@ impl StateStore {
             .map_err(|error| self.halt(format!("the state cannot be written: {error}")))?;
         *self.lock() = position;
         self.applied.send_replace(log_id.index);
-        if is_command {
-            self.changes.publish(Change::Applied {
-                index: log_id.index,
-                writes: writes.writes.into(),
-            });
-        }
+        // Entries without writes are told as well: who follows knows by the index how far it has come.
+        self.changes.publish(Change::Applied {
+            index: log_id.index,
+            writes: writes.writes.into(),
+        });
         Ok(response)
     }
 
