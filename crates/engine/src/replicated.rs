@@ -109,13 +109,7 @@ impl Engine {
                     cluster: cluster.clone(),
                 });
             }
-            for (_, memory) in self
-                .targets
-                .iter_mut()
-                .filter(|(key, _)| key.cluster == cluster)
-            {
-                memory.interrupt(now);
-            }
+            self.interrupt_targets(now, &cluster);
         }
     }
 
@@ -125,6 +119,15 @@ impl Engine {
             .assignments
             .keys()
             .filter(|key| key.application == *name);
+        self.dirty.targets.extend(targets.cloned());
+    }
+
+    pub(crate) fn touch_cluster(&mut self, cluster: &ClusterName) {
+        let targets = self
+            .view
+            .assignments
+            .keys()
+            .filter(|key| key.cluster == *cluster);
         self.dirty.targets.extend(targets.cloned());
     }
 
@@ -142,15 +145,7 @@ impl Engine {
         };
         let (table, rest) = key.split_at(end + 1);
         match table {
-            prefix::CLUSTERS => {
-                let cluster = ClusterName::from(rest);
-                let targets = self
-                    .view
-                    .assignments
-                    .keys()
-                    .filter(|key| key.cluster == cluster);
-                self.dirty.targets.extend(targets.cloned());
-            }
+            prefix::CLUSTERS => self.touch_cluster(&rest.into()),
             prefix::ASSIGNMENTS | prefix::CONFIRMATIONS => {
                 let target = target_of(rest);
                 let mine = self

@@ -51,9 +51,7 @@ impl Engine {
         let Some(observed) = self.observed.get(cluster) else {
             return Vec::new();
         };
-        let inventories = observed.inventories.as_ref();
-        let inventory = inventories.and_then(|all| all.get(application.name.as_str()));
-        let Some(inventory) = inventory else {
+        let Some(inventory) = observed.inventory(&application.name) else {
             return Vec::new();
         };
         let desired = Desired {
