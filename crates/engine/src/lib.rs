@@ -68,7 +68,7 @@ pub struct Settings {
     pub installation: String,
     /// Tracked branches.
     pub repositories: Vec<(RepositoryName, BranchName)>,
-    /// How often the leader asks a remote for its tip.
+    /// How often the leader asks a remote for its tip; a remote that cannot be read no more often than every 2 s.
     pub poll: Seconds,
 }
 
@@ -139,7 +139,8 @@ impl Engine {
     }
 
     /// Takes events in, in their order, and then says what to do. Who has several hands them over together: a look at
-    /// what they changed costs the same once as for each.
+    /// what they changed costs the same once as for each. `now` is this member's own clock; when that was set,
+    /// [`Event::ClockSet`] has to come with it.
     pub fn on(&mut self, events: impl IntoIterator<Item = Event>, now: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();
         for event in events {

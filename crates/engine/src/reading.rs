@@ -56,6 +56,13 @@ impl Engine {
         }
     }
 
+    /// What is read of a repository, once that is its recorded head.
+    pub(crate) fn read_head(&self, repository: &RepositoryName) -> Option<&Tracked> {
+        let head = self.view.heads.get(repository)?;
+        let tracked = self.tracked.get(repository)?;
+        (tracked.revision() == Some(&head.revision)).then_some(tracked)
+    }
+
     /// Reads an application's files when their tree, or how they are rendered, changed.
     fn read_source(&mut self, now: Timestamp, name: &ApplicationName, effects: &mut Vec<Effect>) {
         let Some(application) = self.application(name) else {

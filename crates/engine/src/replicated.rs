@@ -5,7 +5,7 @@ use crate::effect::{Effect, Level};
 use regraft_model::id::{ApplicationName, ClusterName, TargetKey};
 use regraft_model::time::Timestamp;
 use regraft_state::store::Write;
-use regraft_state::table::prefix;
+use regraft_state::table::{prefix, target_of};
 use regraft_state::view::{UnreadableRecord, View};
 use std::collections::BTreeSet;
 
@@ -114,28 +114,22 @@ impl Engine {
     }
 
     pub(crate) fn touch_application(&mut self, name: &ApplicationName) {
-        let targets = self
-            .view
-            .assignments
-            .keys()
-            .filter(|key| key.application == *name);
-        self.dirty.targets.extend(targets.cloned());
+        self.touch_where(|target| target.application == *name);
     }
 
     pub(crate) fn touch_cluster(&mut self, cluster: &ClusterName) {
-        let targets = self
-            .view
-            .assignments
-            .keys()
-            .filter(|key| key.cluster == *cluster);
-        self.dirty.targets.extend(targets.cloned());
+        self.touch_where(|target| target.cluster == *cluster);
     }
 
     pub(crate) fn touch_all(&mut self) {
         self.dirty.everything = true;
-        self.dirty
-            .targets
-            .extend(self.view.assignments.keys().cloned());
+        self.touch_where(|_| true);
+    }
+
+    fn touch_where(&mut self, is_touched: impl Fn(&TargetKey) -> bool) {
+        let all = self.view.assignments.keys();
+        let touched = all.filter(|target| is_touched(target)).cloned();
+        self.dirty.targets.extend(touched);
     }
 
     /// Targets whose next step may depend on a record. Heads and configurations are followed where they are read.
@@ -163,15 +157,6 @@ impl Engine {
             prefix::SUSPENSIONS => self.touch_all(),
             _ => {}
         }
-    }
-}
-
-/// The target that a key of a table of targets names.
-fn target_of(rest: &str) -> TargetKey {
-    let (application, cluster) = rest.split_once('/').unwrap_or((rest, ""));
-    TargetKey {
-        application: application.into(),
-        cluster: cluster.into(),
     }
 }
 

@@ -18,7 +18,8 @@ pub struct Wanted {
 }
 
 impl Engine {
-    /// What a sync would ask a cluster for, were an application's objects these.
+    /// What a sync would ask a cluster for, were an application's objects these. Of a cluster whose inventories this
+    /// member was not told, no deletions are known.
     pub fn wanted(
         &self,
         application: &Application,

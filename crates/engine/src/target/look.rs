@@ -220,10 +220,10 @@ impl Engine {
                     uid,
                 };
                 self.propose(now, Intent::Cluster(cluster.clone()), command, effects);
-                return unknown(
+                unknown(
                     "Registering",
                     format!("{cluster} is seen for the first time"),
-                );
+                )
             }
             Some(known) if known.uid != uid => {
                 let message = format!(
@@ -231,7 +231,7 @@ impl Engine {
                      anew, `regraft forget-cluster {}`",
                     target.cluster, known.uid, target.cluster
                 );
-                return Some(Look::of(SyncState::Blocked, "ClusterChanged", message));
+                Some(Look::of(SyncState::Blocked, "ClusterChanged", message))
             }
             Some(_) => None,
         }

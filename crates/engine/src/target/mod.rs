@@ -254,15 +254,15 @@ impl Engine {
             workloads: before.workloads,
             ..TargetStatus::default()
         };
-        if let Some((revision, tree)) = look.in_sync_with {
-            if !self.has_applied(target, &tree) {
-                status.applied = Some(AppliedInputs {
-                    revision,
-                    tree,
-                    at: now,
-                });
-                memory.health = None;
-            }
+        if let Some((revision, tree)) = look.in_sync_with
+            && !self.has_applied(target, &tree)
+        {
+            status.applied = Some(AppliedInputs {
+                revision,
+                tree,
+                at: now,
+            });
+            memory.health = None;
         }
         status.answered_sync = self.answered_sync(target, &status.sync, before.answered_sync);
         let asks =

@@ -6,11 +6,12 @@ use crate::Engine;
 use crate::effect::Effect;
 use crate::intent::Intent;
 use crate::observed::{ObservedCluster, Sight};
+use crate::source::Tracked;
 use regraft_diff::{ClusterState, retire};
 use regraft_model::apply::{ApplyRequest, Inventory};
 use regraft_model::config::DeletionPolicy;
 use regraft_model::finding::SyncState;
-use regraft_model::id::{ClusterName, RepositoryName, TargetKey};
+use regraft_model::id::{ClusterName, TargetKey};
 use regraft_model::source::Revision;
 use regraft_model::time::Timestamp;
 use regraft_state::command::Command;
@@ -26,7 +27,8 @@ impl Engine {
         let Some(retiring) = self.view.retiring.get(&target.application).cloned() else {
             return;
         };
-        let Some(revision) = self.head_that_is_read(&retiring.application.repository) else {
+        let read = self.read_head(&retiring.application.repository);
+        let Some(revision) = read.and_then(Tracked::revision).cloned() else {
             // The newest commit may have brought it back.
             return;
         };
@@ -72,13 +74,6 @@ impl Engine {
             look.sync = self.apply(now, memory, &target.application, false, request, effects);
         }
         self.tell(now, target, memory, look, effects);
-    }
-
-    /// The recorded head of a repository, once it is read.
-    fn head_that_is_read(&self, repository: &RepositoryName) -> Option<Revision> {
-        let head = self.view.heads.get(repository)?;
-        let read = self.tracked.get(repository)?.revision()?;
-        (*read == head.revision).then(|| head.revision.clone())
     }
 
     /// The cluster of a target when it is the one that is registered, if any is, and all that is ours in it is seen.
