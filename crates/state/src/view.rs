@@ -5,7 +5,7 @@ use crate::record::{
     Retiring, Subject, Suspension, SyncRequest, Veto,
 };
 use crate::store::{Read, ReadError, Walk, Write};
-use crate::table::{self, prefix};
+use crate::table::{self, prefix, target_of};
 use regraft_model::finding::TargetStatus;
 use regraft_model::id::{
     ApplicationName, ClusterName, Fence, IncidentId, RepositoryName, TargetKey,
@@ -161,11 +161,10 @@ impl View {
             }
             prefix::ASSIGNMENTS => {
                 self.assignments
-                    .insert(table::target_of(rest), decode(key, value)?);
+                    .insert(target_of(rest), decode(key, value)?);
             }
             prefix::STATUSES => {
-                self.statuses
-                    .insert(table::target_of(rest), decode(key, value)?);
+                self.statuses.insert(target_of(rest), decode(key, value)?);
             }
             prefix::INCIDENTS => {
                 self.incidents.insert(rest.into(), decode(key, value)?);
@@ -188,7 +187,7 @@ impl View {
             }
             prefix::CONFIRMATIONS => {
                 self.confirmations
-                    .insert(table::target_of(rest), decode(key, value)?);
+                    .insert(target_of(rest), decode(key, value)?);
             }
             prefix::RETIRING => {
                 self.retiring.insert(rest.into(), decode(key, value)?);
@@ -209,8 +208,8 @@ impl View {
             prefix::HEADS => drop(self.heads.remove(&RepositoryName::from(rest))),
             prefix::CONFIGURATIONS => drop(self.configurations.remove(&RepositoryName::from(rest))),
             prefix::CLUSTERS => drop(self.clusters.remove(&ClusterName::from(rest))),
-            prefix::ASSIGNMENTS => drop(self.assignments.remove(&table::target_of(rest))),
-            prefix::STATUSES => drop(self.statuses.remove(&table::target_of(rest))),
+            prefix::ASSIGNMENTS => drop(self.assignments.remove(&target_of(rest))),
+            prefix::STATUSES => drop(self.statuses.remove(&target_of(rest))),
             prefix::INCIDENTS => drop(self.incidents.remove(&IncidentId::from(rest))),
             prefix::LOCKS => drop(self.locks.remove(&IncidentId::from(rest))),
             prefix::VETOES => drop(self.vetoes.remove(rest)),
@@ -223,7 +222,7 @@ impl View {
                 self.suspensions
                     .retain(|subject, _| subject.to_string() != rest);
             }
-            prefix::CONFIRMATIONS => drop(self.confirmations.remove(&table::target_of(rest))),
+            prefix::CONFIRMATIONS => drop(self.confirmations.remove(&target_of(rest))),
             prefix::RETIRING => drop(self.retiring.remove(&ApplicationName::from(rest))),
             prefix::SYNCS => drop(self.syncs.remove(&ApplicationName::from(rest))),
             _ => {}
