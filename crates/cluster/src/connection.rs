@@ -10,14 +10,14 @@ use crate::digest::Digests;
 use crate::discovery::Discovery;
 use crate::error::{Error, chain};
 use crate::inventory::Stored;
+use crate::kubeconfig::from_file;
 use crate::traffic::{Breaker, Meter, Traffic, Verb};
 use kube::Client;
 use kube::client::{Body, ClientBuilder};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
 use regraft_model::id::ClusterName;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -305,21 +305,6 @@ async fn client(source: &KubeconfigSource, meter: &Meter) -> Result<Client, Erro
     Ok(builder.with_layer(meter).build())
 }
 
-async fn from_file(path: &Path, context: Option<&str>) -> Result<kube::Config, Error> {
-    let failed = |error: &kube::config::KubeconfigError| Error::Kubeconfig {
-        path: path.to_owned(),
-        reason: chain(error),
-    };
-    let kubeconfig = Kubeconfig::read_from(path).map_err(|error| failed(&error))?;
-    let options = KubeConfigOptions {
-        context: context.map(str::to_owned),
-        ..KubeConfigOptions::default()
-    };
-    kube::Config::from_custom_kubeconfig(kubeconfig, &options)
-        .await
-        .map_err(|error| failed(&error))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,19 +318,6 @@ mod tests {
         let status = status(502, "<html>bad gateway".repeat(100).as_bytes());
         assert_eq!(status.code, 502);
         assert_eq!(status.message.chars().count(), MAX_FOREIGN_TEXT_CHARS);
-    }
-
-    #[tokio::test]
-    async fn a_broken_kubeconfig_is_named_without_its_content() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("kubeconfig");
-        std::fs::write(&path, "users:\n- name: a\n  user: {token: hunter2\n").unwrap();
-        let error = from_file(&path, None).await.unwrap_err().to_string();
-        assert!(error.contains("not valid YAML"), "{error}");
-        assert!(!error.contains("hunter2"), "{error}");
-        let missing = folder.path().join("none");
-        let error = from_file(&missing, None).await.unwrap_err().to_string();
-        assert!(error.contains("No such file"), "{error}");
     }
 
     /// A server that shows what it is told to, and what it was asked for.

@@ -19,6 +19,7 @@ mod discovery;
 mod error;
 mod follow;
 mod inventory;
+mod kubeconfig;
 mod managed;
 mod preview;
 mod release;

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What Git says about one target.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Desired<'a> {
     /// The target.
     pub target: &'a TargetKey,
@@ -29,6 +29,8 @@ pub struct Desired<'a> {
     pub objects: &'a [Object],
     /// Whether these are all objects.
     pub complete: Complete,
+    /// Whether an application of this installation with this name may still hold what carries its label.
+    pub holds: &'a dyn Fn(&str) -> bool,
 }
 
 /// Whether a render gave everything there is.
@@ -283,13 +285,15 @@ fn foreign(desired: &Desired<'_>, key: &ObjectKey, live: &Object) -> Option<Bloc
         );
     }
     match live.label(APPLICATION_LABEL) {
-        Some(other) if other != desired.application.name.as_str() => blocked(
-            "OtherApplication",
-            format!(
-                "{key} belongs to the application `{other}`; let one application hold it, or wait until `{other}` \
+        Some(other) if other != desired.application.name.as_str() && (desired.holds)(other) => {
+            blocked(
+                "OtherApplication",
+                format!(
+                    "{key} belongs to the application `{other}`; let one application hold it, or wait until `{other}` \
                  has let it go"
-            ),
-        ),
+                ),
+            )
+        }
         _ => None,
     }
 }

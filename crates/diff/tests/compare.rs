@@ -23,6 +23,8 @@ struct Bench {
     known_equal: BTreeMap<ObjectKey, KnownEqual>,
     inventory: Inventory,
     confirmation: Option<String>,
+    /// Other applications of this installation.
+    others: BTreeSet<&'static str>,
 }
 
 impl Bench {
@@ -48,6 +50,7 @@ impl Bench {
             known_equal: BTreeMap::new(),
             inventory: Inventory::default(),
             confirmation: None,
+            others: BTreeSet::from(["other"]),
         }
     }
 
@@ -60,6 +63,7 @@ impl Bench {
             installation: INSTALLATION,
             objects: &stamp(&self.application.name, INSTALLATION, objects),
             complete: self.complete,
+            holds: &|name| self.others.contains(name),
         };
         self.with_cluster(|cluster| {
             compare(
@@ -468,6 +472,20 @@ fn objects_of_others_are_left_alone() {
     );
     assert_eq!(pruned(&comparison), Vec::<String>::new());
     assert_eq!(bench.live_mut("map-00")["data"]["key"], "theirs");
+}
+
+#[test]
+fn an_object_of_an_application_that_is_no_more_is_taken_over() {
+    let mut bench = Bench::new(many(3));
+    bench.settle();
+    bench.live_mut("map-01")["metadata"]["labels"]["regraft.dev/application"] = json!("other");
+    bench.others.clear();
+    let comparison = bench.settle();
+    assert_eq!(reasons(&comparison), Vec::<String>::new());
+    assert_eq!(
+        bench.live_mut("map-01")["metadata"]["labels"]["regraft.dev/application"],
+        "shop"
+    );
 }
 
 #[test]

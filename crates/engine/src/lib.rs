@@ -21,6 +21,7 @@ pub mod planted;
 mod planted;
 mod proposal;
 mod reading;
+mod renderings;
 mod replicated;
 mod report;
 mod source;
@@ -45,7 +46,8 @@ use regraft_model::source::Revision;
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::command::Command;
 use regraft_state::view::View;
-use source::{Effective, Rendered, Tracked};
+use renderings::Renderings;
+use source::{Effective, Tracked};
 use std::collections::{BTreeMap, BTreeSet};
 use target::TargetMemory;
 
@@ -83,7 +85,7 @@ pub struct Engine {
     looked_at: Timestamp,
     tracked: BTreeMap<RepositoryName, Tracked>,
     effective: BTreeMap<RepositoryName, Effective>,
-    rendered: BTreeMap<ApplicationName, Rendered>,
+    rendered: Renderings,
     /// Why an application's files cannot be read, and of which revision. A branch that cannot be read says so itself.
     unreadable_files: BTreeMap<ApplicationName, (Revision, String)>,
     observed: BTreeMap<ClusterName, ObservedCluster>,
@@ -125,7 +127,7 @@ impl Engine {
             leading_since: None,
             looked_at: Timestamp::default(),
             effective: BTreeMap::new(),
-            rendered: BTreeMap::new(),
+            rendered: Renderings::default(),
             unreadable_files: BTreeMap::new(),
             observed: BTreeMap::new(),
             targets: BTreeMap::new(),
@@ -341,6 +343,20 @@ impl Engine {
             .filter(|(_, effective)| effective.fleet.applications.contains_key(name))
             .map(|(repository, _)| repository)
             .collect()
+    }
+
+    /// Whether an application with this name may hold objects that carry its label. What was let go as it is, with
+    /// its repository, holds nothing any more.
+    fn holds(&self, name: &str) -> bool {
+        let name = ApplicationName::from(name);
+        let recorded = &self.view.configurations;
+        let mut tracked = self.tracked.keys();
+        let all_read = tracked.all(|repository| recorded.contains_key(repository));
+        let is_in = |fleet: &Fleet| fleet.applications.contains_key(&name);
+        !all_read
+            || recorded.values().any(|it| is_in(&it.fleet))
+            || self.fleets().any(is_in)
+            || self.view.retiring.contains_key(&name)
     }
 
     /// The application as it is configured now, in whichever repository.

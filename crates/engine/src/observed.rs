@@ -61,6 +61,16 @@ impl Touched {
     fn nothing() -> Self {
         Touched::Applications(BTreeSet::new())
     }
+
+    fn and(self, other: Touched) -> Touched {
+        match (self, other) {
+            (Touched::Applications(mut one), Touched::Applications(mut other)) => {
+                one.append(&mut other);
+                Touched::Applications(one)
+            }
+            _ => Touched::All,
+        }
+    }
 }
 
 impl ObservedCluster {
@@ -140,7 +150,11 @@ impl ObservedCluster {
         }
         let scales = is_scaler(&object);
         let touched = self.owner_of(&object);
-        self.live.insert(key, object);
+        let touched = match self.live.insert(key, object) {
+            // Who held it before learns that somebody took the label off.
+            Some(before) => touched.and(self.owner_of(&before)),
+            None => touched,
+        };
         if scales {
             self.find_scaled();
             return Touched::All;

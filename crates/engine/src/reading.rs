@@ -50,7 +50,7 @@ impl Engine {
             .my_targets()
             .map(|target| target.application.clone())
             .collect();
-        self.rendered.retain(|name, _| mine.contains(name));
+        self.rendered.keep_only(&mine);
         for name in mine {
             self.read_source(now, &name, effects);
         }

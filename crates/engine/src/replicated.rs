@@ -132,7 +132,7 @@ impl Engine {
         self.dirty.targets.extend(touched);
     }
 
-    /// Targets whose next step may depend on a record. Heads and configurations are followed where they are read.
+    /// Targets whose next step may depend on a record. Heads are followed where they are read.
     fn touch_written(&mut self, key: &str) {
         let Some(end) = key.find('/') else {
             return;
@@ -153,8 +153,9 @@ impl Engine {
                     self.forget_target(&target);
                 }
             }
-            prefix::SYNCS | prefix::RETIRING => self.touch_application(&rest.into()),
-            prefix::SUSPENSIONS => self.touch_all(),
+            prefix::SYNCS => self.touch_application(&rest.into()),
+            // Who is let go may leave objects that another application asks for.
+            prefix::RETIRING | prefix::CONFIGURATIONS | prefix::SUSPENSIONS => self.touch_all(),
             _ => {}
         }
     }

@@ -62,6 +62,7 @@ impl Engine {
             installation: &inventory.installation,
             objects,
             complete: Complete::Yes,
+            holds: &|name| self.holds(name),
         };
         let compared = ClusterState {
             live: &observed.live,

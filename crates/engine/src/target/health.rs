@@ -6,7 +6,7 @@ use crate::observed::ObservedCluster;
 use crate::source::Rendered;
 use regraft_detect::Confirmation;
 use regraft_diff::health::{Profile, judge};
-use regraft_model::finding::{Change, Finding, SyncState, TargetStatus};
+use regraft_model::finding::{Change, Finding, Symptom, SyncState, TargetStatus};
 use regraft_model::health::Health;
 use regraft_model::object::ObjectKey;
 use regraft_model::time::Timestamp;
@@ -37,15 +37,7 @@ impl Engine {
             status.health_since = now;
             return;
         };
-        let (health, message) = worst(now, rendered, observed);
-        status.health = health;
-        status.health_message = message;
-        let since = match memory.health {
-            Some((known, since)) if known == health => since,
-            _ => now,
-        };
-        memory.health = Some((health, since));
-        status.health_since = since;
+        let (mut health, mut message) = worst(now, rendered, observed);
         status.workloads = u32::try_from(rendered.inputs.len()).unwrap_or(u32::MAX);
         // Between a new head and its apply nothing that fails can be blamed on either.
         let settled = status
@@ -63,6 +55,11 @@ impl Engine {
                 if settled && !suspended && held.confirmation == Confirmation::Confirmed {
                     let change = change_of(status, key, digest);
                     let (symptom, since) = (held.symptom, held.since);
+                    // A rollout that goes on beside pods that are known to fail is not on its way.
+                    if health < Health::Degraded {
+                        health = Health::Degraded;
+                        message = format!("{key}: {}: {}", symptom.class, seen(&symptom));
+                    }
                     status.findings.push(Finding {
                         symptom,
                         since,
@@ -71,7 +68,20 @@ impl Engine {
                 }
             }
         }
+        status.health = health;
+        status.health_message = message;
+        let since = match memory.health {
+            Some((known, since)) if known == health => since,
+            _ => now,
+        };
+        memory.health = Some((health, since));
+        status.health_since = since;
     }
+}
+
+/// The first thing that was seen of a failure.
+fn seen(symptom: &Symptom) -> &str {
+    symptom.evidence.first().map_or("", |it| it.text.as_str())
 }
 
 /// The worst health among an application's objects, and who has it.

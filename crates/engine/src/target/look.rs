@@ -95,6 +95,7 @@ impl Engine {
                 installation: &rendered.installation,
                 objects: &rendered.objects,
                 complete: self.completeness(rendered),
+                holds: &|name| self.holds(name),
             },
             &ClusterState {
                 live: &observed.live,
@@ -281,10 +282,6 @@ impl Engine {
                 format!("{}: {why}", head.revision.short()),
             );
         }
-        if let Some((revision, reason)) = self.unreadable_files.get(&target.application) {
-            let message = format!("{} at {}: {reason}", application.path, revision.short());
-            return Some(Look::of(SyncState::Blocked, "SourceUnreadable", message));
-        }
         let Some(tree) = tracked.tree(application) else {
             let message = format!(
                 "{} has no directory {}",
@@ -293,6 +290,10 @@ impl Engine {
             );
             return Some(Look::of(SyncState::Blocked, "PathMissing", message));
         };
+        if let Some((revision, reason)) = self.unreadable_files.get(&target.application) {
+            let message = format!("{} at {}: {reason}", application.path, revision.short());
+            return Some(Look::of(SyncState::Blocked, "SourceUnreadable", message));
+        }
         let (Some(rendered), Some(observed)) = (
             self.rendered.get(&target.application),
             self.observed.get(&target.cluster),

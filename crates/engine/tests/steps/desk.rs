@@ -14,6 +14,7 @@ use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::command::{Command, Envelope, FORMAT, Fault, Response, Stamped};
 use regraft_state::store::Memory;
 use regraft_state::view::View;
+use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 
 pub(crate) const REPOSITORY: &str = "fleet";
@@ -131,6 +132,14 @@ impl Desk {
         self.replicate(&command)
     }
 
+    /// The cluster's watch tells an object.
+    pub(crate) fn cluster_sees(&mut self, object: Value) -> Vec<Effect> {
+        self.tell(Event::Cluster {
+            cluster: "eu".into(),
+            event: ClusterEvent::Seen(Object(object)),
+        })
+    }
+
     /// The watch is faster than the answer to the apply under way.
     pub(crate) fn sees_what_is_applied(&mut self) -> Vec<Effect> {
         let stages = self.applying.iter().flat_map(|request| &request.stages);
@@ -140,10 +149,7 @@ impl Desk {
             .collect();
         let mut asked = Vec::new();
         for object in objects {
-            asked.extend(self.tell(Event::Cluster {
-                cluster: "eu".into(),
-                event: ClusterEvent::Seen(object),
-            }));
+            asked.extend(self.cluster_sees(object.0));
         }
         asked
     }

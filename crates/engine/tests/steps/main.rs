@@ -20,6 +20,7 @@ use regraft_model::source::{Revision, SourceTree, TreeId};
 use regraft_model::time::Seconds;
 use regraft_state::command::{Command, NewHead};
 use regraft_state::record::Subject;
+use serde_json::json;
 
 const SECOND: &str = "2222222222222222222222222222222222222222";
 const THIRD: &str = "3333333333333333333333333333333333333333";
@@ -408,6 +409,34 @@ fn a_repository_that_is_not_configured_any_more_is_let_go_and_what_it_has_stays(
     assert!(!is_applying(&asked), "{asked:?}");
     assert_eq!(desk.view().heads.len(), 0, "{:?}", desk.view().heads);
     assert_eq!(desk.view().configurations.len(), 0);
+}
+
+#[test]
+fn an_object_of_an_application_that_was_let_go_is_nobodys() {
+    for (repositories, reason) in [
+        (&[(REPOSITORY, "main")][..], "Synced"),
+        // What the other repository says is not known yet: the application may be its own.
+        (
+            &[(REPOSITORY, "main"), ("late", "main")],
+            "OtherApplication",
+        ),
+    ] {
+        let mut desk = Desk::tracking(repositories);
+        desk.until_applying();
+        desk.apply_succeeds();
+        let asked = desk.cluster_sees(json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {
+                "name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "7",
+                "labels": {"regraft.dev/application": "gone"},
+                "annotations": {"regraft.dev/installation": "i"},
+            },
+        }));
+        assert!(is_applying(&asked), "{asked:?}");
+        desk.apply_succeeds();
+        desk.wait(1000);
+        assert_eq!(desk.view().statuses[&target()].sync.reason, reason);
+    }
 }
 
 fn fetches(asked: &[Effect]) -> usize {

@@ -14,6 +14,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+use regraft_cluster::KubeconfigSource;
 use regraft_model::id::{BranchName, ClusterName, MemberId, RepositoryName};
 use regraft_model::problem::{Location, Problem, Severity};
 use regraft_model::time::Seconds;
@@ -91,6 +92,16 @@ pub(crate) struct Kubeconfig {
     pub(crate) name: ClusterName,
     pub(crate) file: PathBuf,
     pub(crate) context: Option<String>,
+}
+
+impl Kubeconfig {
+    /// Where the client finds it.
+    pub(crate) fn source(&self) -> KubeconfigSource {
+        KubeconfigSource::Path {
+            path: self.file.clone(),
+            context: self.context.clone(),
+        }
+    }
 }
 
 /// How often a remote is asked for its tip when nothing else is said.

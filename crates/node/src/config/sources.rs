@@ -270,11 +270,22 @@ impl Check<'_> {
             .map(|cluster| {
                 self.name("cluster", &cluster.name);
                 self.unique(&mut names, &cluster.name, "clusters");
-                Kubeconfig {
+                let kubeconfig = Kubeconfig {
                     file: self.file("kubeconfig", &cluster.kubeconfig),
                     name: cluster.name.value.into(),
                     context: cluster.context,
+                };
+                if kubeconfig.file.is_file()
+                    && let Err(error) = kubeconfig.source().server()
+                {
+                    self.wrong(
+                        &cluster.kubeconfig,
+                        "BadKubeconfig",
+                        error.to_string(),
+                        "correct it (`kubectl config view --kubeconfig FILE` shows it), or name another `context`",
+                    );
                 }
+                kubeconfig
             })
             .collect()
     }

@@ -9,11 +9,18 @@ cluster: demo
 dataDir: data
 ";
 
+const KUBECONFIG: &str = "\
+current-context: reader
+contexts: [{name: reader, context: {cluster: a, user: me}}, {name: admin, context: {cluster: a, user: me}}]
+clusters: [{name: a, cluster: {server: 'https://a.example:6443'}}]
+users: [{name: me, user: {token: hunter2}}]
+";
+
 /// Reads `text` as a file in a fresh folder; problems are shown without the folder's name.
 fn read_text(text: &str) -> Result<MemberConfig, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("member.yaml");
-    std::fs::write(folder.path().join("kubeconfig"), "").unwrap();
+    std::fs::write(folder.path().join("kubeconfig"), KUBECONFIG).unwrap();
     std::fs::write(folder.path().join("a-file"), "word\n").unwrap();
     std::fs::write(&path, text).unwrap();
     read(&path).map_err(|problems| {
@@ -204,6 +211,14 @@ fn every_mistake_is_told_with_its_place_and_a_next_action() {
         (
             "kubeconfig missing",
             format!("{GOOD}clusters: [{{name: eu, kubeconfig: nowhere}}]\n"),
+        ),
+        (
+            "kubeconfig that is none",
+            format!("{GOOD}clusters: [{{name: eu, kubeconfig: a-file}}]\n"),
+        ),
+        (
+            "context that the kubeconfig lacks",
+            format!("{GOOD}clusters: [{{name: eu, kubeconfig: kubeconfig, context: prod}}]\n"),
         ),
         ("level", format!("{GOOD}log: {{level: verbose}}\n")),
         ("format", format!("{GOOD}log: {{format: xml}}\n")),

@@ -6,13 +6,12 @@ use super::hand::Hand;
 use crate::clock;
 use crate::config::Kubeconfig;
 use crate::document::ConnectionState;
-use regraft_cluster::{Cluster, KubeconfigSource, Preview, Stats};
+use regraft_cluster::{Cluster, Preview, Stats};
 use regraft_engine::Event;
 use regraft_model::apply::{
     ApplyFailure, ApplyOutcome, ApplyRequest, ClusterEvent, KindVersion, Retry, StagedObject,
 };
 use regraft_model::id::{ClusterName, TargetKey};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -316,10 +315,7 @@ impl Clusters {
         let (sender, mut events) = mpsc::channel(QUEUE_EVENTS);
         let config = regraft_cluster::Config {
             name: name.clone(),
-            kubeconfig: KubeconfigSource::Path {
-                path: kubeconfig.file.clone(),
-                context: kubeconfig.context.clone(),
-            },
+            kubeconfig: kubeconfig.source(),
         };
         let cluster = Cluster::start(config, sender);
         cluster.set_kinds(kinds);
@@ -343,27 +339,12 @@ impl Clusters {
     }
 }
 
-/// The server that a kubeconfig names; empty when it cannot be told.
 fn place_of(kubeconfig: &Kubeconfig) -> Place {
-    let server = std::fs::read_to_string(&kubeconfig.file)
-        .ok()
-        .and_then(|text| server_of(&text, kubeconfig.context.as_deref()))
-        .unwrap_or_default();
     Place {
-        server,
+        // Why it cannot be told is told when it is connected.
+        server: kubeconfig.source().server().unwrap_or_default(),
         kubeconfig: kubeconfig.file.display().to_string(),
     }
-}
-
-fn server_of(text: &str, context: Option<&str>) -> Option<String> {
-    let file: Value = serde_saphyr::from_str(text).ok()?;
-    let named = |list: &str, name: &str| {
-        let entries = file.get(list)?.as_array()?;
-        entries.iter().find(|it| it["name"] == name).cloned()
-    };
-    let context = named("contexts", context.or(file["current-context"].as_str())?)?;
-    let cluster = named("clusters", context["context"]["cluster"].as_str()?)?;
-    Some(cluster["cluster"]["server"].as_str()?.to_owned())
 }
 
 /// Ends the applies of a link; the connection ends with its last handle.
@@ -452,31 +433,4 @@ fn note(links: &Mutex<BTreeMap<ClusterName, Link>>, cluster: &ClusterName, event
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics while it holds the lock; and if it did, the maps are whole between two statements.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_server_of_a_kubeconfig_is_that_of_the_context_in_use() {
-        let text = "\
-apiVersion: v1
-current-context: one
-contexts:
-  - {name: one, context: {cluster: a, user: me}}
-  - {name: two, context: {cluster: b, user: me}}
-clusters:
-  - {name: a, cluster: {server: 'https://a.example:6443'}}
-  - {name: b, cluster: {server: 'https://b.example:6443'}}
-";
-        let server = |context| server_of(text, context);
-        assert_eq!(server(None).as_deref(), Some("https://a.example:6443"));
-        assert_eq!(
-            server(Some("two")).as_deref(),
-            Some("https://b.example:6443")
-        );
-        assert_eq!(server(Some("three")), None);
-        assert_eq!(server_of("kind: [", None), None);
-    }
 }

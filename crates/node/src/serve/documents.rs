@@ -9,11 +9,11 @@ use crate::document::{
 use regraft_model::config::Application;
 use regraft_model::finding::{SyncState, SyncStatus, TargetStatus};
 use regraft_model::health::Health;
-use regraft_model::id::{ClusterName, MemberId, RepositoryName, TargetKey};
-use regraft_model::incident::Incident;
+use regraft_model::id::{ApplicationName, ClusterName, MemberId, RepositoryName, TargetKey};
+use regraft_model::incident::{Incident, OutcomeKind};
 use regraft_state::record::{Subject, Suspension};
 use regraft_state::view::View;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One document for each application and cluster, those that left Git and are being cleared included.
 pub(super) fn applications(view: &View) -> Vec<ApplicationDocument> {
@@ -62,6 +62,10 @@ pub(super) fn clusters(view: &View, member: &Member) -> Vec<ClusterDocument> {
     names.sort();
     names.dedup();
     let rows = applications(view);
+    let changed = |name: &ClusterName| {
+        let mut rows = rows.iter();
+        rows.find(|row| row.cluster == *name && row.reason == "ClusterChanged")
+    };
     names
         .into_iter()
         .map(|name| {
@@ -72,8 +76,11 @@ pub(super) fn clusters(view: &View, member: &Member) -> Vec<ClusterDocument> {
                 uid: identity.map(|it| it.uid.clone()),
                 known_since: identity.map(|it| it.since),
                 connection: standing.state,
-                message: match standing.state {
-                    ConnectionState::Unknown => "not needed by the answering member".to_owned(),
+                message: match (standing.state, changed(name)) {
+                    (ConnectionState::Unknown, _) => {
+                        "not needed by the answering member".to_owned()
+                    }
+                    (ConnectionState::Ready, Some(row)) => row.message.clone(),
                     _ => standing.message,
                 },
                 version: standing.version,
@@ -325,9 +332,72 @@ fn suspension_text(suspension: &Suspension) -> String {
     }
 }
 
+/// Applications that were handed to a person, and are not healthy yet: their newest incident was escalated.
+pub(super) fn escalated(view: &View) -> BTreeSet<ApplicationName> {
+    let mut newest: BTreeMap<&ApplicationName, &Incident> = BTreeMap::new();
+    for incident in view.incidents.values() {
+        let known = newest.entry(&incident.application).or_insert(incident);
+        if incident.opened_at > known.opened_at {
+            *known = incident;
+        }
+    }
+    let is_healthy = |name: &ApplicationName| {
+        let mut statuses = view.statuses.values();
+        statuses.all(|it| it.key.application != *name || it.health == Health::Healthy)
+    };
+    let ended = newest.into_iter().filter(|(name, incident)| {
+        let outcome = incident.outcome.as_ref();
+        outcome.is_some_and(|it| it.kind == OutcomeKind::Escalated) && !is_healthy(name)
+    });
+    ended.map(|(name, _)| name.clone()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use regraft_model::incident::Outcome;
+    use regraft_model::time::Timestamp;
+
+    fn incident(application: &str, opened_at: i64, outcome: Option<OutcomeKind>) -> Incident {
+        Incident {
+            id: format!("{application}-{opened_at}").as_str().into(),
+            application: application.into(),
+            opened_at: Timestamp(opened_at),
+            outcome: outcome.map(|kind| Outcome {
+                kind,
+                ..Outcome::default()
+            }),
+            ..Incident::default()
+        }
+    }
+
+    fn status(application: &str, health: Health) -> TargetStatus {
+        TargetStatus {
+            key: TargetKey::new(&application.into(), &"eu".into()),
+            health,
+            ..TargetStatus::default()
+        }
+    }
+
+    #[test]
+    fn an_application_is_escalated_from_its_newest_incident_until_it_is_healthy() {
+        let mut view = View::default();
+        let incidents = [
+            incident("broken", 1, Some(OutcomeKind::Verified)),
+            incident("broken", 2, Some(OutcomeKind::Escalated)),
+            incident("mended", 1, Some(OutcomeKind::Escalated)),
+            incident("again", 1, Some(OutcomeKind::Escalated)),
+            incident("again", 2, None),
+        ];
+        view.incidents = incidents.map(|it| (it.id.clone(), it)).into();
+        let statuses = [
+            status("broken", Health::Degraded),
+            status("mended", Health::Healthy),
+            status("again", Health::Degraded),
+        ];
+        view.statuses = statuses.map(|it| (it.key.clone(), it)).into();
+        assert_eq!(escalated(&view), BTreeSet::from(["broken".into()]));
+    }
 
     #[test]
     fn a_suspension_without_a_reason_ends_with_who_made_it() {

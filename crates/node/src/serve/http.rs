@@ -4,7 +4,7 @@ use super::documents;
 use super::member::Member;
 use crate::cli::{Exit, Failure};
 use crate::clock;
-use crate::document::ConnectionState;
+use crate::document::{ConnectionState, ReportDocument};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -48,7 +48,8 @@ pub(super) async fn serve(
 }
 
 async fn metrics(State(member): State<Arc<Member>>) -> Response {
-    match member.metrics.scrape(&member) {
+    let report = member.engine.report().await.map(ReportDocument::from);
+    match member.metrics.scrape(&member, report.as_ref()) {
         Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -2,6 +2,7 @@
 
 use super::member::Member;
 use super::{documents, state};
+use crate::document::ReportDocument;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -71,6 +72,11 @@ struct ByApplicationAndRevision {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByApplication {
+    application: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByRepository {
     repository: String,
 }
@@ -134,9 +140,11 @@ struct Inner {
     cluster_losses: Family<ByCluster, Counter>,
     cluster_ready: Family<ByCluster, Gauge>,
     repository_readable: Family<ByRepository, Gauge>,
+    configuration_valid: Family<ByRepository, Gauge>,
     sync_status: Family<ByApplicationAndStatus, Gauge>,
     health_status: Family<ByApplicationAndStatus, Gauge>,
     application_info: Family<ByApplicationAndRevision, Gauge>,
+    escalated: Family<ByApplication, Gauge>,
     incidents: Family<ByPhase, Gauge>,
     leader: Gauge,
     term: Gauge,
@@ -236,7 +244,11 @@ impl Metrics {
     }
 
     /// Everything in the text format of Prometheus.
-    pub(super) fn scrape(&self, member: &Member) -> Result<String, std::fmt::Error> {
+    pub(super) fn scrape(
+        &self,
+        member: &Member,
+        report: Option<&ReportDocument>,
+    ) -> Result<String, std::fmt::Error> {
         // Held while copying: another scrape must not see a family that was just emptied.
         let registry = self
             .0
@@ -245,6 +257,7 @@ impl Metrics {
             .unwrap_or_else(PoisonError::into_inner);
         self.0.copy_clusters(member);
         self.0.copy_state(member);
+        self.0.copy_report(member, report);
         self.0.copy_process();
         let mut out = String::new();
         text::encode(&mut out, &registry)?;
@@ -319,6 +332,16 @@ impl Inner {
             "repository_readable",
             "Whether a repository could be read when this member last tried",
             self.repository_readable.clone(),
+        );
+        registry.register(
+            "configuration_valid",
+            "Whether the newest configuration in a repository holds; where not, the one before does",
+            self.configuration_valid.clone(),
+        );
+        registry.register(
+            "application_escalated",
+            "1 for an application that was handed to a person and is not healthy yet",
+            self.escalated.clone(),
         );
         registry.register(
             "application_sync_status",
@@ -426,7 +449,28 @@ impl Inner {
         }
     }
 
+    fn copy_report(&self, member: &Member, report: Option<&ReportDocument>) {
+        let Some(report) = report else {
+            return;
+        };
+        for repository in &member.config.repositories {
+            let label = ByRepository {
+                repository: repository.name.to_string(),
+            };
+            self.configuration_valid
+                .get_or_create(&label)
+                .set(i64::from(report.refused(&repository.name).is_none()));
+        }
+    }
+
     fn copy_incidents(&self, view: &View) {
+        self.escalated.clear();
+        for application in documents::escalated(view) {
+            let label = ByApplication {
+                application: application.to_string(),
+            };
+            self.escalated.get_or_create(&label).set(1);
+        }
         self.incidents.clear();
         for incident in view.incidents.values() {
             let outcome = incident

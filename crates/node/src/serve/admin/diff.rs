@@ -40,12 +40,20 @@ pub(super) async fn diff(
 ) -> Result<wire::Document, Refusal> {
     let view = read::fresh(member, wire::Consistency::Linearizable.into()).await?;
     let name = request.application.as_str();
-    let application = view
-        .configurations
-        .values()
-        .find_map(|it| it.fleet.applications.get(&name.into()));
-    let Some(application) = application else {
-        return Err(read::no_application(member, &view, name).await);
+    let configurations = view.configurations.values();
+    let known = configurations.filter_map(|it| it.fleet.applications.get(&name.into()));
+    let application = match *known.collect::<Vec<_>>() {
+        [] => return Err(read::no_application(member, &view, name).await),
+        [application] => application,
+        [one, other, ..] => {
+            return Err(Refusal::ambiguous(
+                format!(
+                    "{name} is configured in the repositories {} and {}: neither is applied",
+                    one.repository, other.repository
+                ),
+                "give one of them another name",
+            ));
+        }
     };
     let mut targets: Vec<DiffDocument> = Vec::new();
     let mut elsewhere: Vec<(ClusterName, &Peer)> = Vec::new();

@@ -35,6 +35,15 @@ impl Refusal {
         Self::new(Code::FailedPrecondition, "Suspended", message, action)
     }
 
+    pub(super) fn ambiguous(message: String, action: impl Into<String>) -> Self {
+        Self::new(
+            Code::FailedPrecondition,
+            "AmbiguousApplication",
+            message,
+            action,
+        )
+    }
+
     /// The same, with the incident that it is about in what comes next.
     pub(super) fn about(mut self, incident: &IncidentId) -> Self {
         if self.reason == "WrongPhase" {
