@@ -194,33 +194,25 @@ impl Engine {
     }
 
     fn record_configurations(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let mut commands = Vec::new();
-        for (repository, tracked) in &self.tracked {
-            let (Some(revision), Some(head)) =
-                (tracked.revision(), self.view.heads.get(repository))
-            else {
+        let mut news = Vec::new();
+        for (repository, head) in &self.view.heads {
+            let Some(tracked) = self.read_head(repository) else {
                 continue;
             };
             let recorded = self.view.configurations.get(repository);
             let known = recorded.is_some_and(|known| known.fleet == tracked.parsed);
-            if head.revision == *revision && tracked.is_valid() && !known {
-                commands.push(Command::RecordConfiguration {
+            if tracked.is_valid() && !known {
+                let command = Command::RecordConfiguration {
                     repository: repository.clone(),
                     branch: head.branch.clone(),
-                    revision: revision.clone(),
+                    revision: head.revision.clone(),
                     fleet: tracked.parsed.clone(),
-                });
+                };
+                news.push((Intent::Configuration(repository.clone()), command));
             }
         }
-        for command in commands {
-            if let Command::RecordConfiguration { repository, .. } = &command {
-                self.propose(
-                    now,
-                    Intent::Configuration(repository.clone()),
-                    command,
-                    effects,
-                );
-            }
+        for (intent, command) in news {
+            self.propose(now, intent, command, effects);
         }
     }
 
@@ -384,10 +376,8 @@ impl Engine {
     }
 
     fn knows_every_fleet(&self) -> bool {
-        self.tracked.keys().all(|repository| {
-            let head = self.view.heads.get(repository).map(|head| &head.revision);
-            head.is_some() && self.tracked.get(repository).and_then(|t| t.revision()) == head
-        })
+        let mut tracked = self.tracked.keys();
+        tracked.all(|repository| self.read_head(repository).is_some())
     }
 
     fn wanted_targets(&self) -> BTreeSet<TargetKey> {

@@ -20,11 +20,13 @@ pub mod planted;
 #[cfg(not(feature = "planted"))]
 mod planted;
 mod proposal;
+mod reading;
 mod renderings;
 mod replicated;
 mod report;
 mod source;
 mod target;
+mod told;
 mod wanted;
 
 pub use effect::{Effect, Level};
@@ -34,20 +36,18 @@ pub use report::Report;
 pub use wanted::Wanted;
 
 use intent::Intent;
-use observed::{ObservedCluster, Touched};
+use observed::ObservedCluster;
 use proposal::{Proposals, Refused};
-use regraft_model::apply::ClusterEvent;
 use regraft_model::config::{Application, Fleet};
-use regraft_model::git::Snapshot;
 use regraft_model::id::{
     ApplicationName, BranchName, ClusterName, IncidentId, MemberId, RepositoryName, TargetKey,
 };
-use regraft_model::source::{Revision, SourceTree, TreeId};
+use regraft_model::source::Revision;
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::command::Command;
 use regraft_state::view::View;
 use renderings::Renderings;
-use source::{Effective, Rendered, Tracked};
+use source::{Effective, Tracked};
 use std::collections::{BTreeMap, BTreeSet};
 use target::TargetMemory;
 
@@ -70,7 +70,7 @@ pub struct Settings {
     pub installation: String,
     /// Tracked branches.
     pub repositories: Vec<(RepositoryName, BranchName)>,
-    /// How often the leader asks a remote for its tip.
+    /// How often the leader asks a remote for its tip; a remote that cannot be read no more often than every 2 s.
     pub poll: Seconds,
 }
 
@@ -86,7 +86,8 @@ pub struct Engine {
     tracked: BTreeMap<RepositoryName, Tracked>,
     effective: BTreeMap<RepositoryName, Effective>,
     rendered: Renderings,
-    unreadable: BTreeMap<ApplicationName, (Revision, String)>,
+    /// Why an application's files cannot be read, and of which revision. A branch that cannot be read says so itself.
+    unreadable_files: BTreeMap<ApplicationName, (Revision, String)>,
     observed: BTreeMap<ClusterName, ObservedCluster>,
     targets: BTreeMap<TargetKey, TargetMemory>,
     cases: BTreeMap<IncidentId, heal::CaseMemory>,
@@ -127,7 +128,7 @@ impl Engine {
             looked_at: Timestamp::default(),
             effective: BTreeMap::new(),
             rendered: Renderings::default(),
-            unreadable: BTreeMap::new(),
+            unreadable_files: BTreeMap::new(),
             observed: BTreeMap::new(),
             targets: BTreeMap::new(),
             cases: BTreeMap::new(),
@@ -140,7 +141,8 @@ impl Engine {
     }
 
     /// Takes events in, in their order, and then says what to do. Who has several hands them over together: a look at
-    /// what they changed costs the same once as for each.
+    /// what they changed costs the same once as for each. `now` is this member's own clock; when that was set,
+    /// [`Event::ClockSet`] has to come with it.
     pub fn on(&mut self, events: impl IntoIterator<Item = Event>, now: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();
         for event in events {
@@ -294,191 +296,6 @@ impl Engine {
             None => {}
         }
         self.dirty.everything = true;
-    }
-
-    fn loaded(
-        &mut self,
-        now: Timestamp,
-        repository: &RepositoryName,
-        revision: &Revision,
-        outcome: Result<Snapshot, String>,
-    ) {
-        let Some(tracked) = self.tracked.get_mut(repository) else {
-            return;
-        };
-        let question = format!("load/{repository}");
-        match outcome {
-            Ok(snapshot) => {
-                self.asked.remove(&question);
-                tracked.take(repository, snapshot);
-            }
-            Err(reason) => {
-                tracked.unreadable = Some(format!("{} cannot be read: {reason}", revision.short()));
-                self.asked
-                    .insert(question, Timestamp(now.0 + READ_AGAIN_MS));
-            }
-        }
-        self.touch_all();
-    }
-
-    fn source_read(
-        &mut self,
-        now: Timestamp,
-        name: &ApplicationName,
-        revision: Revision,
-        outcome: Result<(TreeId, SourceTree), String>,
-    ) {
-        let question = format!("read/{name}");
-        let Some(application) = self.application(name).cloned() else {
-            self.asked.remove(&question);
-            return;
-        };
-        match outcome {
-            Ok((tree, files)) => {
-                self.asked.remove(&question);
-                self.unreadable.remove(name);
-                let installation = self.view.installation.clone().unwrap_or_default();
-                let rendered = Rendered::new(&application, &installation, tree, files);
-                self.rendered.insert(name.clone(), rendered);
-            }
-            Err(reason) => {
-                self.unreadable.insert(name.clone(), (revision, reason));
-                self.asked
-                    .insert(question, Timestamp(now.0 + READ_AGAIN_MS));
-            }
-        }
-        self.touch_application(name);
-        // The kinds to watch may be others now.
-        self.dirty.everything = true;
-    }
-
-    fn cluster_told(&mut self, now: Timestamp, cluster: &ClusterName, event: ClusterEvent) {
-        let lost = matches!(
-            event,
-            ClusterEvent::Lost { .. } | ClusterEvent::Ready { .. }
-        );
-        let inventories = matches!(event, ClusterEvent::Inventories(_));
-        let (key, gone) = match &event {
-            ClusterEvent::Seen(object) => (Some(object.key()), false),
-            ClusterEvent::Gone { key, .. } => (Some(key.clone()), true),
-            _ => (None, false),
-        };
-        let touched = self
-            .observed
-            .entry(cluster.clone())
-            .or_default()
-            .tell(event);
-        if lost {
-            for (target, memory) in &mut self.targets {
-                if target.cluster == *cluster {
-                    memory.interrupt(now);
-                }
-            }
-        }
-        let mut touched: BTreeSet<TargetKey> = match touched {
-            Touched::Applications(applications) => {
-                // Other kinds may have to be watched.
-                self.dirty.everything |= inventories && !applications.is_empty();
-                let names = applications.iter();
-                names.map(|name| TargetKey::new(name, cluster)).collect()
-            }
-            Touched::All => {
-                let all = self.view.assignments.keys();
-                all.filter(|key| key.cluster == *cluster).cloned().collect()
-            }
-        };
-        if let Some(key) = key {
-            let wanting = self.rendered.wanting(&key);
-            touched.extend(wanting.map(|name| TargetKey::new(name, cluster)));
-            if gone {
-                for target in &touched {
-                    if let Some(memory) = self.targets.get_mut(target) {
-                        memory.lose(&key);
-                    }
-                }
-            }
-        }
-        self.dirty.targets.extend(touched);
-        self.dirty.everything |= lost;
-    }
-
-    /// Brings what is read from Git up to the recorded heads.
-    fn refresh(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        // What may be asked again needs no record: applications come and go.
-        self.asked.retain(|_, until| *until > now);
-        for (repository, _) in self.settings.repositories.clone() {
-            let Some(head) = self.view.heads.get(&repository) else {
-                continue;
-            };
-            let revision = head.revision.clone();
-            let read = self.tracked.get(&repository).and_then(Tracked::revision);
-            if read != Some(&revision) && self.may_ask(now, format!("load/{repository}")) {
-                effects.push(Effect::Load {
-                    repository: repository.clone(),
-                    revision,
-                });
-            }
-        }
-        for (repository, tracked) in &self.tracked {
-            let recorded = self.view.configurations.get(repository);
-            let basis = (
-                tracked.revision().cloned(),
-                recorded.map(|recorded| recorded.revision.clone()),
-            );
-            if self
-                .effective
-                .get(repository)
-                .is_some_and(|known| known.basis == basis)
-            {
-                continue;
-            }
-            let effective = tracked.effective(recorded, basis);
-            self.effective.insert(repository.clone(), effective);
-            self.dirty
-                .targets
-                .extend(self.view.assignments.keys().cloned());
-        }
-        let mine: BTreeSet<_> = self
-            .my_targets()
-            .map(|target| target.application.clone())
-            .collect();
-        self.rendered.keep_only(&mine);
-        for name in mine {
-            self.read_source(now, &name, effects);
-        }
-    }
-
-    /// Reads an application's files when their tree, or how they are rendered, changed.
-    fn read_source(&mut self, now: Timestamp, name: &ApplicationName, effects: &mut Vec<Effect>) {
-        let Some(application) = self.application(name) else {
-            return;
-        };
-        let Some(tracked) = self.tracked.get(&application.repository) else {
-            return;
-        };
-        let Some(revision) = tracked.revision().cloned() else {
-            return;
-        };
-        let current = self.rendered.get(name).is_some_and(|rendered| {
-            Some(&rendered.tree) == tracked.tree(application)
-                && rendered.application == *application
-                && Some(&rendered.installation) == self.view.installation.as_ref()
-        });
-        if current {
-            // Whatever could not be read was another tree.
-            self.unreadable.remove(name);
-            return;
-        }
-        let (repository, path) = (application.repository.clone(), application.path.clone());
-        if self.may_ask(now, format!("read/{name}")) {
-            let application = name.clone();
-            effects.push(Effect::Read {
-                application,
-                repository,
-                revision,
-                path,
-            });
-        }
     }
 
     /// Whether a question may be asked now; notes that it is.

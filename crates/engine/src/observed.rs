@@ -125,6 +125,11 @@ impl ObservedCluster {
         kinds.is_subset(&self.listed)
     }
 
+    /// The inventory of an application; none also where inventories were not told yet.
+    pub(crate) fn inventory(&self, application: &ApplicationName) -> Option<&Inventory> {
+        self.inventories.as_ref()?.get(application.as_str())
+    }
+
     /// Puts in what the server answered to a write, unless the watch was faster.
     pub(crate) fn see(&mut self, object: Object) -> Touched {
         if object.kind() == "Event" {

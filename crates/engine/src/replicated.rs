@@ -5,7 +5,7 @@ use crate::effect::{Effect, Level};
 use regraft_model::id::{ApplicationName, ClusterName, TargetKey};
 use regraft_model::time::Timestamp;
 use regraft_state::store::Write;
-use regraft_state::table::prefix;
+use regraft_state::table::{prefix, target_of};
 use regraft_state::view::{UnreadableRecord, View};
 use std::collections::BTreeSet;
 
@@ -109,30 +109,27 @@ impl Engine {
                     cluster: cluster.clone(),
                 });
             }
-            for (_, memory) in self
-                .targets
-                .iter_mut()
-                .filter(|(key, _)| key.cluster == cluster)
-            {
-                memory.interrupt(now);
-            }
+            self.interrupt_targets(now, &cluster);
         }
     }
 
     pub(crate) fn touch_application(&mut self, name: &ApplicationName) {
-        let targets = self
-            .view
-            .assignments
-            .keys()
-            .filter(|key| key.application == *name);
-        self.dirty.targets.extend(targets.cloned());
+        self.touch_where(|target| target.application == *name);
+    }
+
+    pub(crate) fn touch_cluster(&mut self, cluster: &ClusterName) {
+        self.touch_where(|target| target.cluster == *cluster);
     }
 
     pub(crate) fn touch_all(&mut self) {
         self.dirty.everything = true;
-        self.dirty
-            .targets
-            .extend(self.view.assignments.keys().cloned());
+        self.touch_where(|_| true);
+    }
+
+    fn touch_where(&mut self, is_touched: impl Fn(&TargetKey) -> bool) {
+        let all = self.view.assignments.keys();
+        let touched = all.filter(|target| is_touched(target)).cloned();
+        self.dirty.targets.extend(touched);
     }
 
     /// Targets whose next step may depend on a record. Heads are followed where they are read.
@@ -142,15 +139,7 @@ impl Engine {
         };
         let (table, rest) = key.split_at(end + 1);
         match table {
-            prefix::CLUSTERS => {
-                let cluster = ClusterName::from(rest);
-                let targets = self
-                    .view
-                    .assignments
-                    .keys()
-                    .filter(|key| key.cluster == cluster);
-                self.dirty.targets.extend(targets.cloned());
-            }
+            prefix::CLUSTERS => self.touch_cluster(&rest.into()),
             prefix::ASSIGNMENTS | prefix::CONFIRMATIONS => {
                 let target = target_of(rest);
                 let mine = self
@@ -169,15 +158,6 @@ impl Engine {
             prefix::RETIRING | prefix::CONFIGURATIONS | prefix::SUSPENSIONS => self.touch_all(),
             _ => {}
         }
-    }
-}
-
-/// The target that a key of a table of targets names.
-fn target_of(rest: &str) -> TargetKey {
-    let (application, cluster) = rest.split_once('/').unwrap_or((rest, ""));
-    TargetKey {
-        application: application.into(),
-        cluster: cluster.into(),
     }
 }
 

@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Why a repository cannot be read, by repository.
+    /// Why a repository's remote or newest revision cannot be read, by repository.
     pub unreadable: BTreeMap<RepositoryName, String>,
     /// Problems of configuration and manifests, by repository.
     pub problems: BTreeMap<RepositoryName, Vec<Problem>>,
-    /// Clusters this member works on: absent text means it can be seen.
+    /// Clusters this member works on, and why one cannot be seen; absent text means it can.
     pub clusters: BTreeMap<ClusterName, Option<String>>,
     /// Number of targets this member works on.
     pub targets: usize,

@@ -18,7 +18,8 @@ pub struct Wanted {
 }
 
 impl Engine {
-    /// What a sync would ask a cluster for, were an application's objects these.
+    /// What a sync would ask a cluster for, were an application's objects these. Of a cluster whose inventories this
+    /// member was not told, no deletions are known.
     pub fn wanted(
         &self,
         application: &Application,
@@ -51,9 +52,7 @@ impl Engine {
         let Some(observed) = self.observed.get(cluster) else {
             return Vec::new();
         };
-        let inventories = observed.inventories.as_ref();
-        let inventory = inventories.and_then(|all| all.get(application.name.as_str()));
-        let Some(inventory) = inventory else {
+        let Some(inventory) = observed.inventory(&application.name) else {
             return Vec::new();
         };
         let desired = Desired {

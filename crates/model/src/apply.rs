@@ -107,9 +107,10 @@ pub struct ApplyRequest {
     pub revision: Revision,
     /// Stages in order.
     pub stages: Vec<Stage>,
-    /// Objects to delete after the last stage, in order. Only ours: the edge checks label and installation again.
+    /// Objects to delete after the last stage, in order, each with its `apiVersion`. Only ours: the edge checks label and
+    /// installation again.
     pub prune: Vec<(ObjectKey, String)>,
-    /// Objects to disown (label and annotations removed) instead of deleting.
+    /// Objects to disown (label and annotations removed) instead of deleting, each with its `apiVersion`.
     pub orphan: Vec<(ObjectKey, String)>,
     /// The inventory after success. Written as union with `inventory_before` before anything else, and exactly at the end.
     pub inventory: Inventory,
@@ -143,7 +144,7 @@ pub struct StagedObject {
     pub object: Object,
     /// What to do with fields others own.
     pub conflicts: Conflicts,
-    /// Whether a dry run that answers the live object must be told instead of written (`resourceVersion` of live when known).
+    /// `resourceVersion` of the live object it was compared with, absent where there was none.
     pub live_version: Option<String>,
 }
 

@@ -89,7 +89,7 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Longest text kept.
+    /// Longest text kept, in bytes: a line of a log or a condition's message; evidence is replicated.
     pub const MAX_TEXT_BYTES: usize = 400;
 }
 

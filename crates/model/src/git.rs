@@ -50,10 +50,10 @@ pub enum HistoryError {
     Rewritten,
     /// More commits than the bound.
     TooLong {
-        /// The bound.
+        /// The bound, in commits.
         limit: usize,
     },
-    /// It could not be read.
+    /// It could not be read: the error chain, without secrets.
     Unreadable(String),
 }
 
@@ -83,7 +83,7 @@ pub struct CommitRequest {
 /// What became of a [`CommitRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
-    /// Pushed.
+    /// Pushed, as this revision.
     Committed(Revision),
     /// A commit with this key already is on the branch.
     AlreadyThere(Revision),

@@ -42,7 +42,7 @@ impl Object {
         self.at(pointer).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// Whole number at a JSON pointer.
+    /// Whole number at a JSON pointer; none when it is absent or something else.
     pub fn number(&self, pointer: &str) -> Option<i64> {
         self.at(pointer).and_then(Value::as_i64)
     }
@@ -125,7 +125,7 @@ impl Object {
         self.annotation(PRUNE_ANNOTATION) == Some(PRUNE_DISABLED)
     }
 
-    /// The controlling owner, as (kind, name, uid).
+    /// The owner whose `controller` is true, as (kind, name, uid).
     pub fn controller(&self) -> Option<(&str, &str, &str)> {
         self.list("/metadata/ownerReferences")
             .iter()

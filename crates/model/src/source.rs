@@ -44,7 +44,7 @@ pub struct TreeId(pub String);
 pub struct SourceFile {
     /// Object id of the bytes.
     pub blob: BlobId,
-    /// Whether the executable bit is set.
+    /// How Git stores it.
     pub mode: FileMode,
     /// The bytes.
     pub bytes: Vec<u8>,
@@ -97,7 +97,7 @@ impl Commit {
         self.message.lines().next().unwrap_or_default()
     }
 
-    /// The first trailer with this key.
+    /// The value of the first trailer with this key, in exactly this spelling.
     pub fn trailer(&self, key: &str) -> Option<&str> {
         self.trailers
             .iter()

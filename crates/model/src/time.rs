@@ -50,7 +50,8 @@ impl Timestamp {
         )
     }
 
-    /// Parses RFC 3339 as the Kubernetes API writes it (`2026-01-31T12:00:00Z`, fractions and offsets allowed).
+    /// Parses RFC 3339 as the Kubernetes API writes it (`2026-01-31T12:00:00Z`, fractions and offsets allowed);
+    /// none for anything else.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
         let bytes = text.as_bytes();
@@ -104,7 +105,7 @@ impl Seconds {
         i64::try_from(self.0.saturating_mul(1000)).unwrap_or(i64::MAX)
     }
 
-    /// Parses `1h30m`, `2m`, `90s`, `0s`. Units d, h, m, s, each at most once and in that order.
+    /// Parses `1h30m`, `2m`, `90s`, `0s`. Units d, h, m, s, each at most once and in that order; none for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
         let (mut total, mut number, mut next_unit) = (0u64, String::new(), 0);

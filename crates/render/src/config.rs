@@ -276,29 +276,7 @@ fn application(
         .required(fields, "path")
         .and_then(|(path, at)| safe_path(reader, path, at));
     let clusters = clusters(reader, fields, names, fleet);
-    let (policy, policy_mode) = match reader.text(fields, "policy") {
-        None => names
-            .policies
-            .get(DEFAULT_POLICY)
-            .cloned()
-            .unwrap_or_default(),
-        Some((name, at)) => match names.policies.get(name) {
-            Some(found) => found.clone(),
-            None if name == DEFAULT_POLICY && !names.taken.contains_key(&("Policy", name)) => {
-                Default::default()
-            }
-            None => {
-                names.unknown(reader, "Policy", name, at);
-                Default::default()
-            }
-        },
-    };
-    if fields.get("policy").is_none()
-        && names.taken.contains_key(&("Policy", DEFAULT_POLICY))
-        && !names.policies.contains_key(DEFAULT_POLICY)
-    {
-        names.unknown(reader, "Policy", DEFAULT_POLICY, fields.at());
-    }
+    let (policy, policy_mode) = named_policy(reader, fields, names);
     let namespace = reader.text(fields, "namespace");
     if let Some((namespace, at)) = namespace {
         check_name(reader, "spec.namespace", namespace, at);
@@ -336,6 +314,27 @@ fn application(
         clusters: clusters?,
         policy,
     })
+}
+
+/// The policy that an application names and the mode that says; without a name the one called `default`, which need
+/// not exist.
+fn named_policy(
+    reader: &mut Reader<'_>,
+    fields: Fields<'_>,
+    names: &Names<'_>,
+) -> (Policy, Option<Mode>) {
+    let told = reader.text(fields, "policy");
+    let (name, at) = told.unwrap_or((DEFAULT_POLICY, fields.at()));
+    if let Some(found) = names.policies.get(name) {
+        return found.clone();
+    }
+    // What is there and is no text is told of already.
+    let is_readable = told.is_some() || fields.get("policy").is_none();
+    let is_default = name == DEFAULT_POLICY && !names.taken.contains_key(&("Policy", name));
+    if is_readable && !is_default {
+        names.unknown(reader, "Policy", name, at);
+    }
+    Default::default()
 }
 
 fn clusters(

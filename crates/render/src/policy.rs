@@ -41,12 +41,26 @@ pub(crate) fn policy(
     name: &str,
     spec: Fields<'_>,
 ) -> (Policy, Option<Mode>) {
-    const SOME: Seconds = Seconds(1);
-    const NONE: Seconds = Seconds(0);
     let mut policy = Policy {
         name: name.to_owned(),
         ..Policy::default()
     };
+    read_spans(reader, spec, &mut policy);
+    read_counts(reader, spec, &mut policy);
+    let partial = [
+        ("Propose", PartialFailure::Propose),
+        ("Revert", PartialFailure::Revert),
+    ];
+    if let Some(choice) = reader.word(spec, "partialFailure", &partial) {
+        policy.partial_failure = choice;
+    }
+    let mode = reader.word(spec, "mode", MODES);
+    (policy, mode)
+}
+
+fn read_spans(reader: &mut Reader<'_>, spec: Fields<'_>, policy: &mut Policy) {
+    const SOME: Seconds = Seconds(1);
+    const NONE: Seconds = Seconds(0);
     let spans: [(&str, &mut Seconds, Seconds); 7] = [
         ("confirmFor", &mut policy.confirm_for, SOME),
         ("verifyFor", &mut policy.verify_for, SOME),
@@ -61,6 +75,9 @@ pub(crate) fn policy(
             *place = span;
         }
     }
+}
+
+fn read_counts(reader: &mut Reader<'_>, spec: Fields<'_>, policy: &mut Policy) {
     let counts: [(&str, &mut u32, u32, u32); 6] = [
         (
             "maxActionsPerHour",
@@ -89,13 +106,4 @@ pub(crate) fn policy(
             *place = count;
         }
     }
-    let partial = [
-        ("Propose", PartialFailure::Propose),
-        ("Revert", PartialFailure::Revert),
-    ];
-    if let Some(choice) = reader.word(spec, "partialFailure", &partial) {
-        policy.partial_failure = choice;
-    }
-    let mode = reader.word(spec, "mode", MODES);
-    (policy, mode)
 }

@@ -124,61 +124,26 @@ impl World {
             self.note(format!("apply of {} fails: {first}", run.outcome.target));
         }
         let delay = self.rng.range(1, 30);
-        let event = Box::new(Event::Applied(run.outcome));
+        let event = Event::Applied(run.outcome);
         if self.mishap(2) {
-            let again = event.clone();
             let late = self.rng.range(500, 5_000);
-            self.after(
-                late,
-                Occurrence::Deliver {
-                    member,
-                    life,
-                    event: again,
-                },
-            );
+            self.deliver_after(late, member, life, event.clone());
         }
-        self.after(
-            delay,
-            Occurrence::Deliver {
-                member,
-                life,
-                event,
-            },
-        );
+        self.deliver_after(delay, member, life, event);
     }
 
     /// Does one step; false when that was the last.
     fn take_step(&mut self, run: &mut ApplyRun) -> bool {
         let request = &run.request;
         run.next = match run.next {
-            Step::Widen => {
-                let mut wide = request.inventory.clone();
-                for (key, version) in &request.inventory_before.entries {
-                    wide.entries
-                        .entry(key.clone())
-                        .or_insert_with(|| version.clone());
-                }
-                if wide.entries != request.inventory_before.entries {
-                    let name = request.target.application.0.clone();
-                    if !self.write_inventory(run, &name, wide) {
-                        return false;
-                    }
-                }
-                after_stage(&run.request, 0)
-            }
-            Step::DryRun { stage } => {
-                if self.mishap(3) {
-                    let staged = &request.stages[stage].objects[0];
-                    run.outcome.failures.push(ApplyFailure {
-                        key: Some(staged.object.key()),
-                        retry: Retry::Transient,
-                        reason: "TooManyRequests".to_owned(),
-                        message: "try again".to_owned(),
-                    });
-                    return false;
-                }
-                Step::Write { stage, object: 0 }
-            }
+            Step::Widen => match self.widen_inventory(run) {
+                true => after_stage(&run.request, 0),
+                false => return false,
+            },
+            Step::DryRun { stage } => match self.dry_run(run, stage) {
+                true => Step::Write { stage, object: 0 },
+                false => return false,
+            },
             Step::Write { stage, object } => {
                 let staged = request.stages[stage].objects[object].clone();
                 let answer = self.write_object(run, &staged);
@@ -194,10 +159,9 @@ impl World {
             Step::Prune { at } => {
                 let key = request.prune[at].0.clone();
                 self.prune_object(run, &key);
-                if at + 1 < run.request.prune.len() {
-                    Step::Prune { at: at + 1 }
-                } else {
-                    after_prune(&run.request)
+                match at + 1 < run.request.prune.len() {
+                    true => Step::Prune { at: at + 1 },
+                    false => after_prune(&run.request),
                 }
             }
             Step::Orphan { at } => {
@@ -209,20 +173,55 @@ impl World {
                 }
             }
             Step::Narrow => {
-                let name = request.target.application.0.clone();
-                let exact = request.inventory.clone();
-                let stored = self.clusters[run.cluster].inventories.get(&name);
-                let same = match stored {
-                    Some(stored) => stored.entries == exact.entries,
-                    None => exact.entries.is_empty(),
-                };
-                if !same {
-                    self.write_inventory(run, &name, exact);
-                }
+                self.narrow_inventory(run);
                 return false;
             }
         };
         true
+    }
+
+    /// Before anything is written, the inventory names what may be there from now on.
+    fn widen_inventory(&mut self, run: &mut ApplyRun) -> bool {
+        let request = &run.request;
+        let mut wide = request.inventory.clone();
+        for (key, version) in &request.inventory_before.entries {
+            wide.entries
+                .entry(key.clone())
+                .or_insert_with(|| version.clone());
+        }
+        if wide.entries == request.inventory_before.entries {
+            return true;
+        }
+        let name = request.target.application.0.clone();
+        self.write_inventory(run, &name, wide)
+    }
+
+    fn dry_run(&mut self, run: &mut ApplyRun, stage: usize) -> bool {
+        let refused = self.mishap(3);
+        if refused {
+            let staged = &run.request.stages[stage].objects[0];
+            run.outcome.failures.push(ApplyFailure {
+                key: Some(staged.object.key()),
+                retry: Retry::Transient,
+                reason: "TooManyRequests".to_owned(),
+                message: "try again".to_owned(),
+            });
+        }
+        !refused
+    }
+
+    /// At the end the inventory names exactly what is there.
+    fn narrow_inventory(&mut self, run: &mut ApplyRun) {
+        let name = run.request.target.application.0.clone();
+        let exact = run.request.inventory.clone();
+        let stored = self.clusters[run.cluster].inventories.get(&name);
+        let same = match stored {
+            Some(stored) => stored.entries == exact.entries,
+            None => exact.entries.is_empty(),
+        };
+        if !same {
+            self.write_inventory(run, &name, exact);
+        }
     }
 
     /// Stores an inventory, unless somebody else stored one since it was told: then what is known of the cluster is

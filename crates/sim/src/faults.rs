@@ -299,16 +299,7 @@ impl World {
                 self.watch_leader();
             }
             Fault::LeaderChange => self.elect(),
-            Fault::ClockJump { member, by_ms } => {
-                let before = self.members[member].skew_ms;
-                let skew = (before + by_ms).clamp(-MAX_SKEW_MS, MAX_SKEW_MS);
-                self.members[member].skew_ms = skew;
-                if (skew - before).abs() > CLOCK_STEP_MS
-                    && self.members[member].is_running(self.now)
-                {
-                    self.feed(member, Event::ClockSet);
-                }
-            }
+            Fault::ClockJump { member, by_ms } => self.jump_clock(member, by_ms),
             Fault::GitDown { member, for_ms } => {
                 for other in 0..MEMBERS {
                     if member.is_none_or(|member| member == other) {
@@ -340,6 +331,15 @@ impl World {
             Fault::Rejoin { .. } | Fault::ClusterUp { .. } | Fault::MendLink { .. } => {
                 self.end(fault)
             }
+        }
+    }
+
+    fn jump_clock(&mut self, member: usize, by_ms: i64) {
+        let before = self.members[member].skew_ms;
+        let skew = (before + by_ms).clamp(-MAX_SKEW_MS, MAX_SKEW_MS);
+        self.members[member].skew_ms = skew;
+        if (skew - before).abs() > CLOCK_STEP_MS && self.members[member].is_running(self.now) {
+            self.feed(member, Event::ClockSet);
         }
     }
 

@@ -102,7 +102,7 @@ impl Outcome {
     }
 }
 
-/// Runs one seed to its end.
+/// Runs one seed until its world came to rest, a promise broke, or the steps ran out. Equal arguments give equal outcomes.
 pub fn run(seed: u64, options: &Options) -> Outcome {
     let keep = match options.trace {
         TraceLength::Recent => RECENT_LINES,
@@ -131,7 +131,7 @@ pub struct Summary {
     pub broken: Vec<Outcome>,
     /// What all of them exercised together.
     pub tally: Tally,
-    /// Occurrences in all.
+    /// Occurrences in all seeds together.
     pub steps: u64,
 }
 
@@ -144,7 +144,7 @@ pub enum OnBroken {
     Continue,
 }
 
-/// Runs `count` seeds from `first` on `threads` threads.
+/// Runs `count` seeds from `first` on `threads` threads, at least one.
 pub fn run_many(
     first: u64,
     count: u64,

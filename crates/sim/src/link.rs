@@ -55,15 +55,7 @@ impl World {
         if is_new {
             link.generation += 1;
             let generation = link.generation;
-            let delay = self.rng.range(20, 400);
-            self.after(
-                delay,
-                Occurrence::Connect {
-                    member,
-                    cluster,
-                    generation,
-                },
-            );
+            self.connect_within((20, 400), member, cluster, generation);
         } else if link.is_up {
             self.list_new_kinds(member, cluster);
         }
@@ -116,15 +108,7 @@ impl World {
                 let reason = "connection refused".to_owned();
                 self.tell(member, cluster, None, ClusterEvent::Lost { reason });
             }
-            let delay = self.rng.range(RECONNECT_MS.0, RECONNECT_MS.1);
-            self.after(
-                delay,
-                Occurrence::Connect {
-                    member,
-                    cluster,
-                    generation,
-                },
-            );
+            self.connect_within(RECONNECT_MS, member, cluster, generation);
             return;
         }
         link.is_up = true;
@@ -165,30 +149,40 @@ impl World {
         if link.is_up {
             let generation = link.generation;
             let delay = self.rng.range(100, PROBE_MS);
-            self.after(
-                delay,
-                Occurrence::Probe {
-                    member,
-                    cluster,
-                    generation,
-                },
-            );
+            self.probe_after(delay, member, cluster, generation);
         }
     }
 
     /// The edge gives a connection up and starts over.
     pub(crate) fn start_over(&mut self, member: usize, cluster: usize) {
         if let Some(link) = self.links.get(&(member, cluster)) {
-            let generation = link.generation;
-            self.after(
-                1,
-                Occurrence::Probe {
-                    member,
-                    cluster,
-                    generation,
-                },
-            );
+            self.probe_after(1, member, cluster, link.generation);
         }
+    }
+
+    fn connect_within(
+        &mut self,
+        (least_ms, most_ms): (i64, i64),
+        member: usize,
+        cluster: usize,
+        generation: u64,
+    ) {
+        let delay = self.rng.range(least_ms, most_ms);
+        let connect = Occurrence::Connect {
+            member,
+            cluster,
+            generation,
+        };
+        self.after(delay, connect);
+    }
+
+    fn probe_after(&mut self, delay_ms: i64, member: usize, cluster: usize, generation: u64) {
+        let probe = Occurrence::Probe {
+            member,
+            cluster,
+            generation,
+        };
+        self.after(delay_ms, probe);
     }
 
     /// The edge's probe finds the connection dead, or the break has cost watch events: it starts over.
@@ -207,15 +201,7 @@ impl World {
         self.note(format!("member {} loses {name}", member + 1));
         let reason = "no sign of life".to_owned();
         self.tell(member, cluster, None, ClusterEvent::Lost { reason });
-        let delay = self.rng.range(RECONNECT_MS.0, RECONNECT_MS.1);
-        self.after(
-            delay,
-            Occurrence::Connect {
-                member,
-                cluster,
-                generation,
-            },
-        );
+        self.connect_within(RECONNECT_MS, member, cluster, generation);
     }
 
     fn list_new_kinds(&mut self, member: usize, cluster: usize) {

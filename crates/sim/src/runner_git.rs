@@ -6,9 +6,9 @@ use crate::people::Deed;
 use crate::plant::PlantedBug;
 use crate::world::{Occurrence, World};
 use regraft_engine::{Effect, Event};
-use regraft_model::git::{CommitOutcome, CommitRequest, HistoryError};
+use regraft_model::git::{CommitOutcome, CommitRequest, History, HistoryError, Relation, Snapshot};
 use regraft_model::id::{Fence, IncidentId, MemberId};
-use regraft_model::source::Revision;
+use regraft_model::source::{Revision, SourceTree, TreeId};
 
 impl World {
     fn reaches_git(&self, member: usize) -> bool {
@@ -44,96 +44,99 @@ impl World {
         }
     }
 
+    /// The runner answers an effect that reads Git.
     pub(crate) fn read_git(&mut self, member: usize, life: u64, effect: Effect) {
         let event = match effect {
-            Effect::Fetch { repository, known } => {
-                let outcome = match (self.reaches_git(member), self.remote.tip().cloned()) {
-                    (true, Some(tip)) => {
-                        self.fetch_into(member);
-                        let relation = known
-                            .as_ref()
-                            .map(|known| self.remote.store.relation(&tip, known));
-                        Ok((tip, relation))
-                    }
-                    _ => Err("the remote does not answer".to_owned()),
-                };
-                Event::Fetched {
-                    repository,
-                    outcome,
-                }
-            }
+            Effect::Fetch { repository, known } => Event::Fetched {
+                repository,
+                outcome: self.fetch(member, known.as_ref()),
+            },
             Effect::Load {
                 repository,
                 revision,
-            } => {
-                let outcome = self.obtain(member, &revision).and_then(|()| {
-                    let missing = || "no such commit".to_owned();
-                    self.remote.store.snapshot(&revision).ok_or_else(missing)
-                });
-                Event::Loaded {
-                    repository,
-                    revision,
-                    outcome,
-                }
-            }
+            } => Event::Loaded {
+                outcome: self.load(member, &revision),
+                repository,
+                revision,
+            },
             Effect::Read {
                 application,
                 revision,
                 path,
                 ..
-            } => {
-                let outcome = self.obtain(member, &revision).and_then(|()| {
-                    let missing = || format!("no directory {path}");
-                    self.remote.store.read(&revision, &path).ok_or_else(missing)
-                });
-                Event::SourceRead {
-                    application,
-                    revision,
-                    outcome,
-                }
-            }
+            } => Event::SourceRead {
+                application,
+                outcome: self.read_source(member, &revision, &path),
+                revision,
+            },
             Effect::History {
                 incident,
                 from,
                 to,
                 path,
                 ..
-            } => {
-                let has = self
-                    .obtain(member, &from)
-                    .and_then(|()| self.obtain(member, &to));
-                let mut outcome = match has {
-                    Ok(()) => self.remote.store.history(&from, &to, &path),
-                    Err(reason) => Err(HistoryError::Unreadable(reason)),
-                };
-                if let (Ok(history), true) =
-                    (&mut outcome, self.is_planted(PlantedBug::NoTrailerCheck))
-                {
-                    for commit in &mut history.commits {
-                        commit.trailers.clear();
-                    }
-                }
-                Event::HistoryRead {
-                    incident,
-                    from,
-                    to,
-                    outcome,
-                }
-            }
+            } => Event::HistoryRead {
+                incident,
+                outcome: self.read_history(member, &from, &to, &path),
+                from,
+                to,
+            },
             _ => return,
         };
         let delay = match self.mishap(6) {
             true => self.rng.range(500, 4_000),
             false => self.rng.range(5, 150),
         };
-        self.after(
-            delay,
-            Occurrence::Deliver {
-                member,
-                life,
-                event: Box::new(event),
-            },
-        );
+        self.deliver_after(delay, member, life, event);
+    }
+
+    fn fetch(
+        &mut self,
+        member: usize,
+        known: Option<&Revision>,
+    ) -> Result<(Revision, Option<Relation>), String> {
+        let (true, Some(tip)) = (self.reaches_git(member), self.remote.tip().cloned()) else {
+            return Err("the remote does not answer".to_owned());
+        };
+        self.fetch_into(member);
+        let relation = known.map(|known| self.remote.store.relation(&tip, known));
+        Ok((tip, relation))
+    }
+
+    fn load(&mut self, member: usize, revision: &Revision) -> Result<Snapshot, String> {
+        self.obtain(member, revision)?;
+        let missing = || "no such commit".to_owned();
+        self.remote.store.snapshot(revision).ok_or_else(missing)
+    }
+
+    fn read_source(
+        &mut self,
+        member: usize,
+        revision: &Revision,
+        path: &str,
+    ) -> Result<(TreeId, SourceTree), String> {
+        self.obtain(member, revision)?;
+        let missing = || format!("no directory {path}");
+        self.remote.store.read(revision, path).ok_or_else(missing)
+    }
+
+    fn read_history(
+        &mut self,
+        member: usize,
+        from: &Revision,
+        to: &Revision,
+        path: &str,
+    ) -> Result<History, HistoryError> {
+        self.obtain(member, from)
+            .and_then(|()| self.obtain(member, to))
+            .map_err(HistoryError::Unreadable)?;
+        let mut history = self.remote.store.history(from, to, path)?;
+        if self.is_planted(PlantedBug::NoTrailerCheck) {
+            for commit in &mut history.commits {
+                commit.trailers.clear();
+            }
+        }
+        Ok(history)
     }
 
     /// The runner's first step of a commit: is the lock still ours?
@@ -338,15 +341,7 @@ impl World {
                     key: push.request.key.clone(),
                     outcome: CommitOutcome::Failed { reason },
                 };
-                let event = Box::new(event);
-                self.after(
-                    delay,
-                    Occurrence::Deliver {
-                        member,
-                        life: push.life,
-                        event,
-                    },
-                );
+                self.deliver_after(delay, member, push.life, event);
                 true
             }
         }
@@ -371,25 +366,10 @@ impl World {
         };
         if self.mishap(5) {
             let delay = self.rng.range(500, 10_000);
-            let again = Box::new(event.clone());
-            self.after(
-                delay,
-                Occurrence::Deliver {
-                    member,
-                    life,
-                    event: again,
-                },
-            );
+            self.deliver_after(delay, member, life, event.clone());
         }
         let delay = self.rng.range(1, 60);
-        self.after(
-            delay,
-            Occurrence::Deliver {
-                member,
-                life,
-                event: Box::new(event),
-            },
-        );
+        self.deliver_after(delay, member, life, event);
     }
 
     fn member_of(&self, push: &Push) -> Option<usize> {

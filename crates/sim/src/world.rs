@@ -211,6 +211,17 @@ impl World {
         self.at(self.now + delay_ms.max(0), occurrence);
     }
 
+    /// A member's engine is told something, unless the member dies before.
+    pub(crate) fn deliver_after(&mut self, delay_ms: i64, member: usize, life: u64, event: Event) {
+        let event = Box::new(event);
+        let delivery = Occurrence::Deliver {
+            member,
+            life,
+            event,
+        };
+        self.after(delay_ms, delivery);
+    }
+
     pub(crate) fn at(&mut self, at: i64, occurrence: Occurrence) {
         self.queued += 1;
         self.queue

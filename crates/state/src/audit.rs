@@ -8,7 +8,8 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Entries kept; the hash of the last one dropped stays as the chain's checkpoint.
+/// Entries kept, some hundred bytes each, so that a snapshot stays at a few MiB; the hash of the last one dropped stays
+/// as the chain's checkpoint.
 pub const MAX_AUDIT_ENTRIES: u64 = 10_000;
 
 /// Where the chain stands.
@@ -50,7 +51,8 @@ pub enum BrokenChain {
     Changed(u64),
 }
 
-/// Checks a chain from its checkpoint to its head.
+/// Checks a chain from its checkpoint to its head. `entries` are those kept, oldest first. Errors: the first entry that
+/// does not fit.
 pub fn verify(head: &AuditHead, entries: &[AuditEntry]) -> Result<(), BrokenChain> {
     let mut previous = head.checkpoint.clone();
     for (entry, number) in entries.iter().zip(head.oldest..) {

@@ -35,7 +35,7 @@ pub struct Stamped {
 /// Who proposes what, once: the same (client, sequence) is applied once and answered alike for ever.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Envelope {
-    /// The client's session.
+    /// The client's session: one for each start of a member, so that numbers begin anew with it.
     #[prost(string, tag = "1")]
     pub client: String,
     /// Rising number within the session, from 1.
@@ -202,7 +202,7 @@ pub enum Command {
 pub struct NewHead {
     /// Repository.
     pub repository: RepositoryName,
-    /// Branch.
+    /// The branch that is tracked now: a recorded head of another one counts as none.
     pub branch: BranchName,
     /// The tip.
     pub revision: Revision,

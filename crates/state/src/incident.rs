@@ -110,57 +110,7 @@ pub(crate) fn advance(
     if let Some(refusal) = misplaced(&incident, &transition) {
         return Ok(refusal);
     }
-    match transition {
-        Transition::End {
-            outcome,
-            message,
-            closed,
-            guards,
-            rejected,
-        } => {
-            decided(&mut incident, guards, rejected);
-            end(transaction, &mut incident, outcome, message, closed)?;
-            return Ok(Response::Done);
-        }
-        Transition::Wait {
-            reason,
-            message,
-            plan,
-            guards,
-            rejected,
-        } => {
-            decided(&mut incident, guards, rejected);
-            if let (Phase::Open, Some(plan)) = (incident.phase, plan) {
-                incident.plan = Some(*plan);
-            }
-            incident.waits_for.clone_from(&message);
-            step(transaction, &mut incident, &reason, message);
-        }
-        Transition::Plan { plan, deadline } => {
-            planned(transaction, &mut incident, *plan, deadline)?;
-        }
-        Transition::Replan { message } => replanned(transaction, &mut incident, message)?,
-        Transition::Commit {
-            revision, deadline, ..
-        } => {
-            let message = format!("committed {revision}");
-            committed(transaction, &mut incident, revision, deadline, message)?;
-        }
-        Transition::Propose {
-            plan,
-            pushed_to,
-            revision,
-            deadline,
-        } => {
-            let told = format!("proposed as {} on branch {pushed_to}", revision.short());
-            proposed(transaction, &mut incident, *plan, deadline, &told)?;
-        }
-        Transition::Adopt { revision, deadline } => {
-            let message = format!("found our commit {revision} on the branch");
-            committed(transaction, &mut incident, revision, deadline, message)?;
-        }
-    }
-    save(transaction, &incident)?;
+    follow(transaction, &mut incident, transition)?;
     Ok(Response::Done)
 }
 
@@ -192,6 +142,63 @@ fn misplaced(incident: &Incident, transition: &Transition) -> Option<Response> {
         )),
         _ => None,
     }
+}
+
+fn follow(
+    transaction: &mut Transaction<'_>,
+    incident: &mut Incident,
+    transition: Transition,
+) -> Result<(), Halt> {
+    match transition {
+        Transition::End {
+            outcome,
+            message,
+            closed,
+            guards,
+            rejected,
+        } => {
+            decided(incident, guards, rejected);
+            return end(transaction, incident, outcome, message, closed);
+        }
+        Transition::Wait {
+            reason,
+            message,
+            plan,
+            guards,
+            rejected,
+        } => {
+            decided(incident, guards, rejected);
+            if let (Phase::Open, Some(plan)) = (incident.phase, plan) {
+                incident.plan = Some(*plan);
+            }
+            incident.waits_for.clone_from(&message);
+            step(transaction, incident, &reason, message);
+        }
+        Transition::Plan { plan, deadline } => {
+            planned(transaction, incident, *plan, deadline)?;
+        }
+        Transition::Replan { message } => replanned(transaction, incident, message)?,
+        Transition::Commit {
+            revision, deadline, ..
+        } => {
+            let message = format!("committed {revision}");
+            committed(transaction, incident, revision, deadline, message)?;
+        }
+        Transition::Propose {
+            plan,
+            pushed_to,
+            revision,
+            deadline,
+        } => {
+            let told = format!("proposed as {} on branch {pushed_to}", revision.short());
+            proposed(transaction, incident, *plan, deadline, &told)?;
+        }
+        Transition::Adopt { revision, deadline } => {
+            let message = format!("found our commit {revision} on the branch");
+            committed(transaction, incident, revision, deadline, message)?;
+        }
+    }
+    save(transaction, incident)
 }
 
 fn planned(

@@ -33,7 +33,10 @@ pub enum Halt {
     },
 }
 
-/// Applies one entry. Deterministic in (store, index, entry).
+/// Applies one entry, an encoded [`Stamped`]. Deterministic in (store, index, entry).
+///
+/// A refusal is an answer, not an error; it writes nothing but the session and the time. Errors: [`Halt`], with
+/// nothing written, when the store cannot be read or the entry is of a newer version.
 pub fn apply(read: &dyn Read, index: u64, entry: &[u8]) -> Result<Applied, Halt> {
     let unknown = |reason: String| Halt::Unknown { index, reason };
     let stamped = Stamped::decode(entry).map_err(|error| unknown(error.to_string()))?;

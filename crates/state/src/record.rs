@@ -62,7 +62,7 @@ pub struct Assignment {
     pub target: TargetKey,
     /// Member.
     pub member: MemberId,
-    /// Fence.
+    /// Index of the command that granted it; a report under an older one is refused.
     pub fence: Fence,
 }
 
@@ -92,11 +92,11 @@ pub struct Lock {
 pub struct Veto {
     /// Application.
     pub application: ApplicationName,
-    /// Fingerprint of the edits.
+    /// Fingerprint of the edits, SHA-256 in hex.
     pub fingerprint: String,
     /// The incident it came from.
     pub incident: IncidentId,
-    /// Who or which revision.
+    /// The actor who forbade it, or the revision that undid it.
     pub by: String,
     /// When.
     pub at: Timestamp,

@@ -65,6 +65,15 @@ pub(crate) fn target(prefix: &str, target: &TargetKey) -> String {
     format!("{prefix}{}/{}", target.application, target.cluster)
 }
 
+/// The target that a key of a table of targets names, without the table's prefix.
+pub fn target_of(rest: &str) -> TargetKey {
+    let (application, cluster) = rest.split_once('/').unwrap_or((rest, ""));
+    TargetKey {
+        application: application.into(),
+        cluster: cluster.into(),
+    }
+}
+
 pub(crate) fn incident(prefix: &str, id: &IncidentId) -> String {
     format!("{prefix}{id}")
 }

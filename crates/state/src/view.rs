@@ -5,7 +5,7 @@ use crate::record::{
     Retiring, Subject, Suspension, SyncRequest, Veto,
 };
 use crate::store::{Read, ReadError, Walk, Write};
-use crate::table::{self, prefix};
+use crate::table::{self, prefix, target_of};
 use regraft_model::finding::TargetStatus;
 use regraft_model::id::{
     ApplicationName, ClusterName, Fence, IncidentId, RepositoryName, TargetKey,
@@ -85,7 +85,7 @@ impl From<UnreadableRecord> for ReadError {
 }
 
 impl View {
-    /// Reads everything but sessions and audit.
+    /// Reads everything but sessions and audit. Errors: the store, or a record in it, cannot be read.
     pub fn read(read: &dyn Read) -> Result<Self, ReadError> {
         let mut view = Self::default();
         for key in [table::INSTALLATION, table::SPREAD] {
@@ -107,7 +107,7 @@ impl View {
         Ok(view)
     }
 
-    /// Builds the view from every pair of the store.
+    /// Builds the view from every pair of the store. Errors: the first pair of a version that this one does not know.
     pub fn restore<'a>(
         pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     ) -> Result<Self, UnreadableRecord> {
@@ -118,7 +118,8 @@ impl View {
         Ok(view)
     }
 
-    /// Follows one command's writes.
+    /// Follows one command's writes. Errors: the first write of a version that this one does not know; those before it
+    /// were followed.
     pub fn apply(&mut self, writes: &[Write]) -> Result<(), UnreadableRecord> {
         for write in writes {
             match write {
@@ -159,10 +160,11 @@ impl View {
                 self.clusters.insert(rest.into(), decode(key, value)?);
             }
             prefix::ASSIGNMENTS => {
-                self.assignments.insert(target(rest), decode(key, value)?);
+                self.assignments
+                    .insert(target_of(rest), decode(key, value)?);
             }
             prefix::STATUSES => {
-                self.statuses.insert(target(rest), decode(key, value)?);
+                self.statuses.insert(target_of(rest), decode(key, value)?);
             }
             prefix::INCIDENTS => {
                 self.incidents.insert(rest.into(), decode(key, value)?);
@@ -184,7 +186,8 @@ impl View {
                     .insert(suspension.subject.clone(), suspension);
             }
             prefix::CONFIRMATIONS => {
-                self.confirmations.insert(target(rest), decode(key, value)?);
+                self.confirmations
+                    .insert(target_of(rest), decode(key, value)?);
             }
             prefix::RETIRING => {
                 self.retiring.insert(rest.into(), decode(key, value)?);
@@ -205,8 +208,8 @@ impl View {
             prefix::HEADS => drop(self.heads.remove(&RepositoryName::from(rest))),
             prefix::CONFIGURATIONS => drop(self.configurations.remove(&RepositoryName::from(rest))),
             prefix::CLUSTERS => drop(self.clusters.remove(&ClusterName::from(rest))),
-            prefix::ASSIGNMENTS => drop(self.assignments.remove(&target(rest))),
-            prefix::STATUSES => drop(self.statuses.remove(&target(rest))),
+            prefix::ASSIGNMENTS => drop(self.assignments.remove(&target_of(rest))),
+            prefix::STATUSES => drop(self.statuses.remove(&target_of(rest))),
             prefix::INCIDENTS => drop(self.incidents.remove(&IncidentId::from(rest))),
             prefix::LOCKS => drop(self.locks.remove(&IncidentId::from(rest))),
             prefix::VETOES => drop(self.vetoes.remove(rest)),
@@ -219,7 +222,7 @@ impl View {
                 self.suspensions
                     .retain(|subject, _| subject.to_string() != rest);
             }
-            prefix::CONFIRMATIONS => drop(self.confirmations.remove(&target(rest))),
+            prefix::CONFIRMATIONS => drop(self.confirmations.remove(&target_of(rest))),
             prefix::RETIRING => drop(self.retiring.remove(&ApplicationName::from(rest))),
             prefix::SYNCS => drop(self.syncs.remove(&ApplicationName::from(rest))),
             _ => {}
@@ -269,14 +272,6 @@ fn record<T: DeserializeOwned>(read: &dyn Read, key: &str) -> Result<Option<T>, 
 fn split(key: &str) -> (&str, &str) {
     let end = key.find('/').map_or(key.len(), |slash| slash + 1);
     key.split_at(end)
-}
-
-fn target(rest: &str) -> TargetKey {
-    let (application, cluster) = rest.split_once('/').unwrap_or((rest, ""));
-    TargetKey {
-        application: application.into(),
-        cluster: cluster.into(),
-    }
 }
 
 fn decode<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, UnreadableRecord> {

@@ -267,9 +267,9 @@ impl Engine {
 
     /// The application's tree at the recorded head, when that is read.
     pub(super) fn head_tree(&self, application: &Application) -> Option<TreeId> {
-        let head = self.view.heads.get(&application.repository)?;
-        let tracked = self.tracked.get(&application.repository)?;
-        (tracked.revision() == Some(&head.revision)).then(|| tracked.tree(application).cloned())?
+        self.read_head(&application.repository)?
+            .tree(application)
+            .cloned()
     }
 
     pub(super) fn verify_deadline(

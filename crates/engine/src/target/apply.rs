@@ -6,12 +6,14 @@ use super::{
 use crate::Engine;
 use crate::effect::{Effect, Level, prevented};
 use crate::lead::say;
+use crate::observed::ObservedCluster;
 use crate::source::is_workload;
 use regraft_diff::KnownEqual;
 use regraft_model::InvariantId;
 use regraft_model::apply::{ApplyFailure, ApplyOutcome, ApplyRequest, Retry, Written};
 use regraft_model::finding::{SyncState, SyncStatus};
 use regraft_model::id::ApplicationName;
+use regraft_model::object::Object;
 use regraft_model::source::TreeId;
 use regraft_model::time::Timestamp;
 use std::collections::BTreeSet;
@@ -31,6 +33,36 @@ impl TargetMemory {
             self.pause_until = Timestamp(now.0 + pause_ms(self.fights));
             self.failed_tree = tree.cloned();
         }
+    }
+
+    /// Takes in what the server answered of each object, but not of what went away since.
+    fn note_written(&mut self, objects: Vec<(Object, Written)>, observed: &mut ObservedCluster) {
+        for (object, written) in objects {
+            let key = object.key();
+            if written == Written::Written && is_workload(&object) {
+                // A new template starts with a clean record.
+                self.dwell.forget(&key);
+                self.health = None;
+            }
+            let sent = self.in_flight.as_ref();
+            if sent.is_none_or(|sent| !sent.gone.contains(&key)) {
+                self.known_equal.insert(key, KnownEqual::of(&object));
+                observed.see(object);
+            }
+        }
+    }
+
+    /// One more try failed: a longer pause, the longest one when only a person can help.
+    fn note_failed(&mut self, now: Timestamp, failures: &[ApplyFailure]) {
+        self.tries = self.tries.saturating_add(1);
+        let stalled = failures
+            .iter()
+            .any(|failure| failure.retry == Retry::Stalled);
+        let pause = match stalled {
+            true => MAX_PAUSE_MS,
+            false => pause_ms(self.tries),
+        };
+        self.pause_until = Timestamp(now.0 + pause);
     }
 }
 
@@ -123,19 +155,7 @@ impl Engine {
         if outcome.objects.iter().any(is_equal) {
             effects.push(prevented(InvariantId::I6));
         }
-        for (object, written) in outcome.objects {
-            let key = object.key();
-            if written == Written::Written && is_workload(&object) {
-                // A new template starts with a clean record.
-                memory.dwell.forget(&key);
-                memory.health = None;
-            }
-            let sent = memory.in_flight.as_ref();
-            if sent.is_none_or(|sent| !sent.gone.contains(&key)) {
-                memory.known_equal.insert(key, KnownEqual::of(&object));
-                observed.see(object);
-            }
-        }
+        memory.note_written(outcome.objects, observed);
         // The answer to an apply that another one has replaced settles nothing but what was seen.
         let sent = memory
             .in_flight
@@ -151,17 +171,7 @@ impl Engine {
                 known.insert(target.application.0.clone(), sent.inventory);
             }
         } else {
-            memory.tries = memory.tries.saturating_add(1);
-            let stalled = outcome
-                .failures
-                .iter()
-                .any(|failure| failure.retry == Retry::Stalled);
-            let pause = if stalled {
-                MAX_PAUSE_MS
-            } else {
-                pause_ms(memory.tries)
-            };
-            memory.pause_until = Timestamp(now.0 + pause);
+            memory.note_failed(now, &outcome.failures);
             for failure in outcome.failures.iter().filter(|_| memory.tries == 1) {
                 say(effects, Level::Warning, &target.to_string(), told(failure));
             }

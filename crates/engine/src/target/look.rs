@@ -13,6 +13,7 @@ use regraft_model::apply::Inventory;
 use regraft_model::config::Application;
 use regraft_model::finding::{PendingDeletion, SyncState};
 use regraft_model::id::{RepositoryName, TargetKey};
+use regraft_model::source::TreeId;
 use regraft_model::time::Timestamp;
 use regraft_state::command::Command;
 use std::collections::BTreeSet;
@@ -42,20 +43,50 @@ impl Engine {
         if let Some(look) = self.not_to_be_touched(now, target, effects) {
             return look;
         }
-        let (Some(application), Some(rendered), Some(observed)) = (
-            self.application(&target.application),
-            self.rendered.get(&target.application),
-            self.observed.get(&target.cluster),
-        ) else {
+        let Some((rendered, inventory, comparison)) = self.compared(target, memory) else {
             return Look::of(
                 SyncState::Unknown,
                 "NotReadYet",
                 "its files are not read yet",
             );
         };
-        let inventories = observed.inventories.as_ref();
-        let inventory = inventories.and_then(|all| all.get(target.application.as_str()));
-        let inventory = inventory.cloned().unwrap_or_else(|| self.empty_inventory());
+        if self.completeness(rendered) == Complete::WithProblems {
+            memory.note_kept(rendered, &inventory, effects);
+        }
+        let mut look = judge(rendered, &comparison);
+        let Some(mut request) = comparison.request else {
+            if look.in_sync_with.is_some() {
+                memory.failures.clear();
+            }
+            return look;
+        };
+        request.inventory_before = inventory;
+        let has_errors = rendered.has_errors();
+        let was_synced = self.has_applied(target, &rendered.tree);
+        let told = self.apply(
+            now,
+            memory,
+            &target.application,
+            was_synced,
+            request,
+            effects,
+        );
+        if !has_errors {
+            look.sync = told;
+        }
+        look
+    }
+
+    /// What Git says of a target, its inventory, and how the cluster differs from both; none when its files are not read.
+    fn compared(
+        &self,
+        target: &TargetKey,
+        memory: &TargetMemory,
+    ) -> Option<(&Rendered, Inventory, Comparison)> {
+        let application = self.application(&target.application)?;
+        let rendered = self.rendered.get(&target.application)?;
+        let observed = self.observed.get(&target.cluster)?;
+        let inventory = self.inventory_of(target);
         let comparison = compare(
             &Desired {
                 target,
@@ -74,42 +105,14 @@ impl Engine {
             &inventory,
             self.confirmed_token(target),
         );
-        if self.completeness(rendered) == Complete::WithProblems {
-            memory.note_kept(rendered, &inventory, effects);
-        }
-        let was_synced = self
-            .view
-            .statuses
-            .get(target)
-            .and_then(|status| status.applied.as_ref())
-            .is_some_and(|applied| applied.tree == rendered.tree);
-        let current = (rendered.revision.clone(), rendered.tree.clone());
-        let has_errors = rendered.has_errors();
-        let mut look = judge_comparison(&comparison);
-        if has_errors {
-            let problems: Vec<_> = rendered.problems.iter().map(ToString::to_string).collect();
-            look.sync = sync(SyncState::Blocked, "RenderProblems", problems.join("; "));
-        } else if comparison.request.is_none() && comparison.blocked.is_empty() {
-            look.in_sync_with = Some(current);
-        }
-        if let Some(mut request) = comparison.request {
-            request.inventory_before = inventory;
-            look.in_sync_with = None;
-            let told = self.apply(
-                now,
-                memory,
-                &target.application,
-                was_synced,
-                request,
-                effects,
-            );
-            if !has_errors {
-                look.sync = told;
-            }
-        } else if look.in_sync_with.is_some() {
-            memory.failures.clear();
-        }
-        look
+        Some((rendered, inventory, comparison))
+    }
+
+    /// Whether a tree was in sync when the target was last told of.
+    pub(super) fn has_applied(&self, target: &TargetKey, tree: &TreeId) -> bool {
+        let status = self.view.statuses.get(target);
+        let applied = status.and_then(|status| status.applied.as_ref());
+        applied.is_some_and(|applied| applied.tree == *tree)
     }
 
     /// Whether what Git says of an application is all of it. A configuration with errors may hide where an object went,
@@ -135,6 +138,14 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) -> Option<Look> {
         let application = self.application(&target.application)?.clone();
+        self.misplaced(target, &application)
+            .or_else(|| self.suspended(target, &application))
+            .or_else(|| self.not_recognised(now, target, effects))
+            .or_else(|| self.not_seen_whole(target, &application))
+    }
+
+    /// Why the configuration says nothing of a target that could be followed.
+    fn misplaced(&self, target: &TargetKey, application: &Application) -> Option<Look> {
         let repositories = self.configured_in(&target.application);
         if repositories.len() > 1 {
             let named: Vec<_> = repositories.iter().map(|name| name.as_str()).collect();
@@ -156,6 +167,11 @@ impl Engine {
             );
             return Some(Look::of(SyncState::Unknown, "Leaving", message));
         }
+        None
+    }
+
+    /// Who suspended a target: Git for the application or the cluster, or a person.
+    fn suspended(&self, target: &TargetKey, application: &Application) -> Option<Look> {
         let suspended =
             |reason: &str, message: &str| Some(Look::of(SyncState::Suspended, reason, message));
         if application.suspend {
@@ -170,9 +186,18 @@ impl Engine {
         if cluster_paused {
             return suspended("ClusterSuspended", "its Cluster has spec.suspend true");
         }
-        if let Some(suspension) = self.suspension_of(&target.application) {
-            return suspended("Suspended", &suspension);
-        }
+        let suspension = self.suspension_of(&target.application)?;
+        suspended("Suspended", &suspension)
+    }
+
+    /// Why it is not sure that the cluster registered under this name answers. One seen for the first time is
+    /// registered.
+    fn not_recognised(
+        &mut self,
+        now: Timestamp,
+        target: &TargetKey,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Look> {
         let unknown =
             |reason: &str, message: String| Some(Look::of(SyncState::Unknown, reason, message));
         let sight = self
@@ -196,10 +221,10 @@ impl Engine {
                     uid,
                 };
                 self.propose(now, Intent::Cluster(cluster.clone()), command, effects);
-                return unknown(
+                unknown(
                     "Registering",
                     format!("{cluster} is seen for the first time"),
-                );
+                )
             }
             Some(known) if known.uid != uid => {
                 let message = format!(
@@ -207,11 +232,10 @@ impl Engine {
                      anew, `regraft forget-cluster {}`",
                     target.cluster, known.uid, target.cluster
                 );
-                return Some(Look::of(SyncState::Blocked, "ClusterChanged", message));
+                Some(Look::of(SyncState::Blocked, "ClusterChanged", message))
             }
-            Some(_) => {}
+            Some(_) => None,
         }
-        self.not_seen_whole(target, &application)
     }
 
     /// Whether what runs in a target, and what should, can be seen now.
@@ -266,7 +290,7 @@ impl Engine {
             );
             return Some(Look::of(SyncState::Blocked, "PathMissing", message));
         };
-        if let Some((revision, reason)) = self.unreadable.get(&target.application) {
+        if let Some((revision, reason)) = self.unreadable_files.get(&target.application) {
             let message = format!("{} at {}: {reason}", application.path, revision.short());
             return Some(Look::of(SyncState::Blocked, "SourceUnreadable", message));
         }
@@ -289,6 +313,18 @@ impl Engine {
         }
         None
     }
+}
+
+/// How a target stands, by what is wrong with its files and by what differs.
+fn judge(rendered: &Rendered, comparison: &Comparison) -> Look {
+    let mut look = judge_comparison(comparison);
+    if rendered.has_errors() {
+        let problems: Vec<_> = rendered.problems.iter().map(ToString::to_string).collect();
+        look.sync = sync(SyncState::Blocked, "RenderProblems", problems.join("; "));
+    } else if comparison.request.is_none() && comparison.blocked.is_empty() {
+        look.in_sync_with = Some((rendered.revision.clone(), rendered.tree.clone()));
+    }
+    look
 }
 
 pub(super) fn judge_comparison(comparison: &Comparison) -> Look {

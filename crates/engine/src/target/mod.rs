@@ -254,19 +254,15 @@ impl Engine {
             workloads: before.workloads,
             ..TargetStatus::default()
         };
-        if let Some((revision, tree)) = look.in_sync_with {
-            let same = before
-                .applied
-                .as_ref()
-                .is_some_and(|applied| applied.tree == tree);
-            if !same {
-                status.applied = Some(AppliedInputs {
-                    revision,
-                    tree,
-                    at: now,
-                });
-                memory.health = None;
-            }
+        if let Some((revision, tree)) = look.in_sync_with
+            && !self.has_applied(target, &tree)
+        {
+            status.applied = Some(AppliedInputs {
+                revision,
+                tree,
+                at: now,
+            });
+            memory.health = None;
         }
         status.answered_sync = self.answered_sync(target, &status.sync, before.answered_sync);
         let asks =
@@ -309,21 +305,22 @@ impl Engine {
             .map(|confirmation| confirmation.token.as_str())
     }
 
-    pub(super) fn empty_inventory(&self) -> Inventory {
-        let installation = self.view.installation.clone().unwrap_or_default();
-        Inventory {
-            installation,
+    fn told_inventory(&self, target: &TargetKey) -> Option<&Inventory> {
+        let observed = self.observed.get(&target.cluster)?;
+        observed.inventory(&target.application)
+    }
+
+    /// The inventory of a target; where it has none, an empty one of this installation.
+    pub(super) fn inventory_of(&self, target: &TargetKey) -> Inventory {
+        let empty = || Inventory {
+            installation: self.view.installation.clone().unwrap_or_default(),
             entries: BTreeMap::new(),
-        }
+        };
+        self.told_inventory(target).cloned().unwrap_or_else(empty)
     }
 
     pub(super) fn inventory_kinds(&self, target: &TargetKey) -> impl Iterator<Item = KindVersion> {
-        let inventories = self
-            .observed
-            .get(&target.cluster)
-            .and_then(|observed| observed.inventories.as_ref());
-        let inventory = inventories.and_then(|all| all.get(target.application.as_str()));
-        inventory
+        self.told_inventory(target)
             .into_iter()
             .flat_map(|inventory| &inventory.entries)
             .map(|(key, api_version)| KindVersion::new(api_version, &key.kind))

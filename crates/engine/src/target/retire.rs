@@ -5,7 +5,7 @@ use super::{Look, TargetMemory};
 use crate::Engine;
 use crate::effect::Effect;
 use crate::intent::Intent;
-use crate::observed::Sight;
+use crate::observed::{ObservedCluster, Sight};
 use crate::source::Tracked;
 use regraft_diff::{ClusterState, retire};
 use regraft_model::apply::{ApplyRequest, Inventory};
@@ -27,40 +27,24 @@ impl Engine {
         let Some(retiring) = self.view.retiring.get(&target.application).cloned() else {
             return;
         };
-        let repository = &retiring.application.repository;
-        let head = self
-            .view
-            .heads
-            .get(repository)
-            .map(|head| head.revision.clone());
-        let read = self.tracked.get(repository).and_then(Tracked::revision);
-        if head.is_none() || read != head.as_ref() {
+        let read = self.read_head(&retiring.application.repository);
+        let Some(revision) = read.and_then(Tracked::revision).cloned() else {
             // The newest commit may have brought it back.
             return;
-        }
+        };
         let suspended = self.suspension_of(&target.application);
-        let observed = self.observed.get(&target.cluster);
-        let ready = observed.is_some_and(|observed| {
-            matches!(&observed.sight, Sight::Clear { uid }
-                if self.view.clusters.get(&target.cluster).is_none_or(|known| known.uid == *uid))
-                && observed.inventories.is_some()
-                && observed.has_listed(&self.inventory_kinds(target).collect())
-        });
-        if !self.view.clusters.contains_key(&target.cluster) && !ready {
+        let observed = self.cluster_to_leave(target);
+        if observed.is_none() && !self.view.clusters.contains_key(&target.cluster) {
             // A cluster is registered before anything is applied to it: nothing of ours is there.
             return self.retired(now, target, effects);
         }
-        let (Some(observed), true, None) = (observed, ready, &suspended) else {
+        let (Some(observed), None) = (observed, &suspended) else {
             let waits = suspended.unwrap_or_else(|| gone_for_good(&target.cluster));
             let message = format!("its objects are released when that is over: {waits}");
             let look = Look::of(SyncState::Unknown, "Retiring", message);
             return self.tell(now, target, memory, look, effects);
         };
-        let inventories = observed.inventories.as_ref();
-        let inventory = inventories
-            .and_then(|all| all.get(target.application.as_str()))
-            .cloned();
-        let inventory = inventory.unwrap_or_else(|| self.empty_inventory());
+        let inventory = self.inventory_of(target);
         if self.view.installation.as_deref() != Some(inventory.installation.as_str()) {
             // Another installation reconciles it there: nothing of it is ours to let go.
             return self.retired(now, target, effects);
@@ -70,7 +54,6 @@ impl Engine {
             scaled: &observed.scaled,
             known_equal: &memory.known_equal,
         };
-        let revision = head.unwrap_or_default();
         let deletion = retiring.application.deletion;
         if deletion == DeletionPolicy::Delete
             && self.is_configuration_broken(&retiring.application.repository)
@@ -91,6 +74,20 @@ impl Engine {
             look.sync = self.apply(now, memory, &target.application, false, request, effects);
         }
         self.tell(now, target, memory, look, effects);
+    }
+
+    /// The cluster of a target when it is the one that is registered, if any is, and all that is ours in it is seen.
+    fn cluster_to_leave(&self, target: &TargetKey) -> Option<&ObservedCluster> {
+        let observed = self.observed.get(&target.cluster)?;
+        let Sight::Clear { uid } = &observed.sight else {
+            return None;
+        };
+        let registered = self.view.clusters.get(&target.cluster);
+        let listed = || observed.has_listed(&self.inventory_kinds(target).collect());
+        (registered.is_none_or(|known| known.uid == *uid)
+            && observed.inventories.is_some()
+            && listed())
+        .then_some(observed)
     }
 
     /// Nothing of it is left, or ever was.

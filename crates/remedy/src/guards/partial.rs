@@ -23,15 +23,7 @@ enum Elsewhere {
 /// Clusters that still roll the suspect out are waited for. Where it turns out healthy, a revert would take a working
 /// release from them: a person decides, unless the policy does.
 pub(super) fn partial_failure(case: &Case<'_>, line: &Line<'_>, draft: &Draft<'_>) -> GuardResult {
-    let others: Vec<(&ClusterName, Elsewhere)> = clusters(case)
-        .filter(|cluster| !case.incident.targets.contains_key(*cluster))
-        .map(|cluster| {
-            let how = status(case, cluster).map_or(Elsewhere::RollingOut, |status| {
-                judge(case, line, draft, status)
-            });
-            (cluster, how)
-        })
-        .collect();
+    let others = elsewhere(case, line, draft);
     let named = |wanted: fn(&Elsewhere) -> bool| {
         let names: Vec<_> = others
             .iter()
@@ -61,16 +53,12 @@ pub(super) fn partial_failure(case: &Case<'_>, line: &Line<'_>, draft: &Draft<'_
                 format!("{rolling} still rolls the suspect out"),
             );
         }
-        let believed_at = others
-            .iter()
-            .filter_map(|(_, how)| match how {
-                Elsewhere::HealthySince(since) => {
-                    Some(since.plus(case.application.policy.confirm_for))
-                }
-                _ => None,
-            })
-            .min();
-        if let Some(believed_at) = believed_at {
+        let looks_healthy = others.iter().filter_map(|(_, how)| match how {
+            Elsewhere::HealthySince(since) => Some(*since),
+            _ => None,
+        });
+        if let Some(since) = looks_healthy.min() {
+            let believed_at = since.plus(case.application.policy.confirm_for);
             return wait(
                 Guard::PartialFailure,
                 case.now,
@@ -86,6 +74,23 @@ pub(super) fn partial_failure(case: &Case<'_>, line: &Line<'_>, draft: &Draft<'_
             clusters(case).count()
         ),
     )
+}
+
+/// How the suspect does in each cluster outside the incident.
+fn elsewhere<'a>(
+    case: &'a Case<'_>,
+    line: &Line<'_>,
+    draft: &Draft<'_>,
+) -> Vec<(&'a ClusterName, Elsewhere)> {
+    let others = clusters(case).filter(|cluster| !case.incident.targets.contains_key(*cluster));
+    others
+        .map(|cluster| {
+            let how = status(case, cluster).map_or(Elsewhere::RollingOut, |status| {
+                judge(case, line, draft, status)
+            });
+            (cluster, how)
+        })
+        .collect()
 }
 
 fn judge(case: &Case<'_>, line: &Line<'_>, draft: &Draft<'_>, status: &TargetStatus) -> Elsewhere {

@@ -6,6 +6,8 @@ use crate::git::REPOSITORY;
 use crate::world::{Occurrence, World};
 use regraft_model::InvariantId;
 use regraft_model::apply::ApplyRequest;
+use regraft_model::finding::{AppliedInputs, SyncState, TargetStatus};
+use regraft_model::health::Health;
 use regraft_model::object::{APPLICATION_LABEL, Object};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -106,6 +108,23 @@ impl World {
         open
     }
 
+    /// Targets that are not at the head, by the trio's own account.
+    fn unsettled_targets(&self) -> Vec<String> {
+        let mut unsettled = Vec::new();
+        for planned in &self.scenario.applications {
+            for cluster in &planned.clusters {
+                let status = self.raft.view.statuses.values().find(|status| {
+                    status.key.application.0 == planned.name && status.key.cluster.0 == *cluster
+                });
+                if !status.is_some_and(is_settled) {
+                    let told = status.map_or_else(|| "no report".to_owned(), told);
+                    unsettled.push(format!("{}@{cluster}: {told}", planned.name));
+                }
+            }
+        }
+        unsettled
+    }
+
     /// Where a cluster is not what the tip says, by the world's own account.
     fn differences(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -171,6 +190,25 @@ impl World {
             }
         }
     }
+}
+
+fn is_settled(status: &TargetStatus) -> bool {
+    let tree = |inputs: &Option<AppliedInputs>| inputs.as_ref().map(|inputs| inputs.tree.clone());
+    status.sync.state == SyncState::Synced
+        && status.health == Health::Healthy
+        && status.findings.is_empty()
+        && tree(&status.applied) == tree(&status.verified)
+}
+
+fn told(status: &TargetStatus) -> String {
+    format!(
+        "{} {} {}: {} {}",
+        status.sync.state,
+        status.sync.reason,
+        status.health,
+        status.sync.message,
+        status.health_message
+    )
 }
 
 /// Whether every leaf of `said` is in `live`; items of lists are found by name where they have one.
