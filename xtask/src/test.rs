@@ -49,6 +49,18 @@ fn steps(workspace: &Workspace, prepared: &Prepared, watch: Stopwatch) -> Result
         prepared,
         &["test", "--workspace", "--locked", "--no-fail-fast"],
     ))?;
+    // Again, to be read: the shares of other projects' verdicts that ours agree with.
+    step("health suites");
+    let suites = [
+        "test",
+        "--workspace",
+        "--locked",
+        "--test",
+        "health_suites",
+        "--",
+        "--nocapture",
+    ];
+    run::shown(&mut cargo::command(workspace, prepared, &suites))?;
     step("simulate");
     sim::run(
         workspace,

@@ -17,7 +17,7 @@ use crate::watched::Watched;
 use futures::{Stream, StreamExt};
 use kube::Api;
 use kube::runtime::watcher::{self, Event, watcher};
-use regraft_model::apply::{ClusterEvent, KindVersion};
+use regraft_model::apply::{ClusterEvent, KindScope, KindVersion};
 use regraft_model::id::ClusterName;
 use regraft_model::object::APPLICATION_LABEL;
 use regraft_model::{Object, ObjectKey};
@@ -115,7 +115,7 @@ impl KindWatch {
                 Ok(event) => {
                     backoff.reset();
                     told_broken = false;
-                    self.take(event, listing).await?;
+                    self.take(event, resource.scope, listing).await?;
                 }
                 Err(error) if is_absent(&error) => {
                     self.forget_kind().await;
@@ -156,7 +156,12 @@ impl KindWatch {
         watcher(api, config)
     }
 
-    async fn take(&self, event: Event<Watched>, listing: &mut Listing) -> Result<(), Closed> {
+    async fn take(
+        &self,
+        event: Event<Watched>,
+        scope: KindScope,
+        listing: &mut Listing,
+    ) -> Result<(), Closed> {
         match event {
             Event::Init => listing.begin(),
             Event::InitApply(object) | Event::Apply(object) => {
@@ -174,7 +179,8 @@ impl KindWatch {
                     self.tell_gone(key).await?;
                 }
                 if listing.is_first() {
-                    self.tell(ClusterEvent::Listed(self.kind.clone())).await?;
+                    let kind = self.kind.clone();
+                    self.tell(ClusterEvent::Listed { kind, scope }).await?;
                 }
             }
         }

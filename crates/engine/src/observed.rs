@@ -3,8 +3,9 @@
 use regraft_detect::WorkloadView;
 use regraft_diff::scale_targets;
 use regraft_model::ApplicationName;
-use regraft_model::apply::{ClusterEvent, Inventory, KindVersion};
+use regraft_model::apply::{ClusterEvent, Inventory, KindScope, KindVersion};
 use regraft_model::object::{APPLICATION_LABEL, Object, ObjectKey};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Warning events kept per object: enough to say why, bounded for what crashes all day.
@@ -26,6 +27,8 @@ pub(crate) struct ObservedCluster {
     /// Workloads that something scales.
     pub(crate) scaled: BTreeSet<ObjectKey>,
     listed: BTreeSet<KindVersion>,
+    /// Kinds, with their group, whose objects live in no namespace here.
+    unplaced: BTreeSet<(String, String)>,
     children: BTreeMap<String, BTreeSet<ObjectKey>>,
     events: BTreeMap<String, VecDeque<Object>>,
 }
@@ -89,7 +92,15 @@ impl ObservedCluster {
                 Some(before) => self.differing_inventories(&before),
                 None => Touched::All,
             },
-            ClusterEvent::Listed(kind) | ClusterEvent::NoSuchKind(kind) => {
+            ClusterEvent::Listed { kind, scope } => {
+                if scope == KindScope::Cluster {
+                    self.unplaced
+                        .insert((kind.group().to_owned(), kind.kind.clone()));
+                }
+                self.listed.insert(kind);
+                Touched::All
+            }
+            ClusterEvent::NoSuchKind(kind) => {
                 self.listed.insert(kind);
                 Touched::All
             }
@@ -160,6 +171,25 @@ impl ObservedCluster {
             return Touched::All;
         }
         touched
+    }
+
+    /// Objects of Git as this cluster knows them: where the server says that a kind lives in no namespace, the one that
+    /// was taken for granted when they were rendered is left out.
+    pub(crate) fn placed<'a>(&self, objects: &'a [Object]) -> Cow<'a, [Object]> {
+        let is_misplaced = |object: &Object| {
+            let kind = || (object.group().to_owned(), object.kind().to_owned());
+            !object.namespace().is_empty() && self.unplaced.contains(&kind())
+        };
+        if self.unplaced.is_empty() || !objects.iter().any(is_misplaced) {
+            return Cow::Borrowed(objects);
+        }
+        let mut placed = objects.to_vec();
+        for object in placed.iter_mut().filter(|it| is_misplaced(it)) {
+            if let Some(metadata) = object.0["metadata"].as_object_mut() {
+                metadata.remove("namespace");
+            }
+        }
+        Cow::Owned(placed)
     }
 
     /// What belongs to a workload: its ReplicaSets, pods and events.
@@ -298,6 +328,7 @@ impl ObservedCluster {
         self.live.clear();
         self.scaled.clear();
         self.listed.clear();
+        self.unplaced.clear();
         self.children.clear();
         self.events.clear();
     }
@@ -326,6 +357,30 @@ mod tests {
             "metadata": {"name": format!("e{number}")},
             "involvedObject": {"uid": uid},
         })))
+    }
+
+    #[test]
+    fn what_the_server_keeps_outside_namespaces_has_none() {
+        let rendered = ["Issuer", "ClusterIssuer"].map(|kind| {
+            Object(json!({
+                "apiVersion": "cert-manager.io/v1", "kind": kind,
+                "metadata": {"name": "ca", "namespace": "shop"},
+            }))
+        });
+        let mut observed = ObservedCluster::default();
+        let namespaces = |observed: &ObservedCluster| {
+            let placed = observed.placed(&rendered);
+            [0, 1].map(|at| placed[at].namespace().to_owned())
+        };
+        assert_eq!(namespaces(&observed), ["shop", "shop"]);
+        for (kind, scope) in [
+            ("Issuer", KindScope::Namespaced),
+            ("ClusterIssuer", KindScope::Cluster),
+        ] {
+            let kind = KindVersion::new("cert-manager.io/v1", kind);
+            observed.tell(ClusterEvent::Listed { kind, scope });
+        }
+        assert_eq!(namespaces(&observed), ["shop", ""]);
     }
 
     #[test]

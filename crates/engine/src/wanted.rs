@@ -26,8 +26,10 @@ impl Engine {
         cluster: &ClusterName,
         objects: &[Object],
     ) -> Wanted {
-        let mut scaled = scale_targets(objects);
         let observed = self.observed.get(cluster);
+        let placed = observed.map(|it| it.placed(objects));
+        let objects = placed.as_deref().unwrap_or(objects);
+        let mut scaled = scale_targets(objects);
         scaled.extend(
             observed
                 .into_iter()

@@ -34,6 +34,13 @@ impl KindVersion {
         }
     }
 
+    /// The group of the API version, empty for the core group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        let parts = self.api_version.split_once('/');
+        parts.map_or("", |(group, _)| group)
+    }
+
     /// Of an object.
     #[must_use]
     pub fn of(object: &Object) -> Self {
@@ -84,7 +91,12 @@ pub enum ClusterEvent {
     /// All inventories of the cluster, told once after `Ready` (missing is never empty), by application name.
     Inventories(BTreeMap<String, Inventory>),
     /// The first list of a kind is complete.
-    Listed(KindVersion),
+    Listed {
+        /// Which.
+        kind: KindVersion,
+        /// Where its objects live, as the server says.
+        scope: KindScope,
+    },
     /// The server has no such kind (yet).
     NoSuchKind(KindVersion),
     /// An object is there or changed.

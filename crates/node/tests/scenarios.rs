@@ -42,6 +42,7 @@ fn healing_does_what_its_mode_says_and_no_more() {
 
     stage.drift_is_put_back_and_what_left_git_is_pruned();
     stage.a_diff_tells_deletions_and_no_secrets();
+    stage.what_lives_outside_namespaces_is_kept_in_sync();
     stage.a_late_autoscaler_owns_the_replicas();
     stage.observe_says_what_it_would_do_and_a_fix_supersedes();
     stage.a_proposal_waits_for_the_approval_of_its_diff();
@@ -167,6 +168,49 @@ impl Stage {
                 },
             )
             .unwrap();
+    }
+
+    /// Of a kind that another application brings: nothing in the files says where its objects live.
+    fn what_lives_outside_namespaces_is_kept_in_sync(&mut self) {
+        let kind = "\
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: tiers.shop.example.com
+spec:
+  group: shop.example.com
+  scope: Cluster
+  names: {kind: Tier, plural: tiers, singular: tier}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+";
+        let object = "\
+apiVersion: shop.example.com/v1
+kind: Tier
+metadata:
+  name: gold
+spec: {discount: 5}
+";
+        let path = "/apis/shop.example.com/v1/tiers/gold";
+        self.person.write("apps/catalog/tiers.yaml", kind).unwrap();
+        self.person
+            .write("apps/storefront/gold.yaml", object)
+            .unwrap();
+        self.person.publish("Add a tier and its kind").unwrap();
+        self.wait_for_head("Synced");
+        let api = self.fleet.cluster(CLUSTER).api();
+        assert_eq!(api.get(path).unwrap()["spec"]["discount"], 5);
+
+        self.person.remove("apps/storefront/gold.yaml").unwrap();
+        self.person.publish("Remove the tier").unwrap();
+        self.wait_for_head("Synced");
+        assert!(api.get(path).is_err(), "what left Git is pruned");
+        self.person.remove("apps/catalog/tiers.yaml").unwrap();
+        self.person.publish("Remove its kind").unwrap();
+        self.wait_for_head("Synced");
     }
 
     fn a_late_autoscaler_owns_the_replicas(&mut self) {

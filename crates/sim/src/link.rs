@@ -3,7 +3,7 @@
 use crate::kube::{Change, Cluster};
 use crate::world::{Occurrence, World};
 use regraft_engine::Event;
-use regraft_model::apply::{ClusterEvent, KindVersion};
+use regraft_model::apply::{ClusterEvent, KindScope, KindVersion};
 use regraft_model::id::ClusterName;
 use regraft_model::object::{APPLICATION_LABEL, Object, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -232,7 +232,8 @@ impl World {
                     ClusterEvent::Seen(object),
                 );
             }
-            self.tell(member, cluster, None, ClusterEvent::Listed(kind));
+            let scope = KindScope::Namespaced;
+            self.tell(member, cluster, None, ClusterEvent::Listed { kind, scope });
         }
     }
 

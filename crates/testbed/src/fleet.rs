@@ -54,7 +54,14 @@ impl Fleet {
     /// # Errors
     /// The first thing that did not start.
     pub fn start(name: &str, options: &FleetOptions<'_>) -> Result<Self, Error> {
-        let dir = TestDir::new(name)?;
+        Self::start_in(TestDir::new(name)?, options)
+    }
+
+    /// The same, in a folder of the caller's.
+    ///
+    /// # Errors
+    /// See [`Fleet::start`].
+    pub fn start_in(dir: TestDir, options: &FleetOptions<'_>) -> Result<Self, Error> {
         let credentials = Credentials {
             user: "regraft".to_owned(),
             password: format!("secret-{}", std::process::id()),

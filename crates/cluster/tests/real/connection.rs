@@ -51,7 +51,7 @@ async fn a_lost_cluster_is_told_once_refuses_at_once_and_tells_everything_anew_w
         world
             .until(
                 "the list after the loss",
-                |event| matches!(event, ClusterEvent::Listed(kind) if kind.kind == "ConfigMap"),
+                |event| matches!(event, ClusterEvent::Listed { kind, .. } if kind.kind == "ConfigMap"),
             )
             .await
     };

@@ -1,7 +1,7 @@
 //! What a cluster tells.
 
 use crate::world::{World, config_map, deployment, done, namespace, ours, request, shared};
-use regraft_model::apply::{ClusterEvent, KindVersion};
+use regraft_model::apply::{ClusterEvent, KindScope, KindVersion};
 use regraft_model::object::APPLICATION_LABEL;
 use serde_json::json;
 
@@ -11,7 +11,7 @@ async fn changes_are_told_in_order_and_what_loses_our_label_is_gone() {
     let mut world = World::ready(plane.regraft_kubeconfig(), &[("v1", "ConfigMap")]).await;
     world
         .until("the first list", |event| {
-            *event == ClusterEvent::Listed(KindVersion::new("v1", "ConfigMap"))
+            matches!(event, ClusterEvent::Listed { kind, scope: KindScope::Namespaced } if kind.kind == "ConfigMap")
         })
         .await;
     let objects = [
@@ -133,7 +133,10 @@ async fn a_kind_that_comes_later_is_told_missing_then_listed_then_missing_again(
     );
     done(&world.cluster.apply(request("late", &[crd, object])).await);
     // Listed while still empty, or with the object: both are right.
-    let listed = ClusterEvent::Listed(kind.clone());
+    let listed = ClusterEvent::Listed {
+        kind: kind.clone(),
+        scope: KindScope::Namespaced,
+    };
     let told = world
         .until(
             "the object",

@@ -87,7 +87,7 @@ fn seen(symptom: &Symptom) -> &str {
 /// The worst health among an application's objects, and who has it.
 fn worst(now: Timestamp, rendered: &Rendered, observed: &ObservedCluster) -> (Health, String) {
     let mut worst = (Health::Healthy, String::new());
-    for desired in &rendered.objects {
+    for desired in observed.placed(&rendered.objects).iter() {
         let key = desired.key();
         let (health, message) = match observed.live.get(&key) {
             None => (Health::Missing, format!("{key} is not there")),

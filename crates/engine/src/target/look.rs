@@ -93,7 +93,7 @@ impl Engine {
                 revision: &rendered.revision,
                 application,
                 installation: &rendered.installation,
-                objects: &rendered.objects,
+                objects: &observed.placed(&rendered.objects),
                 complete: self.completeness(rendered),
                 holds: &|name| self.holds(name),
             },

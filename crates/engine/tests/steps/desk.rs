@@ -3,7 +3,7 @@
 use prost::Message as _;
 use regraft_engine::{Effect, Engine, Event, ProposeOutcome, Role, Settings};
 use regraft_model::apply::{
-    ApplyOutcome, ApplyRequest, ClusterEvent, Inventory, KindVersion, Written,
+    ApplyOutcome, ApplyRequest, ClusterEvent, Inventory, KindScope, KindVersion, Written,
 };
 use regraft_model::finding::FailureClass;
 use regraft_model::git::{Relation, Snapshot};
@@ -370,7 +370,7 @@ impl Desk {
             uid: UID.to_owned(),
             version: "v1.34.2".to_owned(),
         }];
-        told.extend(kinds.into_iter().chain(always).map(ClusterEvent::Listed));
+        told.extend(kinds.into_iter().chain(always).map(listed));
         let namespace = r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"shop"}}"#;
         let namespace = Object(serde_json::from_str(namespace).unwrap());
         told.push(ClusterEvent::Seen(namespace));
@@ -388,6 +388,15 @@ impl Desk {
         asked.extend(self.wait(1000));
         asked
     }
+}
+
+/// The first list of a kind is complete.
+pub(crate) fn listed(kind: KindVersion) -> ClusterEvent {
+    let scope = match kind.kind.as_str() {
+        "Namespace" => KindScope::Cluster,
+        _ => KindScope::Namespaced,
+    };
+    ClusterEvent::Listed { kind, scope }
 }
 
 pub(crate) fn target() -> TargetKey {

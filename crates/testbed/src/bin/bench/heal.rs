@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use regraft_testbed::fleet::list;
 use regraft_testbed::{
-    Author, ControlPlane, Fleet, FleetOptions, Stopwatch, Usage, WorkClone, wait,
+    Author, ControlPlane, Fleet, FleetOptions, Stopwatch, TestDir, Usage, WorkClone, wait,
 };
 
 use crate::idle;
@@ -33,13 +33,13 @@ struct Repair {
 }
 
 /// Runs everything and prints the medians.
-pub(crate) fn heal(examples: &Path, rounds: usize) -> Result<()> {
+pub(crate) fn heal(dir: TestDir, examples: &Path, rounds: usize) -> Result<()> {
     let options = FleetOptions {
         clusters: CLUSTERS,
         members: MEMBERS,
         repository: examples,
     };
-    let fleet = Fleet::start("heal", &options)?;
+    let fleet = Fleet::start_in(dir, &options)?;
     let person = fleet.git.work_clone(&Author::named("Bench Example"))?;
     let mut bench = Bench { fleet, person };
     bench.allow_many_repairs()?;

@@ -54,7 +54,11 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<()> {
     match &options.what {
-        What::Heal { rounds, repository } => heal::heal(repository, *rounds),
+        What::Heal { rounds, repository } => {
+            let dir = TestDir::new("heal")?;
+            end_cleanly_on_signals(dir.path().to_path_buf())?;
+            heal::heal(dir, repository, *rounds)
+        }
         What::Reconcile { apps } => {
             let mut dir = TestDir::new("bench")?;
             end_cleanly_on_signals(dir.path().to_path_buf())?;
