@@ -177,7 +177,7 @@ async fn a_member_that_lost_its_disk_is_not_believed() {
     })
     .await;
     let trouble = trouble.replace(&format!("member {lost}"), "member N");
-    insta::assert_snapshot!(trouble, @"member N came back with another disk, so what it had promised is lost: remove it from the cluster and add a member with a new id");
+    insta::assert_snapshot!(trouble, @"member N came back with another disk, so what it had promised is lost and it is not let in: stop it, and put its own data folder back");
     assert_eq!(put(&members[&leader], "a=2").await.response, b"1");
     assert_eq!(get(&back, "a"), None);
     kill(back).await;

@@ -6,8 +6,8 @@
 //!  engine report (every few seconds) ─────┴─> News (what differs from what was told) ─> log lines
 //! ```
 //!
-//! What is known when the member starts is not told again. Records are redacted before they are replicated; nothing
-//! else is told.
+//! What is known when the member starts is not told again. What pods and API servers said in records was
+//! redacted before it was replicated; nothing else is told.
 
 use super::member::Member;
 use super::state;

@@ -248,7 +248,7 @@ impl Peers {
         match self.disks.is_of(member, disk).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Status::permission_denied(format!(
-                "member {member} came back with another disk, so what it had promised is lost: remove it from the cluster and add a member with a new id"
+                "member {member} came back with another disk, so what it had promised is lost and it is not let in: stop it, and put its own data folder back"
             ))),
             Err(error) => Err(Status::unavailable(format!(
                 "the disk of member {member} cannot be checked: {error}"
