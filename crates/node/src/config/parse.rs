@@ -2,7 +2,7 @@
 
 use super::schema::File;
 use regraft_model::problem::{Location, Problem, Severity};
-use serde_saphyr::Error;
+use serde_saphyr::{Error, UserMessageFormatter};
 
 /// Fields in which people would put a secret; the file may only say where it is.
 const SECRET_FIELDS: [&str; 5] = ["password", "token", "passphrase", "sshKey", "privateKey"];
@@ -94,7 +94,7 @@ fn explain(file: &str, text: &str, error: &Error) -> Problem {
         ),
         other => (
             "Invalid",
-            without_place(&other.to_string()),
+            without_place(&other.render_with_formatter(&UserMessageFormatter)),
             "correct the file".to_owned(),
         ),
     };

@@ -2,7 +2,7 @@
 
 use super::refusal::Refusal;
 use crate::document::ReportDocument;
-use crate::serve::documents;
+use crate::serve::documents::{self, Asked};
 use crate::serve::member::Member;
 use crate::serve::state;
 use regraft_model::incident::Incident;
@@ -19,7 +19,11 @@ pub(super) async fn status(
 ) -> Result<wire::Document, Refusal> {
     let view = fresh(member, request.consistency).await?;
     let report = report(member).await;
-    document(member, &documents::status(&view, member, report))
+    let asked = match is_stale(request.consistency) {
+        true => Asked::AsItIs,
+        false => Asked::WithProof,
+    };
+    document(member, &documents::status(&view, member, asked, report))
 }
 
 pub(super) async fn list(
@@ -47,7 +51,7 @@ pub(super) async fn list(
         ),
         wire::Kind::Incidents => named(
             member,
-            view.incidents.into_values().collect(),
+            documents::incidents(&view),
             name,
             "incident",
             |it: &Incident| it.id.to_string(),
@@ -154,10 +158,14 @@ pub(super) fn document(
 }
 
 async fn wait(member: &Member, consistency: i32) -> Result<(), Refusal> {
-    if wire::Consistency::try_from(consistency) != Ok(wire::Consistency::Stale) {
+    if !is_stale(consistency) {
         member.replica.barrier().await?;
     }
     Ok(())
+}
+
+fn is_stale(consistency: i32) -> bool {
+    wire::Consistency::try_from(consistency) == Ok(wire::Consistency::Stale)
 }
 
 fn named<T: Serialize>(
