@@ -22,7 +22,7 @@ pub(super) const EXIT_CODES: [(u8, &str); 9] = [
     ),
     (
         5,
-        "refused: a guard, a conflict, a suspension, a block, a certificate, a missing permission or confirmation",
+        "refused: a guard, a conflict, a suspension, a block, a certificate, or a missing permission",
     ),
     (
         6,

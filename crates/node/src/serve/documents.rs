@@ -90,7 +90,7 @@ pub(super) fn clusters(view: &View, member: &Member) -> Vec<ClusterDocument> {
 }
 
 /// Every member of the configuration, and those that vote besides.
-pub(super) fn members(member: &Member) -> Vec<MemberDocument> {
+pub(super) fn members(member: &Member, asked: Asked) -> Vec<MemberDocument> {
     let status = member.replica.status();
     let mut ids: Vec<u64> = member
         .config
@@ -101,7 +101,7 @@ pub(super) fn members(member: &Member) -> Vec<MemberDocument> {
         .collect();
     ids.sort_unstable();
     ids.dedup();
-    let proof = proof(member);
+    let proof = proof(member, asked);
     ids.into_iter()
         .map(|id| {
             let peer = member.config.members.iter().find(|peer| peer.id.0 == id);
@@ -123,6 +123,15 @@ pub(super) fn members(member: &Member) -> Vec<MemberDocument> {
         .collect()
 }
 
+/// How fresh an answer was asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// With proof that it is the majority's.
+    WithProof,
+    /// What the member has.
+    AsItIs,
+}
+
 /// Whether this member has proof that its state is the majority's.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Proof {
@@ -130,10 +139,11 @@ enum Proof {
     Old,
 }
 
-fn proof(member: &Member) -> Proof {
+/// An answer that was asked for with proof has just had it.
+fn proof(member: &Member, asked: Asked) -> Proof {
     let now = crate::clock::now();
     let age_ms = member.confirmed_at().map(|at| now.millis_since(at));
-    match age_ms.is_some_and(|age_ms| age_ms <= CONFIRMED_MS) {
+    match asked == Asked::WithProof || age_ms.is_some_and(|age_ms| age_ms <= CONFIRMED_MS) {
         true => Proof::Fresh,
         false => Proof::Old,
     }
@@ -162,7 +172,7 @@ fn contact(status: &Status, proof: Proof, id: u64) -> Contact {
 /// What a member is, as far as it is heard of.
 fn role(status: &Status, contact: Contact, id: u64) -> MemberRole {
     match contact {
-        _ if status.leader == Some(id) => MemberRole::Leader,
+        Contact::Reachable if status.leader == Some(id) => MemberRole::Leader,
         Contact::Reachable => MemberRole::Follower,
         Contact::Unreachable | Contact::Unknown => MemberRole::Unknown,
     }
@@ -224,15 +234,6 @@ fn trouble(report: &ReportDocument, repository: &RepositoryName) -> Option<Strin
     unreadable.or_else(|| report.refused(repository))
 }
 
-/// How fresh an answer was asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// With proof that it is the majority's.
-    WithProof,
-    /// What the member has.
-    AsItIs,
-}
-
 /// Everything at a glance.
 pub(super) fn status(
     view: &View,
@@ -253,9 +254,9 @@ pub(super) fn status(
         term: status.term,
         applied: status.applied,
         confirmed_at: member.confirmed_at(),
-        stale: asked == Asked::AsItIs && proof(member) == Proof::Old,
+        stale: proof(member, asked) == Proof::Old,
         heads: view.heads.values().cloned().collect(),
-        members: members(member),
+        members: members(member, asked),
         clusters: clusters(view, member),
         applications,
         repositories: repositories(view, member, report.as_ref()),
@@ -437,7 +438,7 @@ mod tests {
         );
         assert_eq!(
             told(&follows, Proof::Old),
-            "follower Reachable, leader Unknown, unknown Unknown, unknown Unknown"
+            "follower Reachable, unknown Unknown, unknown Unknown, unknown Unknown"
         );
         let alone = status(Role::Candidate, None);
         assert_eq!(

@@ -19,10 +19,7 @@ pub(super) async fn status(
 ) -> Result<wire::Document, Refusal> {
     let view = fresh(member, request.consistency).await?;
     let report = report(member).await;
-    let asked = match is_stale(request.consistency) {
-        true => Asked::AsItIs,
-        false => Asked::WithProof,
-    };
+    let asked = asked(request.consistency);
     document(member, &documents::status(&view, member, asked, report))
 }
 
@@ -63,9 +60,13 @@ pub(super) async fn list(
             "lock",
             |it| it.incident.to_string(),
         ),
-        wire::Kind::Members => named(member, documents::members(member), name, "member", |it| {
-            it.id.to_string()
-        }),
+        wire::Kind::Members => named(
+            member,
+            documents::members(member, asked(request.consistency)),
+            name,
+            "member",
+            |it| it.id.to_string(),
+        ),
         wire::Kind::Unspecified => Err(Refusal::invalid(
             "the kind is not known to this member",
             "use the same version as the member",
@@ -158,14 +159,17 @@ pub(super) fn document(
 }
 
 async fn wait(member: &Member, consistency: i32) -> Result<(), Refusal> {
-    if !is_stale(consistency) {
+    if asked(consistency) == Asked::WithProof {
         member.replica.barrier().await?;
     }
     Ok(())
 }
 
-fn is_stale(consistency: i32) -> bool {
-    wire::Consistency::try_from(consistency) == Ok(wire::Consistency::Stale)
+fn asked(consistency: i32) -> Asked {
+    match wire::Consistency::try_from(consistency) {
+        Ok(wire::Consistency::Stale) => Asked::AsItIs,
+        _ => Asked::WithProof,
+    }
 }
 
 fn named<T: Serialize>(
