@@ -262,7 +262,7 @@ mod tests {
         );
         assert_eq!(
             shown(Width::Columns(50)),
-            "storefront-of-…   eu-west   a message that goe…"
+            "storefront-of-th…   eu-west   a message that goes…"
         );
         for chars in [50, 60, 70, 76, 200] {
             assert!(shown(Width::Columns(chars)).chars().count() <= chars);
