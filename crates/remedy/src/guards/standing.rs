@@ -76,8 +76,8 @@ fn mode_told(mode: Mode) -> GuardResult {
 /// The mode that a decision was made in, as its guards tell; `None` where the guard on modes was not asked.
 pub fn decided_in(guards: &[GuardResult]) -> Option<Mode> {
     let told = guards.iter().find(|it| it.guard == Guard::Mode)?;
-    let modes = Mode::ALL.iter().copied();
-    modes.into_iter().find(|mode| mode_told(*mode) == *told)
+    let mut modes = Mode::ALL.iter().copied();
+    modes.find(|mode| mode_told(*mode) == *told)
 }
 
 /// Two installations that repair the same files would not see each other's locks and vetoes.
