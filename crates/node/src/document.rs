@@ -154,6 +154,9 @@ pub(crate) struct MemberDocument {
     pub(crate) admin: Option<String>,
     /// Log index it is known to have, when the answering member can tell.
     pub(crate) applied: Option<u64>,
+    /// Whether it is heard of, as far as the answering member can tell.
+    #[serde(default)]
+    pub(crate) contact: Contact,
     /// Since when the leader has not heard of it; only the leader can tell.
     pub(crate) last_contact_ms: Option<u64>,
     /// Whether it is the answering member.
@@ -165,6 +168,21 @@ words! {
     pub(crate) enum MemberRole {
         Leader => "leader",
         Follower => "follower",
+        /// Nothing is heard of it.
+        Unknown => "unknown",
+    }
+}
+
+words! {
+    /// Whether a member is heard of.
+    #[derive(Default)]
+    pub(crate) enum Contact {
+        /// The answering member does not lead: it hears nothing of those that follow beside it.
+        #[default]
+        Unknown => "Unknown",
+        Reachable => "Reachable",
+        /// The leader has had no answer of it for longer than a member goes on without proof.
+        Unreachable => "Unreachable",
     }
 }
 
@@ -182,10 +200,14 @@ pub(crate) struct StatusDocument {
     pub(crate) applied: u64,
     /// When this member last had proof that its state is the majority's.
     pub(crate) confirmed_at: Option<Timestamp>,
+    /// Whether all of this may be old: it was asked for without proof, and there was none lately.
+    #[serde(default)]
+    pub(crate) stale: bool,
     pub(crate) heads: Vec<Head>,
     pub(crate) members: Vec<MemberDocument>,
     pub(crate) clusters: Vec<ClusterDocument>,
     pub(crate) applications: Vec<ApplicationDocument>,
+    /// Newest first.
     pub(crate) incidents: Vec<Incident>,
     pub(crate) suspensions: Vec<Suspension>,
     #[serde(default)]
@@ -265,6 +287,22 @@ impl ReportDocument {
     }
 }
 
+/// The one order of incidents wherever they are listed.
+pub(crate) fn newest_first(incidents: &mut [Incident]) {
+    incidents.sort_by(|one, other| {
+        let by_age = other.opened_at.cmp(&one.opened_at);
+        by_age.then_with(|| one.id.cmp(&other.id))
+    });
+}
+
+/// `1 object`, `2 objects`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
+    }
+}
+
 /// What differs between Git and one cluster.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -279,6 +317,9 @@ pub(crate) struct DiffDocument {
 
 /// Shortest start of a diff's hash that is taken for the whole.
 pub(crate) const HASH_CHARS_MIN: usize = 8;
+
+/// Characters of a diff's hash in a command that is shown to be copied.
+pub(crate) const HASH_CHARS_SHOWN: usize = 12;
 
 /// What a comparison came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -341,6 +382,7 @@ pub(crate) struct ClusterStory {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct IncidentDocument {
     pub(crate) incident: Incident,
+    /// The application's mode; of an incident that ended, the one it was decided in, when that was recorded.
     pub(crate) mode: Option<Mode>,
     pub(crate) lock: Option<Lock>,
     pub(crate) suspended: Option<String>,
@@ -365,6 +407,13 @@ mod tests {
             json!([{"name": "shop", "appliedAt": "2027-01-15T08:00:00.000Z", "since": null, "verifiedAt": null,
                 "applied": 1_800_000_000_000_i64, "targets": {"since": [{"at": "2027-01-15T08:00:00.250Z"}]}}])
         );
+    }
+
+    #[test]
+    fn one_of_a_kind_is_no_plural() {
+        assert_eq!(counted(1, "object"), "1 object");
+        assert_eq!(counted(0, "object"), "0 objects");
+        assert_eq!(counted(2, "object"), "2 objects");
     }
 
     #[test]

@@ -5,9 +5,9 @@ use crate::config::LogFormat;
 use tracing_subscriber::EnvFilter;
 
 /// Crates that say more than an operator wants to read at the member's level. The builder of `kube_client` calls every
-/// failed request an error and names no cluster; openraft warns of elections that take their normal course. What matters
+/// failed request an error and names no cluster, and its client warns of each watch that the server ended; openraft warns of elections that take their normal course. What matters
 /// of both is told by our own lines.
-const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,tower=warn,rustls=warn,openraft=error,kube=warn,kube_client=warn,kube_client::client::builder=off,kube_runtime=warn";
+const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,tower=warn,rustls=warn,openraft=error,kube=warn,kube_client=warn,kube_client::client=error,kube_client::client::builder=off,kube_runtime=warn";
 
 /// Sets the one subscriber of this process up. `RUST_LOG` wins over the level.
 pub(crate) fn init(format: LogFormat, level: &str) -> Result<(), Failure> {
@@ -40,4 +40,42 @@ pub(crate) fn init(format: LogFormat, level: &str) -> Result<(), Failure> {
             "please report this",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn watches_that_a_server_ended_are_no_warning() {
+        let lines = Lines::default();
+        let sink = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::try_new(format!("info,{QUIET}")).unwrap())
+            .with_writer(move || sink.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(target: "kube_client::client", "eof in poll: UnexpectedEof");
+            tracing::error!(target: "kube_client::client", "worse");
+            tracing::info!("ours");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains("eof"), "{text}");
+        assert!(text.contains("worse") && text.contains("ours"), "{text}");
+    }
 }

@@ -6,11 +6,13 @@ use crate::state::StateStore;
 use crate::state::engine::Applier;
 use crate::types::{Command, Types};
 use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::impls::ProgressResponder;
 use openraft::raft::ReadPolicy;
 use prost::Message as _;
 use regraft_state::command::Stamped;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -115,7 +117,11 @@ impl Local {
                 Err(ReadIndexError::NotLeader(other.leader_id))
             }
             Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(error)))) => {
-                Err(ReadIndexError::Unavailable(error.to_string()))
+                let metrics = self.raft.metrics().borrow_watched().clone();
+                let voters = metrics.membership_config.voter_ids().collect();
+                Err(ReadIndexError::Unavailable(no_majority(
+                    &voters, &error.got,
+                )))
             }
             Ok(Err(RaftError::Fatal(fatal))) => Err(match self.state.halted() {
                 Some(reason) => ReadIndexError::Halted(reason.to_owned()),
@@ -146,6 +152,17 @@ impl Local {
     }
 }
 
+/// Who of the voters answered, and who did not.
+fn no_majority(voters: &BTreeSet<u64>, answered: &BTreeSet<u64>) -> String {
+    let silent: Vec<String> = voters.difference(answered).map(u64::to_string).collect();
+    format!(
+        "only {} of {} voters answered, which is no majority; nothing was heard of member {}",
+        voters.intersection(answered).count(),
+        voters.len(),
+        silent.join(", ")
+    )
+}
+
 fn refused(error: ClientWriteError<Types>) -> ProposeError {
     match error {
         ClientWriteError::ForwardToLeader(other) => not_leader(&other),
@@ -160,5 +177,19 @@ fn refused(error: ClientWriteError<Types>) -> ProposeError {
 fn not_leader(other: &ForwardToLeader<Types>) -> ProposeError {
     ProposeError::NotLeader {
         leader: other.leader_id,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_majority_is_told_in_words() {
+        let told = no_majority(&BTreeSet::from([1, 2, 3]), &BTreeSet::from([2]));
+        assert_eq!(
+            told,
+            "only 1 of 3 voters answered, which is no majority; nothing was heard of member 1, 3"
+        );
     }
 }

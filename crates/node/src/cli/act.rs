@@ -3,7 +3,7 @@
 use super::connection::Client;
 use super::{Exit, Failure, print, read};
 use crate::clock;
-use crate::document::{ApplicationDocument, HASH_CHARS_MIN};
+use crate::document::{ApplicationDocument, HASH_CHARS_MIN, counted};
 use clap::{ArgGroup, Args};
 use regraft_model::finding::{PendingDeletion, SyncState};
 use regraft_model::health::Health;
@@ -21,10 +21,10 @@ const WAIT_TIMEOUT_DEFAULT_S: u64 = 300;
 pub(crate) struct SyncArgs {
     /// The application
     application: String,
-    /// Wait until it is synced and healthy in all its clusters
+    /// Wait until it is synced and healthy in all its clusters; ends with 5 when it is blocked
     #[arg(long)]
     wait: bool,
-    /// Give up waiting after so many seconds
+    /// Give up waiting after so many seconds, with 4 when a cluster cannot be reached and 6 otherwise
     #[arg(long, default_value_t = WAIT_TIMEOUT_DEFAULT_S, value_name = "SECONDS")]
     timeout: u64,
 }
@@ -108,55 +108,91 @@ pub(super) async fn sync(mut client: Client, args: &SyncArgs) -> Result<(), Fail
     let started = clock::instant();
     loop {
         let targets = read::targets(&mut client, &args.application).await?;
-        let answered = |target: &&ApplicationDocument| target.answered_sync >= fence;
-        let blocked = targets
-            .iter()
-            .filter(answered)
-            .find(|target| target.sync == SyncState::Blocked);
-        let (reason, left) = match blocked {
-            Some(target) => ("Blocked", vec![how(target)]),
-            None => ("TimedOut", unfinished(&targets, fence)),
+        let waited = started.elapsed();
+        let time = match waited < Duration::from_secs(args.timeout) {
+            true => Time::Left,
+            false => Time::Over,
         };
-        if left.is_empty() {
-            return print(&ended(&targets));
+        match judged(&targets, fence, time) {
+            Wait::Done => return print(&ended(&targets)),
+            Wait::Failed(exit, reason, why, next) => {
+                let message = format!("after {} s: {why}", waited.as_secs());
+                return Err(Failure::new(exit, reason, message, next));
+            }
+            Wait::On => clock::pause(POLL_PERIOD).await,
         }
-        if blocked.is_some() || started.elapsed() > Duration::from_secs(args.timeout) {
-            return Err(Failure::new(
-                Exit::Failed,
-                reason,
-                format!(
-                    "after {} s: {}",
-                    started.elapsed().as_secs(),
-                    left.join("; ")
-                ),
-                format!("see `regraft diff {}`", args.application),
-            ));
-        }
-        clock::pause(POLL_PERIOD).await;
+    }
+}
+
+/// Whether one still waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Time {
+    Left,
+    Over,
+}
+
+/// What waiting for a sync came to.
+#[derive(Debug, PartialEq, Eq)]
+enum Wait {
+    Done,
+    On,
+    /// With the reason's word, what is in the way, and what to do.
+    Failed(Exit, &'static str, String, String),
+}
+
+fn judged(targets: &[ApplicationDocument], fence: Fence, time: Time) -> Wait {
+    let name = targets.first().map_or("", |target| target.name.as_str());
+    let mut blocked = targets
+        .iter()
+        .filter(|target| target.answered_sync >= fence && target.sync == SyncState::Blocked);
+    if let Some(target) = blocked.next() {
+        let next = format!("see `regraft diff {name}`");
+        return Wait::Failed(Exit::Refused, "Blocked", how(target), next);
+    }
+    let left = unfinished(targets, fence);
+    if left.is_empty() {
+        return Wait::Done;
+    }
+    if time == Time::Left {
+        return Wait::On;
+    }
+    let why: Vec<String> = left.iter().map(|target| how(target)).collect();
+    let why = why.join("; ");
+    let unreachable = |target: &&ApplicationDocument| target.sync == SyncState::Unreachable;
+    match left.iter().any(unreachable) {
+        true => Wait::Failed(
+            Exit::Unreachable,
+            "ClusterUnreachable",
+            why,
+            "see `regraft get clusters`: it is synced when the cluster answers again".to_owned(),
+        ),
+        false => Wait::Failed(
+            Exit::Unknown,
+            "TimedOut",
+            why,
+            format!("the sync goes on: see `regraft describe application {name}`"),
+        ),
     }
 }
 
 /// Clusters that have not answered a requested sync yet, or are not healthy at what it brought. Where a person paused
 /// the work nothing is to come.
-fn unfinished(targets: &[ApplicationDocument], fence: Fence) -> Vec<String> {
+fn unfinished(targets: &[ApplicationDocument], fence: Fence) -> Vec<&ApplicationDocument> {
     let is_done = |target: &&ApplicationDocument| {
         target.sync == SyncState::Suspended
             || (target.answered_sync >= fence
                 && target.sync == SyncState::Synced
                 && target.health == Health::Healthy)
     };
-    targets
-        .iter()
-        .filter(|target| !is_done(target))
-        .map(how)
-        .collect()
+    targets.iter().filter(|target| !is_done(target)).collect()
 }
 
 fn how(target: &ApplicationDocument) -> String {
-    format!(
-        "{}: {} {} {}",
-        target.cluster, target.sync, target.health, target.message
-    )
+    let standing = format!("{}: {} {}", target.cluster, target.sync, target.health);
+    match target.message.as_str() {
+        "" => standing,
+        message => format!("{standing}, {message}"),
+    }
 }
 
 /// Where each cluster ended.
@@ -262,21 +298,13 @@ pub(super) async fn confirm_delete(
         .filter_map(|target| Some((target.cluster.to_string(), target.pending_deletion?)))
         .collect();
     if waiting.is_empty() {
-        return Err(Failure::new(
-            Exit::NotFound,
-            "NothingToConfirm",
-            format!(
-                "no deletion of {} waits for a confirmation",
-                args.application
-            ),
-            format!("see `regraft get applications {}`", args.application),
-        ));
+        return Err(nothing_to_confirm(&args.application));
     }
     for (cluster, deletion) in &waiting {
         print(&format!(
-            "{} in {cluster}: {} objects would be deleted\n",
+            "{} in {cluster}: {} would be deleted\n",
             args.application,
-            deletion.objects.len()
+            counted(deletion.objects.len(), "object")
         ))?;
         for object in &deletion.objects {
             print(&format!("  {object}\n"))?;
@@ -294,6 +322,17 @@ pub(super) async fn confirm_delete(
         told(client.confirm_delete(request).await)?;
     }
     Ok(())
+}
+
+fn nothing_to_confirm(application: &str) -> Failure {
+    Failure::new(
+        Exit::Refused,
+        "NothingToConfirm",
+        format!(
+            "no deletion of {application} waits for a confirmation, and nothing is confirmed in advance"
+        ),
+        format!("see `regraft get applications {application}`"),
+    )
 }
 
 /// A cluster was named that the application is not in.
@@ -355,4 +394,70 @@ fn agreed(question: &str) -> Result<bool, Failure> {
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);
     Ok(read.is_ok() && line.trim().eq_ignore_ascii_case("yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn target(cluster: &str, sync: &str, health: &str, answered: u64) -> ApplicationDocument {
+        serde_json::from_value(json!({
+            "name": "shop", "cluster": cluster, "repository": "fleet", "path": "apps/shop", "mode": "auto",
+            "member": 1, "head": null, "revision": null, "sync": sync, "reason": sync, "message": "",
+            "health": health, "since": 0, "appliedAt": null, "verified": null, "verifiedAt": null,
+            "workloads": 1, "failures": [], "incident": null, "suspended": null, "pendingDeletion": null,
+            "answeredSync": answered,
+        }))
+        .unwrap()
+    }
+
+    #[track_caller]
+    fn check(targets: &[ApplicationDocument], time: Time, expected: Option<(Exit, &str, &str)>) {
+        let found = match judged(targets, Fence(7), time) {
+            Wait::Done => None,
+            Wait::On => Some((Exit::Failed, "On", String::new())),
+            Wait::Failed(exit, reason, why, _) => Some((exit, reason, why)),
+        };
+        let found = found
+            .as_ref()
+            .map(|(exit, reason, why)| (*exit, *reason, why.as_str()));
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn waiting_for_a_sync_ends_with_the_code_of_what_is_in_the_way() {
+        let done = || target("eu", "Synced", "Healthy", 7);
+        let early = || target("eu", "Synced", "Healthy", 6);
+        let lost = || target("us", "Unreachable", "Unknown", 6);
+        let blocked = |answered| target("us", "Blocked", "Healthy", answered);
+        let still = Some((Exit::Failed, "On", ""));
+        check(&[done()], Time::Left, None);
+        check(
+            &[done(), target("us", "Suspended", "Unknown", 0)],
+            Time::Left,
+            None,
+        );
+        check(&[done(), lost()], Time::Left, still);
+        let why = "us: Unreachable Unknown";
+        let expected = Some((Exit::Unreachable, "ClusterUnreachable", why));
+        check(&[done(), lost()], Time::Over, expected);
+        check(&[early()], Time::Left, still);
+        let expected = Some((Exit::Unknown, "TimedOut", "eu: Synced Healthy"));
+        check(&[early()], Time::Over, expected);
+        // What blocked it before the request may not block what the request brings.
+        check(&[done(), blocked(6)], Time::Left, still);
+        let expected = Some((Exit::Refused, "Blocked", "us: Blocked Healthy"));
+        check(&[lost(), blocked(7)], Time::Left, expected);
+    }
+
+    #[test]
+    fn a_confirmation_in_advance_is_refused() {
+        let failure = nothing_to_confirm("shop");
+        assert_eq!(failure.exit, Exit::Refused);
+        insta::assert_snapshot!(failure.to_string(), @r"
+        error: NothingToConfirm: no deletion of shop waits for a confirmation, and nothing is confirmed in advance
+          next: see `regraft get applications shop`
+        ");
+    }
 }

@@ -4,7 +4,44 @@ use regraft_model::problem::Problem;
 use regraft_wire::admin::v1 as wire;
 use std::fmt;
 
-/// Exit codes; `--help` and README list them.
+/// What every exit code means. `--help` prints this table; README and docs/operations.md have the same words.
+pub(super) const EXIT_CODES: [(u8, &str); 9] = [
+    (0, "done"),
+    (
+        1,
+        "failed; `diff`: something differs; `health --exit-code`: not everything is healthy",
+    ),
+    (2, "the command line, a file or the configuration is wrong"),
+    (
+        3,
+        "no such application, cluster, incident, repository or member",
+    ),
+    (
+        4,
+        "no member answers, no leader is known, or a cluster cannot be reached: try again",
+    ),
+    (
+        5,
+        "refused: a guard, a conflict, a suspension, a block, a certificate, or a missing permission",
+    ),
+    (
+        6,
+        "the outcome is unknown, also after `sync --wait` gave up: look before asking again",
+    ),
+    (
+        7,
+        "the member stopped because going on could do damage (`serve`)",
+    ),
+    (130, "ended by Ctrl-C"),
+];
+
+/// The table for `--help`.
+pub(super) fn exit_codes() -> String {
+    let lines = EXIT_CODES.map(|(code, meaning)| format!("  {code:<3}  {meaning}"));
+    format!("Exit codes:\n{}", lines.join("\n"))
+}
+
+/// Exit codes, as [`EXIT_CODES`] explains them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     Failed = 1,

@@ -206,7 +206,7 @@ fn explain(error: &serde_saphyr::Error) -> String {
     use serde_saphyr::budget::BudgetBreach;
     let error = error.without_snippet();
     let serde_saphyr::Error::Budget { breach, .. } = error else {
-        return error.to_string();
+        return error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
     };
     match breach {
         BudgetBreach::Documents { documents } => format!(

@@ -1,12 +1,17 @@
 //! Lists as tables.
 
-use super::table::{Width, age, or_dash, table, table_where};
-use crate::document::{ApplicationDocument, ClusterDocument, MemberDocument, RepositoryDocument};
+use super::table::{Shown, Width, age, or_dash, table, table_where};
+use crate::document::{
+    ApplicationDocument, ClusterDocument, Contact, MemberDocument, RepositoryDocument, newest_first,
+};
 use regraft_model::incident::Incident;
 use regraft_model::source::Revision;
 use regraft_model::time::Timestamp;
 use regraft_state::record::{AuditEntry, Lock};
 use std::collections::BTreeMap;
+
+/// A silence is told in milliseconds below this, and as an age from here on.
+const LAST_CONTACT_MS_MAX: i64 = 1000;
 
 /// When and how wide a table is looked at.
 #[derive(Clone, Copy)]
@@ -45,7 +50,10 @@ pub(super) fn applications(rows: Vec<ApplicationDocument>, look: Look) -> String
             "PATH",
             "MESSAGE",
         ],
-        &["HEAD", "VERIFIED", "MEMBER", "REPOSITORY", "PATH"],
+        Shown {
+            only_full: &["HEAD", "VERIFIED", "MEMBER", "REPOSITORY", "PATH"],
+            give_way: &["REVISION", "MODE", "INCIDENT", "AGE"],
+        },
         rows.into_iter().map(|row| {
             [
                 row.name.to_string(),
@@ -102,7 +110,7 @@ pub(super) fn repositories(rows: Vec<RepositoryDocument>, look: Look) -> String 
 }
 
 pub(super) fn clusters(rows: Vec<ClusterDocument>, look: Look) -> String {
-    table(
+    table_where(
         look.width,
         [
             "NAME",
@@ -112,6 +120,10 @@ pub(super) fn clusters(rows: Vec<ClusterDocument>, look: Look) -> String {
             "UID",
             "MESSAGE",
         ],
+        Shown {
+            only_full: &[],
+            give_way: &["UID", "APPLICATIONS"],
+        },
         rows.into_iter().map(|row| {
             [
                 row.name.to_string(),
@@ -129,8 +141,8 @@ pub(super) fn clusters(rows: Vec<ClusterDocument>, look: Look) -> String {
 }
 
 pub(super) fn incidents(mut rows: Vec<Incident>, look: Look) -> String {
-    rows.sort_by_key(|row| std::cmp::Reverse(row.opened_at));
-    table(
+    newest_first(&mut rows);
+    table_where(
         look.width,
         [
             "ID",
@@ -143,6 +155,10 @@ pub(super) fn incidents(mut rows: Vec<Incident>, look: Look) -> String {
             "COMMIT",
             "WAITS FOR",
         ],
+        Shown {
+            only_full: &[],
+            give_way: &["EXECUTOR", "COMMIT", "AGE"],
+        },
         rows.into_iter().map(|row| {
             let clusters: Vec<&str> = row.targets.keys().map(|name| name.as_str()).collect();
             [
@@ -187,21 +203,42 @@ pub(super) fn locks(rows: Vec<Lock>, look: Look) -> String {
 }
 
 pub(super) fn members(rows: Vec<MemberDocument>, look: Look) -> String {
-    table(
+    table_where(
         look.width,
-        ["ID", "ROLE", "ADDRESS", "ADMIN", "APPLIED", "LAST CONTACT"],
+        [
+            "ID",
+            "ROLE",
+            "CONTACT",
+            "ADDRESS",
+            "ADMIN",
+            "APPLIED",
+            "LAST CONTACT",
+        ],
+        Shown {
+            only_full: &[],
+            give_way: &["ADMIN", "APPLIED"],
+        },
         rows.into_iter().map(|row| {
             [
                 format!("{}{}", row.id, if row.answering { "*" } else { "" }),
                 row.role.to_string(),
+                row.contact.to_string(),
                 row.address,
                 row.admin.unwrap_or_else(dash),
                 row.applied.map_or_else(dash, |index| index.to_string()),
-                row.last_contact_ms
-                    .map_or_else(dash, |ms| format!("{ms}ms")),
+                last_contact(row.contact, row.last_contact_ms),
             ]
         }),
     )
+}
+
+fn last_contact(contact: Contact, ms: Option<u64>) -> String {
+    match (contact, ms.and_then(|ms| i64::try_from(ms).ok())) {
+        (_, Some(ms)) if ms < LAST_CONTACT_MS_MAX => format!("{ms}ms"),
+        (_, Some(ms)) => age(Timestamp(1), Timestamp(1 + ms)),
+        (Contact::Unreachable, None) => "never".to_owned(),
+        (Contact::Reachable | Contact::Unknown, None) => dash(),
+    }
 }
 
 fn dash() -> String {
@@ -212,6 +249,7 @@ pub(super) fn short(revision: Option<&Revision>) -> String {
     revision.map_or_else(dash, |revision| revision.short().to_owned())
 }
 
+/// Never cut: who reads a chronicle wants all of it.
 pub(super) fn audit(entries: Vec<AuditEntry>) -> String {
     table(
         Width::Endless,

@@ -29,21 +29,13 @@ pub(crate) use connection::tcp as connect;
 pub(crate) use failure::{Exit, Failure, chain as failure_chain};
 pub(crate) use output::{complain, print};
 
-/// What every code means; told by `--help`.
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done
-  1  failed; `diff`: something differs; `health --exit-code`: not everything is healthy
-  2  the command line, a file or the configuration is wrong
-  3  no such application, cluster, incident, repository or member
-  4  no member answers, no leader is known, or a cluster cannot be reached: try again
-  5  refused: a guard, a conflict, a suspension, a certificate, or a missing permission
-  6  the outcome is unknown: look before asking again
-  7  the member stopped because going on could do damage (serve)";
+/// What only Git can pause.
+const SUSPEND_IN_GIT: &str =
+    "A cluster is paused in Git, with `suspend: true` in the spec of its Cluster object.";
 
 /// Self-healing GitOps: clusters become what Git says, and repairs are commits.
 #[derive(Parser)]
-#[command(name = "regraft", version, after_help = EXIT_CODES, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "regraft", version, after_help = failure::exit_codes(), arg_required_else_help = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     connection: Connection,
@@ -113,6 +105,7 @@ enum Command {
     /// Ask for a sync now
     Sync(act::SyncArgs),
     /// Pause reconciling and healing; --all is the kill switch
+    #[command(after_help = SUSPEND_IN_GIT)]
     Suspend(act::SuspendArgs),
     /// Take a pause back
     Resume(act::ResumeArgs),

@@ -1,10 +1,10 @@
 //! What a person reads at a glance: everything, one application, one cluster.
 
 use super::listing::{self, Look};
-use super::story::{heading, indented, line, section};
+use super::story::{after_colon, heading, indented, line, section};
 use super::table::{age, or_dash};
 use crate::document::{
-    ApplicationDocument, ApplicationStory, ClusterStory, ReportDocument, StatusDocument,
+    ApplicationDocument, ApplicationStory, ClusterStory, ReportDocument, StatusDocument, counted,
 };
 use regraft_model::finding::SyncState;
 use regraft_model::health::Health;
@@ -18,6 +18,9 @@ const ENDED_INCIDENTS_SHOWN: usize = 3;
 /// The whole at a glance.
 pub(super) fn status(status: &StatusDocument, look: Look) -> String {
     let mut out = String::new();
+    if status.stale {
+        line(&mut out, &may_be_old(status, look.now));
+    }
     member(&mut out, status, look);
     repositories(&mut out, status, look);
     let below = look.indented();
@@ -35,6 +38,19 @@ pub(super) fn status(status: &StatusDocument, look: Look) -> String {
         waits(&mut out, report);
     }
     out
+}
+
+/// The warning before what a member shows without proof.
+pub(super) fn may_be_old(status: &StatusDocument, now: Timestamp) -> String {
+    let since = match status.confirmed_at {
+        Some(at) => format!("for {}", age(at, now)),
+        None => "since its start".to_owned(),
+    };
+    format!(
+        "! this may be old: member {} has had no proof {since} that its state is the majority's; ask another, or \
+         again without --stale",
+        status.member
+    )
 }
 
 fn member(out: &mut String, status: &StatusDocument, look: Look) {
@@ -66,17 +82,14 @@ fn member(out: &mut String, status: &StatusDocument, look: Look) {
         ),
     );
     for suspension in &status.suspensions {
-        let why = match suspension.reason.as_str() {
-            "" => String::new(),
-            reason => format!(": {reason}"),
-        };
         line(
             out,
             &format!(
-                "! {} is suspended by {} since {}{why}",
+                "! {} is suspended by {} since {}{}",
                 suspension.subject,
                 suspension.actor,
-                age(suspension.at, look.now)
+                age(suspension.at, look.now),
+                after_colon(&suspension.reason)
             ),
         );
     }
@@ -112,8 +125,9 @@ fn repositories(out: &mut String, status: &StatusDocument, look: Look) {
         line(
             out,
             &format!(
-                "  ! no configuration was read from {}: {}",
-                repository.name, repository.message
+                "  ! no configuration was read from {}{}",
+                repository.name,
+                after_colon(&repository.message)
             ),
         );
     }
@@ -264,8 +278,8 @@ fn one_target(out: &mut String, target: &ApplicationDocument, look: Look) {
         line(
             out,
             &format!(
-                "  ! {} objects wait to be deleted: `regraft confirm-delete {} --cluster {}`",
-                deletion.objects.len(),
+                "  ! to be deleted after a confirmation: {}; `regraft confirm-delete {} --cluster {}`",
+                counted(deletion.objects.len(), "object"),
                 target.name,
                 target.cluster
             ),
@@ -284,13 +298,14 @@ pub(super) fn cluster(story: &ClusterStory, look: Look) -> String {
     let mut out = String::new();
     let cluster = &story.cluster;
     line(&mut out, &format!("Cluster {}", cluster.name));
-    let why = match cluster.message.as_str() {
-        "" => String::new(),
-        message => format!(": {message}"),
-    };
     line(
         &mut out,
-        &format!("  {} to member {}{why}", cluster.connection, cluster.member),
+        &format!(
+            "  {} to member {}{}",
+            cluster.connection,
+            cluster.member,
+            after_colon(&cluster.message)
+        ),
     );
     let uid = cluster.uid.as_deref().unwrap_or_default();
     line(

@@ -9,7 +9,7 @@ use super::{
 use crate::clock;
 use crate::document::{
     ApplicationDocument, ApplicationStory, ClusterDocument, ClusterStory, IncidentDocument,
-    StatusDocument,
+    StatusDocument, newest_first,
 };
 use clap::{Args, Subcommand, ValueEnum};
 use regraft_model::incident::Incident;
@@ -204,7 +204,26 @@ async fn show(client: &mut Client, args: &GetArgs, document: &Value) -> Result<(
     }
     print(&text)?;
     complain(&notes);
+    warn_when_old(client, args.freshness).await;
     Ok(())
+}
+
+/// Says that what was shown may be old: only the status itself says so in its document.
+async fn warn_when_old(client: &mut Client, freshness: Freshness) {
+    if !freshness.stale {
+        return;
+    }
+    let status = status_document(client, freshness).await;
+    match status.and_then(|document| read::<StatusDocument>(&document)) {
+        Ok(status) if status.stale => {
+            complain(&format!(
+                "{}\n",
+                overview::may_be_old(&status, clock::now())
+            ));
+        }
+        // What was asked for is shown already.
+        Ok(_) | Err(_) => {}
+    }
 }
 
 /// What stands for an empty list, with why nothing is there when that is known.
@@ -253,7 +272,7 @@ fn names(kind: Kind, document: &Value) -> String {
 }
 
 pub(super) async fn describe(mut client: Client, what: &Describe) -> Result<(), Failure> {
-    match what {
+    let (text, freshness) = match what {
         Describe::Incident {
             id,
             output,
@@ -264,12 +283,13 @@ pub(super) async fn describe(mut client: Client, what: &Describe) -> Result<(), 
                 consistency: consistency(*freshness),
             };
             let document = document(client.describe(request).await)?;
-            print(&output::render(&document, *output, |document| {
+            let text = output::render(&document, *output, |document| {
                 Ok(story::incident(
                     &read::<IncidentDocument>(document)?,
                     clock::now(),
                 ))
-            })?)
+            });
+            (text?, freshness)
         }
         Describe::Application {
             name,
@@ -280,9 +300,10 @@ pub(super) async fn describe(mut client: Client, what: &Describe) -> Result<(), 
             let targets = list(&mut client, Kind::Applications, Some(name), *freshness).await?;
             let status = read(&status_document(&mut client, *freshness).await?)?;
             let story = application_story(read(&targets)?, status);
-            print(&output::render(&written(&story)?, *output, |_| {
+            let text = output::render(&written(&story)?, *output, |_| {
                 Ok(overview::application(&story, look()))
-            })?)
+            });
+            (text?, freshness)
         }
         Describe::Cluster {
             name,
@@ -291,11 +312,15 @@ pub(super) async fn describe(mut client: Client, what: &Describe) -> Result<(), 
         } => {
             let status = read(&status_document(&mut client, *freshness).await?)?;
             let story = cluster_story(name, status).ok_or_else(|| missing(Kind::Clusters, name))?;
-            print(&output::render(&written(&story)?, *output, |_| {
+            let text = output::render(&written(&story)?, *output, |_| {
                 Ok(overview::cluster(&story, look()))
-            })?)
+            });
+            (text?, freshness)
         }
-    }
+    };
+    print(&text)?;
+    warn_when_old(&mut client, *freshness).await;
+    Ok(())
 }
 
 pub(super) fn application_story(
@@ -320,7 +345,7 @@ pub(super) fn application_story(
         .into_iter()
         .filter(|incident| incident.application == name)
         .collect();
-    incidents.sort_by_key(|incident| std::cmp::Reverse(incident.opened_at));
+    newest_first(&mut incidents);
     ApplicationStory {
         name,
         targets,
@@ -339,7 +364,7 @@ pub(super) fn cluster_story(name: &str, status: StatusDocument) -> Option<Cluste
         .into_iter()
         .filter(|incident| incident.targets.contains_key(&cluster.name))
         .collect();
-    incidents.sort_by_key(|incident| std::cmp::Reverse(incident.opened_at));
+    newest_first(&mut incidents);
     let targets = status.applications.into_iter();
     Some(ClusterStory {
         targets: targets.filter(|row| row.cluster == cluster.name).collect(),
@@ -356,7 +381,9 @@ pub(super) async fn audit(mut client: Client, args: &AuditArgs) -> Result<(), Fa
     let document = document(client.audit(request).await)?;
     print(&output::render(&document, args.output, |document| {
         Ok(listing::audit(read(document)?))
-    })?)
+    })?)?;
+    warn_when_old(&mut client, args.freshness).await;
+    Ok(())
 }
 
 /// The targets of one application.

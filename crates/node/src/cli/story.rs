@@ -1,15 +1,12 @@
 //! The story of one incident, as a person reads it.
 
 use super::table::{age, or_dash};
-use crate::document::IncidentDocument;
-use regraft_model::config::Mode;
+use crate::document::{HASH_CHARS_SHOWN, IncidentDocument};
 use regraft_model::finding::Finding;
 use regraft_model::incident::{Incident, OutcomeKind, Phase};
 use regraft_model::plan::{Answer, Delivery, GuardResult, Plan, Rejected};
 use regraft_model::time::Timestamp;
 use std::fmt::Write as _;
-
-const HASH_CHARS_SHOWN: usize = 12;
 
 /// One incident, from what was seen to what comes next.
 pub(super) fn incident(document: &IncidentDocument, now: Timestamp) -> String {
@@ -26,11 +23,15 @@ pub(super) fn incident(document: &IncidentDocument, now: Timestamp) -> String {
             or_dash(&clusters.join(", "))
         ),
     );
-    let mode = document.mode.map_or("unknown", Mode::as_str);
+    let mode = match document.mode {
+        Some(mode) if incident.is_open() => format!("mode {mode}, "),
+        Some(mode) => format!("decided in mode {mode}, "),
+        None => String::new(),
+    };
     line(
         &mut out,
         &format!(
-            "  mode {mode}, executed by member {}, branch {} of {}",
+            "  {mode}executed by member {}, branch {} of {}",
             incident.executor, incident.branch, incident.repository
         ),
     );
@@ -66,11 +67,11 @@ pub(super) fn incident(document: &IncidentDocument, now: Timestamp) -> String {
 fn standing(incident: &Incident, now: Timestamp) -> String {
     match (&incident.outcome, incident.ended_at) {
         (Some(outcome), Some(ended)) => format!(
-            "ended {} after {}, {} ago: {}",
+            "ended {} after {}, {} ago{}",
             outcome.kind,
             age(incident.opened_at, ended),
             age(ended, now),
-            outcome.reason
+            after_colon(&outcome.reason)
         ),
         _ => format!(
             "{} for {}, opened {} ago{}",
@@ -86,6 +87,14 @@ fn standing(incident: &Incident, now: Timestamp) -> String {
     }
 }
 
+/// What follows a colon, with it; nothing where nothing follows.
+pub(super) fn after_colon(text: &str) -> String {
+    match text {
+        "" => String::new(),
+        text => format!(": {text}"),
+    }
+}
+
 fn timeline(out: &mut String, incident: &Incident) {
     heading(out, "Timeline");
     for step in &incident.steps {
@@ -94,7 +103,10 @@ fn timeline(out: &mut String, incident: &Incident) {
             out,
             &format!(
                 "  {} {seconds:>9}  {:<18} {} ({})",
-                step.at, step.reason, step.message, step.actor
+                step.at,
+                step.reason,
+                step.message.trim_end_matches([':', ' ']),
+                step.actor
             ),
         );
     }
@@ -135,8 +147,10 @@ fn evidence(out: &mut String, incident: &Incident) {
                 line(
                     out,
                     &format!(
-                        "    {} {}: {}",
-                        evidence.object, evidence.field, evidence.text
+                        "    {} {}{}",
+                        evidence.object,
+                        evidence.field,
+                        after_colon(&evidence.text)
                     ),
                 );
             }
@@ -182,7 +196,6 @@ fn plan(out: &mut String, plan: &Plan, document: &IncidentDocument) {
     guards(out, &plan.guards, &plan.rejected);
 }
 
-/// What every guard said, and what was thought of besides.
 /// What was asked and what was thought of; nothing where nothing was.
 fn guards(out: &mut String, guards: &[GuardResult], rejected: &[Rejected]) {
     if guards.is_empty() && rejected.is_empty() {
@@ -205,7 +218,9 @@ fn guards(out: &mut String, guards: &[GuardResult], rejected: &[Rejected]) {
             ),
         );
     }
-    heading(out, "Rejected alternatives");
+    if !rejected.is_empty() {
+        heading(out, "Rejected alternatives");
+    }
     for rejected in rejected {
         line(
             out,

@@ -3,10 +3,12 @@
 use comfy_table::{Table, presets};
 use regraft_model::time::Timestamp;
 
-/// Longest text of a cell that is not the last one.
-const CELL_CHARS_MAX: usize = 60;
-/// Shortest room for the last cell, on terminals too narrow for the others.
+/// Shortest room for the last cell: a message says nothing in less.
 const LAST_CHARS_MIN: usize = 20;
+/// Shortest room for another cell.
+const CELL_CHARS_MIN: usize = 6;
+/// Spaces between columns.
+const GAP_CHARS: usize = 3;
 /// Spaces before what stands below a heading.
 const INDENT_CHARS: usize = 2;
 const SECOND_MS: i64 = 1000;
@@ -14,15 +16,24 @@ const MINUTE_MS: i64 = 60 * SECOND_MS;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// How much of a text is shown.
+/// How much of a table is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Width {
-    /// All of it.
+    /// Every column, nothing cut.
     Full,
-    /// Long cells are cut, lines end nowhere: for pipes.
+    /// Nothing cut: for pipes.
     Endless,
-    /// Long cells and lines are cut: for a terminal of so many columns.
+    /// Rows fit a terminal of so many columns.
     Columns(usize),
+}
+
+/// Columns that are not always shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shown {
+    /// Only with [`Width::Full`].
+    pub(super) only_full: &'static [&'static str],
+    /// Left out of a terminal too narrow for them, the first of these first.
+    pub(super) give_way: &'static [&'static str],
 }
 
 impl Width {
@@ -48,46 +59,95 @@ pub(super) fn table<const N: usize>(
     headers: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
-    table_where(width, headers, &[], rows)
+    table_where(width, headers, Shown::default(), rows)
 }
 
-/// As [`table`], without the columns that only [`Width::Full`] shows.
+/// As [`table`], without the columns that are not shown. In a terminal the last column gives way first, then those that
+/// can be missed, then the longest texts of the others.
 pub(super) fn table_where<const N: usize>(
     width: Width,
     headers: [&str; N],
-    only_full: &[&str],
+    shown: Shown,
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
-    let shown = headers.map(|header| width == Width::Full || !only_full.contains(&header));
-    let headers: Vec<&str> = kept(headers, shown).collect();
-    let last = headers.len().saturating_sub(1);
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(&headers);
+    let mut columns: Vec<Vec<String>> = headers.iter().map(|it| vec![(*it).to_owned()]).collect();
     for row in rows {
-        let cells = kept(row, shown).enumerate().map(|(index, text)| {
-            match index == last || width == Width::Full {
-                true => one_line(&text),
-                false => cut(&one_line(&text), CELL_CHARS_MAX),
-            }
-        });
-        table.add_row(cells.collect::<Vec<_>>());
+        for (column, cell) in columns.iter_mut().zip(row) {
+            column.push(one_line(&cell));
+        }
+    }
+    if width != Width::Full {
+        columns.retain(|column| !is_in(shown.only_full, column));
+    }
+    if let Width::Columns(chars) = width {
+        fit(&mut columns, chars, shown.give_way);
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let rows = columns.first().map_or(0, Vec::len);
+    for row in 0..rows {
+        table.add_row(columns.iter().map(|column| &column[row]));
     }
     for column in table.column_iter_mut() {
-        column.set_padding((0, 3));
+        column.set_padding((0, u16::try_from(GAP_CHARS).unwrap_or(u16::MAX)));
     }
     let lines: Vec<String> = table
         .lines()
         .map(|line| line.trim_end().to_owned())
         .collect();
-    let lines: Vec<String> = match (width, headers.last()) {
-        (Width::Columns(columns), Some(last)) => {
-            let before = lines.first().and_then(|line| line.rfind(last));
-            let fits = columns.max(before.unwrap_or_default() + LAST_CHARS_MIN);
-            lines.iter().map(|line| cut(line, fits)).collect()
-        }
-        _ => lines,
-    };
     lines.join("\n") + "\n"
+}
+
+/// Makes columns, each with its header first, fit a row of so many characters.
+fn fit(columns: &mut Vec<Vec<String>>, chars: usize, give_way: &[&str]) {
+    let mut give_way = give_way.iter();
+    let mut widths: Vec<usize> = columns.iter().map(|column| natural(column)).collect();
+    while before_last(&widths) + last_min(&widths) > chars {
+        let Some(name) = give_way.next() else { break };
+        columns.retain(|column| !is_in(&[name], column));
+        widths = columns.iter().map(|column| natural(column)).collect();
+    }
+    while before_last(&widths) + last_min(&widths) > chars {
+        let others = widths.len().saturating_sub(1);
+        let longest = widths.iter_mut().take(others).max_by_key(|it| **it);
+        match longest {
+            Some(longest) if *longest > CELL_CHARS_MIN => *longest -= 1,
+            _ => break,
+        }
+    }
+    let (before, least) = (before_last(&widths), last_min(&widths));
+    if let Some(last) = widths.last_mut() {
+        *last = chars.saturating_sub(before).max(least);
+    }
+    for (column, width) in columns.iter_mut().zip(widths) {
+        for cell in column {
+            *cell = cut(cell, width);
+        }
+    }
+}
+
+fn natural(column: &[String]) -> usize {
+    let cells = column.iter().map(|cell| cell.chars().count());
+    cells.max().unwrap_or_default()
+}
+
+fn before_last(widths: &[usize]) -> usize {
+    let others = widths.iter().take(widths.len().saturating_sub(1));
+    others.map(|width| width + GAP_CHARS).sum()
+}
+
+fn last_min(widths: &[usize]) -> usize {
+    widths
+        .last()
+        .copied()
+        .unwrap_or_default()
+        .min(LAST_CHARS_MIN)
+}
+
+fn is_in(names: &[&str], column: &[String]) -> bool {
+    column
+        .first()
+        .is_some_and(|it| names.contains(&it.as_str()))
 }
 
 /// `5s`, `3m10s`, `2h5m`, `4d`; `-` for a moment that never was.
@@ -114,11 +174,6 @@ pub(super) fn or_dash(text: &str) -> String {
         "" => "-".to_owned(),
         text => text.to_owned(),
     }
-}
-
-fn kept<T, const N: usize>(cells: [T; N], shown: [bool; N]) -> impl Iterator<Item = T> {
-    let cells = cells.into_iter().zip(shown);
-    cells.filter_map(|(cell, is_shown)| is_shown.then_some(cell))
 }
 
 fn one_line(text: &str) -> String {
@@ -169,12 +224,49 @@ mod tests {
         assert_eq!(shown(Width::Columns(30)), "x      one two three four fiv…");
         assert_eq!(shown(Width::Columns(5)), "x      one two three four…");
         assert_eq!(shown(Width::Endless), format!("x      {long}"));
-        let first = |width| {
+        for width in [Width::Endless, Width::Full] {
             let row = ["y".repeat(70), String::new()];
-            table(width, ["NAME", "MESSAGE"], [row])
+            let text = table(width, ["NAME", "MESSAGE"], [row]);
+            assert!(text.contains(&"y".repeat(70)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_narrow_terminal_takes_the_message_then_columns_then_the_longest_names() {
+        let shown = |width| {
+            let row = [
+                "storefront-of-the-north",
+                "eu-west",
+                "0123abcd",
+                "a message that goes on and on",
+            ];
+            let give_way = Shown {
+                only_full: &[],
+                give_way: &["COMMIT"],
+            };
+            let headers = ["NAME", "CLUSTER", "COMMIT", "MESSAGE"];
+            let text = table_where(width, headers, give_way, [row.map(str::to_owned)]);
+            text.lines().last().unwrap_or_default().to_owned()
         };
-        assert!(first(Width::Endless).contains('…'));
-        assert!(first(Width::Full).contains(&"y".repeat(70)));
+        let whole = "storefront-of-the-north   eu-west   0123abcd   a message that goes on and on";
+        assert_eq!(shown(Width::Endless), whole);
+        assert_eq!(shown(Width::Full), whole);
+        assert_eq!(shown(Width::Columns(76)), whole);
+        assert_eq!(
+            shown(Width::Columns(70)),
+            "storefront-of-the-north   eu-west   0123abcd   a message that goes on…"
+        );
+        assert_eq!(
+            shown(Width::Columns(60)),
+            "storefront-of-the-north   eu-west   a message that goes on…"
+        );
+        assert_eq!(
+            shown(Width::Columns(50)),
+            "storefront-of-th…   eu-west   a message that goes…"
+        );
+        for chars in [50, 60, 70, 76, 200] {
+            assert!(shown(Width::Columns(chars)).chars().count() <= chars);
+        }
     }
 
     #[test]

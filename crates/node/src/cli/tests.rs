@@ -94,6 +94,67 @@ fn status_shows_what_needs_a_look_first() {
 }
 
 #[test]
+fn what_may_be_old_is_said_first() {
+    let mut document = status();
+    document["stale"] = json!(true);
+    document["confirmedAt"] = json!(NOW.0 - 12_000);
+    let document: StatusDocument = serde_json::from_value(document).unwrap();
+    let text = overview::status(&document, LOOK);
+    insta::assert_snapshot!(text.lines().next().unwrap_or_default(), @"! this may be old: member 1 has had no proof for 12s that its state is the majority's; ask another, or again without --stale");
+}
+
+#[test]
+fn a_terminal_of_eighty_columns_holds_every_row() {
+    let document: StatusDocument = serde_json::from_value(status()).unwrap();
+    let narrow = listing::Look {
+        width: table::Width::Columns(80),
+        ..LOOK
+    };
+    let mut incident: regraft_model::incident::Incident =
+        serde_json::from_value(verified_incident()["incident"].clone()).unwrap();
+    incident.phase = regraft_model::incident::Phase::Proposed;
+    incident.outcome = None;
+    incident.waits_for = "a person: `regraft approve storefront-41 --diff 0123456789ab`".to_owned();
+    let shown = [
+        listing::applications(document.applications.clone(), narrow),
+        listing::incidents(vec![incident], narrow),
+        listing::members(document.members.clone(), narrow),
+        listing::clusters(document.clusters.clone(), narrow),
+        listing::repositories(document.repositories.clone(), narrow),
+    ]
+    .join("\n");
+    for line in shown.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn a_mode_that_was_not_recorded_is_not_told() {
+    let mut document = verified_incident();
+    document["mode"] = json!(null);
+    document["incident"]["outcome"]["reason"] = json!("");
+    let document: IncidentDocument = serde_json::from_value(document).unwrap();
+    let story = story::incident(&document, NOW);
+    let head: Vec<&str> = story.lines().skip(2).take(2).collect();
+    insta::assert_snapshot!(head.join("\n"), @r"
+      executed by member 1, branch main of shop
+      ended Verified after 20s, 1m10s ago
+    ");
+}
+
+#[test]
+fn exit_codes_are_told_alike_wherever_they_are_told() {
+    let readme = include_str!("../../../../README.md");
+    let operations = include_str!("../../../../docs/operations.md");
+    for (code, meaning) in failure::EXIT_CODES {
+        let row = format!("| {code} | {meaning} |");
+        assert!(readme.contains(&row), "README lacks: {row}");
+        assert!(operations.contains(&row), "docs/operations.md lacks: {row}");
+    }
+}
+
+#[test]
 fn tables_are_for_eyes_and_json_is_whole() {
     let rows = json!([
         application("Synced", "Healthy"),
@@ -229,8 +290,9 @@ fn status() -> serde_json::Value {
         "heads": [{"repository": "shop", "branch": "main", "revision": "b".repeat(40),
             "recordedAt": NOW.0 - 70_000, "fence": 500, "frozen": null}],
         "members": [
-            {"id": 1, "role": "leader", "address": "127.0.0.1:7101", "admin": "127.0.0.1:7201", "applied": 512, "lastContactMs": 0, "answering": true},
-            {"id": 2, "role": "follower", "address": "127.0.0.1:7102", "admin": "127.0.0.1:7202", "applied": null, "lastContactMs": 40, "answering": false},
+            {"id": 1, "role": "leader", "address": "127.0.0.1:7101", "admin": "127.0.0.1:7201", "applied": 512, "contact": "Reachable", "lastContactMs": 0, "answering": true},
+            {"id": 2, "role": "follower", "address": "127.0.0.1:7102", "admin": "127.0.0.1:7202", "applied": null, "contact": "Reachable", "lastContactMs": 40, "answering": false},
+            {"id": 3, "role": "unknown", "address": "127.0.0.1:7103", "admin": "127.0.0.1:7203", "applied": null, "contact": "Unreachable", "lastContactMs": 61_000, "answering": false},
         ],
         "clusters": [
             {"name": "eu-west", "uid": "6a7b", "knownSince": NOW.0 - 3_000_000, "connection": "Ready", "message": "", "version": "v1.36.3", "suspend": false, "applications": 1, "member": 1},

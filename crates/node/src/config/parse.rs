@@ -2,7 +2,7 @@
 
 use super::schema::File;
 use regraft_model::problem::{Location, Problem, Severity};
-use serde_saphyr::Error;
+use serde_saphyr::{Error, UserMessageFormatter};
 
 /// Fields in which people would put a secret; the file may only say where it is.
 const SECRET_FIELDS: [&str; 5] = ["password", "token", "passphrase", "sshKey", "privateKey"];
@@ -92,9 +92,14 @@ fn explain(file: &str, text: &str, error: &Error) -> Problem {
             format!("{unexpected} stands where {expected} belongs"),
             "correct the value".to_owned(),
         ),
+        Error::Unexpected { expected, .. } => (
+            "WrongType",
+            format!("{} belongs here", kind_in_words(expected)),
+            "correct the value".to_owned(),
+        ),
         other => (
             "Invalid",
-            without_place(&other.to_string()),
+            without_place(&other.render_with_formatter(&UserMessageFormatter)),
             "correct the file".to_owned(),
         ),
     };
@@ -132,6 +137,16 @@ fn in_words(name: &str) -> &str {
         name if name.starts_with(['u', 'i']) => "a whole number",
         name if name.starts_with('f') => "a number",
         name => name,
+    }
+}
+
+/// What the parser expected, as people say it.
+fn kind_in_words(expected: &str) -> &str {
+    match expected {
+        "mapping start" => "a group of fields (`name: value`)",
+        "sequence start" => "a list",
+        "string scalar" => "text",
+        other => other,
     }
 }
 

@@ -95,6 +95,23 @@ log: {format: json, level: debug}
 }
 
 #[test]
+fn the_words_of_the_parser_are_not_told() {
+    let told = |text: &str| check(text).trim_end().to_owned();
+    let shown = [
+        told("member: [1, 2]\n"),
+        told("member: {id: 1}\ncluster: {a: b}\n"),
+        told("member: {id: 1}\nrepositories: 5\n"),
+        told("member: *other\n"),
+    ];
+    insta::assert_snapshot!(shown.join("\n"), @r"
+    member.yaml:1:9: WrongType: a group of fields (`name: value`) belongs here (correct the value)
+    member.yaml:2:10: WrongType: text belongs here (correct the value)
+    member.yaml:2:15: WrongType: a list belongs here (correct the value)
+    member.yaml:1:9: Invalid: reference to unknown value (correct the file)
+    ");
+}
+
+#[test]
 fn every_mistake_is_told_with_its_place_and_a_next_action() {
     let cases = [
         ("unknown field", format!("{GOOD}repositorys: []\n")),

@@ -2,15 +2,19 @@
 
 use super::git::Asks;
 use super::member::Member;
+use super::waits;
 use crate::document::{
-    ApplicationDocument, ClusterDocument, ConnectionState, IncidentDocument, MemberDocument,
-    MemberRole, ProblemDocument, ReportDocument, RepositoryDocument, StatusDocument,
+    ApplicationDocument, ClusterDocument, ConnectionState, Contact, IncidentDocument,
+    MemberDocument, MemberRole, ProblemDocument, ReportDocument, RepositoryDocument,
+    StatusDocument, newest_first,
 };
+use regraft_engine::CONFIRMED_MS;
 use regraft_model::config::Application;
 use regraft_model::finding::{SyncState, SyncStatus, TargetStatus};
 use regraft_model::health::Health;
 use regraft_model::id::{ApplicationName, ClusterName, MemberId, RepositoryName, TargetKey};
 use regraft_model::incident::{Incident, OutcomeKind};
+use regraft_replica::{Role, Status};
 use regraft_state::record::{Subject, Suspension};
 use regraft_state::view::View;
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,7 +97,7 @@ pub(super) fn clusters(view: &View, member: &Member) -> Vec<ClusterDocument> {
 }
 
 /// Every member of the configuration, and those that vote besides.
-pub(super) fn members(member: &Member) -> Vec<MemberDocument> {
+pub(super) fn members(member: &Member, asked: Asked) -> Vec<MemberDocument> {
     let status = member.replica.status();
     let mut ids: Vec<u64> = member
         .config
@@ -104,18 +108,18 @@ pub(super) fn members(member: &Member) -> Vec<MemberDocument> {
         .collect();
     ids.sort_unstable();
     ids.dedup();
+    let proof = proof(member, asked);
     ids.into_iter()
         .map(|id| {
             let peer = member.config.members.iter().find(|peer| peer.id.0 == id);
+            let contact = contact(&status, proof, id);
             MemberDocument {
                 id: MemberId(id),
-                role: match status.leader == Some(id) {
-                    true => MemberRole::Leader,
-                    false => MemberRole::Follower,
-                },
+                role: role(&status, contact, id),
                 address: peer.map(|peer| peer.raft.clone()).unwrap_or_default(),
                 admin: peer.and_then(|peer| peer.admin.clone()),
                 applied: (id == status.node_id).then_some(status.applied),
+                contact,
                 last_contact_ms: match id == status.node_id {
                     true => Some(0),
                     false => status.contact_ms.get(&id).copied().flatten(),
@@ -124,6 +128,61 @@ pub(super) fn members(member: &Member) -> Vec<MemberDocument> {
             }
         })
         .collect()
+}
+
+/// How fresh an answer was asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// With proof that it is the majority's.
+    WithProof,
+    /// What the member has.
+    AsItIs,
+}
+
+/// Whether this member has proof that its state is the majority's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    Fresh,
+    Old,
+}
+
+/// An answer that was asked for with proof has just had it.
+fn proof(member: &Member, asked: Asked) -> Proof {
+    let now = crate::clock::now();
+    let age_ms = member.confirmed_at().map(|at| now.millis_since(at));
+    match asked == Asked::WithProof || age_ms.is_some_and(|age_ms| age_ms <= CONFIRMED_MS) {
+        true => Proof::Fresh,
+        false => Proof::Old,
+    }
+}
+
+/// What the answering member hears of a member.
+fn contact(status: &Status, proof: Proof, id: u64) -> Contact {
+    if id == status.node_id {
+        return Contact::Reachable;
+    }
+    if status.role == Role::Leader {
+        let silent_ms = status.contact_ms.get(&id).copied().flatten();
+        let silent_ms = silent_ms.and_then(|ms| i64::try_from(ms).ok());
+        return match silent_ms.is_some_and(|ms| ms <= CONFIRMED_MS) {
+            true => Contact::Reachable,
+            false => Contact::Unreachable,
+        };
+    }
+    // Proof comes by way of the leader.
+    match proof == Proof::Fresh && status.leader == Some(id) {
+        true => Contact::Reachable,
+        false => Contact::Unknown,
+    }
+}
+
+/// What a member is, as far as it is heard of.
+fn role(status: &Status, contact: Contact, id: u64) -> MemberRole {
+    match contact {
+        Contact::Reachable if status.leader == Some(id) => MemberRole::Leader,
+        Contact::Reachable => MemberRole::Follower,
+        Contact::Unreachable | Contact::Unknown => MemberRole::Unknown,
+    }
 }
 
 /// Every repository of the member's configuration, and why it cannot be read just now.
@@ -186,6 +245,7 @@ fn trouble(report: &ReportDocument, repository: &RepositoryName) -> Option<Strin
 pub(super) fn status(
     view: &View,
     member: &Member,
+    asked: Asked,
     report: Option<ReportDocument>,
 ) -> StatusDocument {
     let status = member.replica.status();
@@ -201,15 +261,24 @@ pub(super) fn status(
         term: status.term,
         applied: status.applied,
         confirmed_at: member.confirmed_at(),
+        stale: proof(member, asked) == Proof::Old,
         heads: view.heads.values().cloned().collect(),
-        members: members(member),
+        members: members(member, asked),
         clusters: clusters(view, member),
         applications,
         repositories: repositories(view, member, report.as_ref()),
-        incidents: view.incidents.values().cloned().collect(),
+        incidents: incidents(view),
         suspensions: view.suspensions.values().cloned().collect(),
         report,
     }
+}
+
+/// Every incident with what it waits for, newest first.
+pub(super) fn incidents(view: &View) -> Vec<Incident> {
+    let incidents = view.incidents.values();
+    let mut rows: Vec<Incident> = incidents.map(|it| waits::told(view, it)).collect();
+    newest_first(&mut rows);
+    rows
 }
 
 /// Says of every application whose newest configuration was refused why.
@@ -231,7 +300,11 @@ pub(super) fn incident(view: &View, incident: &Incident, diff: String) -> Incide
         .flat_map(|plan| &plan.suspects)
         .map(|revision| revision.0.clone());
     IncidentDocument {
-        mode: application.map(|application| application.mode),
+        mode: match incident.is_open() {
+            true => application.map(|application| application.mode),
+            // The application's mode of today says nothing of what was decided then.
+            false => regraft_remedy::decided_in(&incident.guards),
+        },
         lock: view.locks.get(&incident.id).cloned(),
         suspended: application.and_then(|application| suspended(view, application)),
         targets: applications(view)
@@ -240,7 +313,7 @@ pub(super) fn incident(view: &View, incident: &Incident, diff: String) -> Incide
             .collect(),
         diff,
         suspects: suspects.collect(),
-        incident: incident.clone(),
+        incident: waits::told(view, incident),
     }
 }
 
@@ -397,6 +470,51 @@ mod tests {
         ];
         view.statuses = statuses.map(|it| (it.key.clone(), it)).into();
         assert_eq!(escalated(&view), BTreeSet::from(["broken".into()]));
+    }
+
+    #[test]
+    fn a_member_is_what_the_answering_one_hears_of_it() {
+        let status = |role, leader| Status {
+            node_id: 1,
+            role,
+            term: 3,
+            leader,
+            voters: [1, 2, 3].into(),
+            applied: 0,
+            last_log: 0,
+            snapshot: 0,
+            purged: 0,
+            recovered: true,
+            contact_ms: [(2, Some(40)), (3, Some(60_000)), (4, None)].into(),
+            troubles: BTreeMap::new(),
+            fatal: None,
+        };
+        let told = |status: &Status, proof| {
+            let told = [1, 2, 3, 4].map(|id| {
+                let contact = contact(status, proof, id);
+                format!("{} {contact}", role(status, contact, id))
+            });
+            told.join(", ")
+        };
+        let leads = status(Role::Leader, Some(1));
+        assert_eq!(
+            told(&leads, Proof::Fresh),
+            "leader Reachable, follower Reachable, unknown Unreachable, unknown Unreachable"
+        );
+        let follows = status(Role::Follower, Some(2));
+        assert_eq!(
+            told(&follows, Proof::Fresh),
+            "follower Reachable, leader Reachable, unknown Unknown, unknown Unknown"
+        );
+        assert_eq!(
+            told(&follows, Proof::Old),
+            "follower Reachable, unknown Unknown, unknown Unknown, unknown Unknown"
+        );
+        let alone = status(Role::Candidate, None);
+        assert_eq!(
+            told(&alone, Proof::Old),
+            "follower Reachable, unknown Unknown, unknown Unknown, unknown Unknown"
+        );
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod propose;
 mod runner;
 mod start;
 mod state;
+mod waits;
 
 use crate::cli::{Exit, Failure};
 use crate::{config, log};

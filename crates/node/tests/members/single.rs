@@ -33,6 +33,9 @@ fn a_single_member_serves_answers_stops_and_comes_back() {
     }
     let members = single.regraft(&["get", "members", "-o", "json"]).json();
     assert_eq!(members[0]["role"], "leader", "{members}");
+    assert_eq!(members[0]["contact"], "Reachable", "{members}");
+    let status = single.regraft(&["status", "--stale", "-o", "json"]).json();
+    assert_eq!(status["stale"], false, "it is the majority by itself");
 
     let suspended = single.regraft(&["suspend", "--all", "--reason", "maintenance"]);
     assert_eq!(

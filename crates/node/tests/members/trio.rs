@@ -70,6 +70,30 @@ fn without_a_majority_nothing_changes_and_people_are_told() {
         0,
         "what it has can be seen"
     );
+    assert!(!answer.err.contains(['{', '[']), "{}", answer.err);
+    let old = "! this may be old: member 1 has had no proof for ";
+    wait::until("the proof is old", READY_BOUND, || {
+        let status = trio.regraft(1, &["status", "--stale"]);
+        match status.out.starts_with(old) {
+            true => Ok(()),
+            false => Err(status.out),
+        }
+    })
+    .unwrap();
+    let status = trio.regraft(1, &["status", "--stale", "-o", "json"]);
+    assert_eq!(status.json()["stale"], true);
+    wait::until("nobody else is called healthy", READY_BOUND, || {
+        let members = trio.regraft(1, &["get", "members", "--stale", "-o", "json"]);
+        assert!(members.err.starts_with(old), "{}", members.err);
+        let members = members.json();
+        let lost =
+            |id: usize| members[id]["role"] == "unknown" && members[id]["contact"] != "Reachable";
+        match members[0]["contact"] == "Reachable" && lost(1) && lost(2) {
+            true => Ok(()),
+            false => Err(members.to_string()),
+        }
+    })
+    .unwrap();
     let refused = trio.regraft(1, &["suspend", "--all"]);
     assert_eq!(refused.code, 4, "{}", refused.err);
 }

@@ -62,11 +62,22 @@ pub(super) fn storm(case: &Case<'_>) -> GuardResult {
 }
 
 pub(super) fn mode(case: &Case<'_>) -> GuardResult {
-    match case.application.mode {
+    mode_told(case.application.mode)
+}
+
+fn mode_told(mode: Mode) -> GuardResult {
+    match mode {
         Mode::Observe => passed(Guard::Mode, "mode observe: it only says what it would do"),
         Mode::Propose => propose(Guard::Mode, "mode propose: a person decides"),
         Mode::Auto => passed(Guard::Mode, "mode auto"),
     }
+}
+
+/// The mode that a decision was made in, as its guards tell; `None` where the guard on modes was not asked.
+pub fn decided_in(guards: &[GuardResult]) -> Option<Mode> {
+    let told = guards.iter().find(|it| it.guard == Guard::Mode)?;
+    let mut modes = Mode::ALL.iter().copied();
+    modes.find(|mode| mode_told(*mode) == *told)
 }
 
 /// Two installations that repair the same files would not see each other's locks and vetoes.

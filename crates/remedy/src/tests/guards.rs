@@ -569,3 +569,16 @@ fn what_failed_before_and_does_not_now_is_no_evidence() {
     let part = "only pods of the newest template fail";
     asked.check(&scenario, Answer::Passed, part);
 }
+
+#[test]
+fn the_mode_of_a_decision_is_read_back_from_its_guards() {
+    for mode in [Mode::Observe, Mode::Propose, Mode::Auto] {
+        let mut scenario = Scenario::bad_release();
+        scenario.application.mode = mode;
+        let Decision::Act(plan) = scenario.decide() else {
+            panic!("{mode} plans");
+        };
+        assert_eq!(crate::decided_in(&plan.guards), Some(mode));
+    }
+    assert_eq!(crate::decided_in(&[]), None);
+}

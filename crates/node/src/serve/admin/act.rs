@@ -134,6 +134,13 @@ pub(super) async fn veto(
             "nothing was changed; `regraft suspend APPLICATION` pauses healing",
         ));
     }
+    let reason = reason(request.reason)?;
+    if reason.is_empty() {
+        return Err(Refusal::invalid(
+            "a veto needs a reason: the others read why the repair is never made again",
+            "give it with --reason",
+        ));
+    }
     let fingerprint = incident
         .plan
         .as_ref()
@@ -141,7 +148,7 @@ pub(super) async fn veto(
     let command = Command::Veto {
         incident: incident.id.clone(),
         fingerprint,
-        reason: reason(request.reason)?,
+        reason,
     };
     propose(
         member,
@@ -224,7 +231,7 @@ async fn fresh(member: &Member) -> Result<View, Refusal> {
 
 fn reason(text: String) -> Result<String, Refusal> {
     match text.len() <= REASON_BYTES_MAX {
-        true => Ok(text),
+        true => Ok(text.trim().to_owned()),
         false => Err(Refusal::invalid(
             format!("a reason of {} bytes is too long", text.len()),
             format!("use at most {REASON_BYTES_MAX}"),

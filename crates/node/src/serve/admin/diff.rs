@@ -211,7 +211,10 @@ fn compared(
     let (outcome, summary) = match (differing, refused) {
         (0, 0) => (
             DiffOutcome::Same,
-            format!("all {all} objects are as Git says"),
+            match all {
+                1 => "its 1 object is as Git says".to_owned(),
+                all => format!("all {all} objects are as Git says"),
+            },
         ),
         (_, 0) => (
             DiffOutcome::Differs,

@@ -2,7 +2,7 @@
 
 use super::refusal::Refusal;
 use crate::document::ReportDocument;
-use crate::serve::documents;
+use crate::serve::documents::{self, Asked};
 use crate::serve::member::Member;
 use crate::serve::state;
 use regraft_model::incident::Incident;
@@ -19,7 +19,8 @@ pub(super) async fn status(
 ) -> Result<wire::Document, Refusal> {
     let view = fresh(member, request.consistency).await?;
     let report = report(member).await;
-    document(member, &documents::status(&view, member, report))
+    let asked = asked(request.consistency);
+    document(member, &documents::status(&view, member, asked, report))
 }
 
 pub(super) async fn list(
@@ -47,7 +48,7 @@ pub(super) async fn list(
         ),
         wire::Kind::Incidents => named(
             member,
-            view.incidents.into_values().collect(),
+            documents::incidents(&view),
             name,
             "incident",
             |it: &Incident| it.id.to_string(),
@@ -59,9 +60,13 @@ pub(super) async fn list(
             "lock",
             |it| it.incident.to_string(),
         ),
-        wire::Kind::Members => named(member, documents::members(member), name, "member", |it| {
-            it.id.to_string()
-        }),
+        wire::Kind::Members => named(
+            member,
+            documents::members(member, asked(request.consistency)),
+            name,
+            "member",
+            |it| it.id.to_string(),
+        ),
         wire::Kind::Unspecified => Err(Refusal::invalid(
             "the kind is not known to this member",
             "use the same version as the member",
@@ -154,10 +159,17 @@ pub(super) fn document(
 }
 
 async fn wait(member: &Member, consistency: i32) -> Result<(), Refusal> {
-    if wire::Consistency::try_from(consistency) != Ok(wire::Consistency::Stale) {
+    if asked(consistency) == Asked::WithProof {
         member.replica.barrier().await?;
     }
     Ok(())
+}
+
+fn asked(consistency: i32) -> Asked {
+    match wire::Consistency::try_from(consistency) {
+        Ok(wire::Consistency::Stale) => Asked::AsItIs,
+        _ => Asked::WithProof,
+    }
 }
 
 fn named<T: Serialize>(

@@ -155,9 +155,21 @@ impl From<Rejection> for Refusal {
             }
             RejectionReason::DiffChanged => "read it again, and name what you read",
             RejectionReason::Suspended => "resume it first (`regraft resume`)",
-            RejectionReason::WrongPhase => "see `regraft get incidents`",
+            RejectionReason::WrongPhase
+            | RejectionReason::OtherIncidentOpen
+            | RejectionReason::Closed => "see `regraft get incidents`",
             RejectionReason::AlreadyDone => "nothing needs to be done",
-            _ => "see `regraft status`",
+            RejectionReason::Busy | RejectionReason::LockExpired => {
+                "see `regraft get locks`, and try again when the other repair has ended"
+            }
+            RejectionReason::ClusterChanged => {
+                "see `regraft get clusters`; `regraft forget-cluster NAME` if it was made anew"
+            }
+            RejectionReason::StaleFence
+            | RejectionReason::HeadMoved
+            | RejectionReason::StaleSequence => {
+                "nothing was changed, for the state moved on meanwhile: look again, and repeat what is still wanted"
+            }
         };
         Self::new(code, rejection.reason.as_str(), rejection.message, action)
     }
