@@ -428,7 +428,7 @@ pub(super) fn escalated(view: &View) -> BTreeSet<ApplicationName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use regraft_model::incident::Outcome;
+    use regraft_model::incident::{Outcome, Phase};
     use regraft_model::time::Timestamp;
 
     fn incident(application: &str, opened_at: i64, outcome: Option<OutcomeKind>) -> Incident {
@@ -438,9 +438,9 @@ mod tests {
             opened_at: Timestamp(opened_at),
             outcome: outcome.map(|kind| Outcome {
                 kind,
-                ..Outcome::default()
+                reason: String::new(),
             }),
-            ..Incident::default()
+            ..crate::serve::waits::tests::incident(Phase::Ended)
         }
     }
 

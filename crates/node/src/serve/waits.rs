@@ -140,7 +140,7 @@ fn effect(view: &View, incident: &Incident, application: &Application) -> String
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use regraft_model::config::{
         ClusterSpec, Conflicts, DeletionPolicy, Fleet, Mode, Policy, Prune,
@@ -214,7 +214,7 @@ mod tests {
         view.statuses.insert(key, status);
     }
 
-    fn incident(phase: Phase) -> Incident {
+    pub(in crate::serve) fn incident(phase: Phase) -> Incident {
         Incident {
             id: "storefront-41".into(),
             application: "storefront".into(),
