@@ -147,6 +147,11 @@ impl Error {
         matches!(self, Error::Refused { status, .. } if status.code == 404)
     }
 
+    /// Whether no answer came although a connection was there: the next one may go to somebody else.
+    pub(crate) fn is_interruption(&self) -> bool {
+        matches!(self, Error::Unreachable { .. } | Error::TimedOut { .. })
+    }
+
     /// Whether another one holds what was asked for.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Error::Refused { status, .. } if status.code == 409)

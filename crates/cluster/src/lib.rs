@@ -17,6 +17,8 @@ mod connection;
 mod digest;
 mod discovery;
 mod error;
+#[cfg(test)]
+mod fake;
 mod follow;
 mod inventory;
 mod kubeconfig;
