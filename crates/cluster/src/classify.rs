@@ -60,6 +60,7 @@ pub(crate) fn failure(key: Option<ObjectKey>, error: &Error) -> ApplyFailure {
         Error::InventoryMalformed { .. } => {
             (Retry::Stalled, "InventoryMalformed", error.to_string())
         }
+        Error::InventoryDiffers { .. } => (Retry::Transient, "InventoryDiffers", error.to_string()),
         Error::InventoryNotOurs { .. } => (Retry::Stalled, "NotOurs", error.to_string()),
         Error::Kubeconfig { .. } | Error::InCluster { .. } | Error::Client { .. } => {
             (Retry::Waiting, "Credentials", error.to_string())

@@ -123,6 +123,14 @@ pub enum Error {
         /// Whose it is.
         owner: String,
     },
+    /// The stored inventory is not what this connection knows of it.
+    #[error("ConfigMap {name} {what}; reading all anew")]
+    InventoryDiffers {
+        /// Namespace and name.
+        name: String,
+        /// What was found.
+        what: &'static str,
+    },
 }
 
 impl Error {

@@ -237,10 +237,8 @@ async fn an_inventory_that_another_member_wrote_since_it_was_told_is_not_overwri
     let refused = late.cluster.apply(request("handed", &ours)).await;
     assert_eq!(
         failures(&refused),
-        [
-            "request: Transient Unreachable: cluster is not connected: ConfigMap \
-          regraft-system/regraft-inventory-handed was written by another one; reading all anew"
-        ]
+        ["request: Transient InventoryDiffers: ConfigMap \
+          regraft-system/regraft-inventory-handed was written by another one; reading all anew"]
     );
     assert_eq!(stored(&plane, "handed"), before, "nothing is forgotten");
     let told = late
