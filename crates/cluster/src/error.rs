@@ -1,6 +1,7 @@
 //! What can go wrong at this edge. Texts name the operation and its subject, never a credential.
 
 use kube::core::Status;
+use regraft_model::text::redact;
 use std::error::Error as StdError;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -218,12 +219,12 @@ fn redacted(error: &(dyn StdError + 'static)) -> Option<String> {
     Some(text)
 }
 
-/// The message of a status, or its reason when it has none.
+/// The message of a status without secrets, or its reason when it has none.
 fn status_text(status: &Status) -> String {
     match (status.message.as_str(), status.reason.as_str()) {
         ("", "") => format!("HTTP {}", status.code),
         ("", reason) => format!("{reason} (HTTP {})", status.code),
-        (message, _) => message.to_owned(),
+        (message, _) => redact(message),
     }
 }
 
