@@ -39,15 +39,17 @@ pub(crate) async fn run(connection: &Connection, request: ApplyRequest) -> Apply
         ..ApplyOutcome::default()
     };
     let application = &request.target.application;
-    if let Err(error) = inventory::check_readable(connection, application).await {
-        outcome.failures.push(failure(None, &error));
-        return outcome;
-    }
     let before = &request.inventory_before;
     let wide = inventory::union(before, &request.inventory);
-    if !inventory::same(&wide, before)
-        && let Err(error) = inventory::write(connection, application, before, &wide).await
-    {
+    let listing = async {
+        inventory::check_readable(connection, application).await?;
+        if wide.entries.is_empty() {
+            // Success says that nothing is left: only the server knows.
+            inventory::check_nothing_listed(connection, application).await?;
+        }
+        inventory::ensure(connection, application, before, &wide).await
+    };
+    if let Err(error) = listing.await {
         outcome.failures.push(failure(None, &error));
         return outcome;
     }
@@ -68,9 +70,7 @@ pub(crate) async fn run(connection: &Connection, request: ApplyRequest) -> Apply
     }
     outcome.pruned = released.pruned;
     outcome.failures = released.failures;
-    if !inventory::same(&exact, &wide)
-        && let Err(error) = inventory::write(connection, application, &wide, &exact).await
-    {
+    if let Err(error) = inventory::ensure(connection, application, &wide, &exact).await {
         outcome.failures.push(failure(None, &error));
     }
     outcome
@@ -288,5 +288,228 @@ fn all_or_failures<T>(results: Vec<Result<T, ApplyFailure>>) -> Result<Vec<T>, V
         Ok(good.into_iter().filter_map(Result::ok).collect())
     } else {
         Err(bad.into_iter().filter_map(Result::err).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{self, Answer, Asked, Server};
+    use regraft_model::apply::Inventory;
+    use regraft_model::id::TargetKey;
+    use regraft_model::object::APPLICATION_LABEL;
+    use serde_json::json;
+    use std::sync::Mutex;
+
+    const LISTS: &str = "/api/v1/namespaces/regraft-system/configmaps";
+
+    /// What becomes of a write of an inventory.
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    enum Fate {
+        #[default]
+        Done,
+        Refused,
+        /// It is done, and its answer is lost.
+        Unanswered,
+    }
+
+    /// The inventory of `shop` as a server has it, and what becomes of the next write of it.
+    #[derive(Default)]
+    struct Kept {
+        list: Option<Value>,
+        version: u64,
+        next: Fate,
+    }
+
+    impl Kept {
+        fn answer(&mut self, asked: &Asked) -> Answer {
+            let mut words = asked.line.split([' ', '?']);
+            let (Some(verb), Some(path)) = (words.next(), words.next()) else {
+                return Answer::HangUp;
+            };
+            if !path.starts_with(LISTS) {
+                return fake::basics(asked, "one", 1);
+            }
+            match (verb, &self.list) {
+                ("GET", None) if path.len() > LISTS.len() => fake::refusal(404, "not found"),
+                ("GET", list) if path.len() == LISTS.len() => {
+                    Answer::Json(200, json!({"metadata": {}, "items": Vec::from_iter(list)}))
+                }
+                ("GET", Some(list)) => Answer::Json(200, list.clone()),
+                _ => self.write(verb, asked.body.clone()),
+            }
+        }
+
+        fn write(&mut self, verb: &str, mut object: Value) -> Answer {
+            let fate = std::mem::take(&mut self.next);
+            if fate == Fate::Refused {
+                return fake::refusal(500, "etcd has no leader");
+            }
+            let pointer = match verb {
+                "DELETE" => "/preconditions/resourceVersion",
+                _ => "/metadata/resourceVersion",
+            };
+            let there = self.list.as_ref().map(|list| version(list).to_owned());
+            let meant = object.pointer(pointer).and_then(Value::as_str);
+            if meant != there.as_deref() {
+                return fake::refusal(409, "the object has been modified");
+            }
+            self.version += 1;
+            object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+            self.list = (verb != "DELETE").then(|| object.clone());
+            match fate {
+                Fate::Unanswered => Answer::HangUp,
+                _ => Answer::Json(200, object),
+            }
+        }
+    }
+
+    fn serve() -> (Server, Arc<Mutex<Kept>>) {
+        let kept = Arc::new(Mutex::new(Kept::default()));
+        let keeping = Arc::clone(&kept);
+        let server = Server::start(move |asked| keeping.lock().unwrap().answer(asked));
+        (server, kept)
+    }
+
+    fn map(name: &str) -> Object {
+        Object(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+                "name": name,
+                "namespace": "shop",
+                "labels": {(APPLICATION_LABEL): "shop"},
+                "annotations": {(INSTALLATION_ANNOTATION): "one"},
+            }}),
+        )
+    }
+
+    fn inventory(names: &[&str]) -> Inventory {
+        Inventory {
+            installation: "one".to_owned(),
+            entries: names
+                .iter()
+                .map(|name| (map(name).key(), "v1".to_owned()))
+                .collect(),
+        }
+    }
+
+    /// A request that applies objects where others, it seems, are listed.
+    fn request(listed: &[&str], names: &[&str]) -> ApplyRequest {
+        let staged = |name: &&str| StagedObject {
+            object: map(name),
+            conflicts: Conflicts::Refuse,
+            live_version: None,
+        };
+        let stage = Stage {
+            objects: names.iter().map(staged).collect(),
+            then: StageWait::Nothing,
+        };
+        ApplyRequest {
+            target: TargetKey {
+                application: "shop".into(),
+                cluster: "east".into(),
+            },
+            revision: "0123456789".into(),
+            stages: vec![stage],
+            prune: Vec::new(),
+            orphan: Vec::new(),
+            inventory: inventory(names),
+            inventory_before: inventory(listed),
+        }
+    }
+
+    fn entries(kept: &Mutex<Kept>) -> String {
+        let list = kept.lock().unwrap().list.clone();
+        list.map_or_else(String::new, |list| {
+            list["data"]["entries"].as_str().unwrap().to_owned()
+        })
+    }
+
+    fn reasons(outcome: &ApplyOutcome) -> Vec<&str> {
+        let failures = outcome.failures.iter();
+        failures.map(|failure| failure.reason.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn after_an_inventory_was_not_stored_the_retry_stores_it_before_any_object() {
+        let (server, kept) = serve();
+        let connection = server.connect().await;
+        kept.lock().unwrap().next = Fate::Refused;
+        let first = run(&connection, request(&[], &["a"])).await;
+        assert_eq!(reasons(&first), ["ServerError"]);
+        assert_eq!(server.asked("PATCH"), Vec::<String>::new());
+
+        // From the first try on the union is what may be there.
+        let second = run(&connection, request(&["a"], &["a"])).await;
+        assert_eq!(reasons(&second), Vec::<&str>::new());
+        assert_eq!(entries(&kept), r#"{"v1":{"ConfigMap":{"shop":["a"]}}}"#);
+        let writes: Vec<_> = server
+            .asked("P")
+            .iter()
+            .map(|line| line.split(' ').next().unwrap().to_owned())
+            .collect();
+        // The refused one, the list, the dry run and the write.
+        assert_eq!(writes, ["POST", "POST", "PATCH", "PATCH"]);
+
+        run(&connection, request(&["a"], &["a"])).await;
+        assert_eq!(server.asked("POST").len() + server.asked("PUT").len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_inventory_whose_write_got_no_answer_is_read_before_it_counts() {
+        let (server, kept) = serve();
+        let connection = server.connect().await;
+        run(&connection, request(&[], &["a", "b"])).await;
+        // It is narrowed, which nobody hears of; then Git brings back what left.
+        kept.lock().unwrap().next = Fate::Unanswered;
+        let (wide, exact) = (inventory(&["a", "b"]), inventory(&["a"]));
+        inventory::ensure(&connection, &"shop".into(), &wide, &exact)
+            .await
+            .unwrap_err();
+        assert_eq!(entries(&kept), r#"{"v1":{"ConfigMap":{"shop":["a"]}}}"#);
+        let again = run(&connection, request(&["a", "b"], &["a", "b"])).await;
+        assert_eq!(reasons(&again), Vec::<&str>::new());
+        assert_eq!(entries(&kept), r#"{"v1":{"ConfigMap":{"shop":["a","b"]}}}"#);
+    }
+
+    #[tokio::test]
+    async fn our_own_write_whose_answer_was_lost_is_found_and_not_sent_again() {
+        let (server, kept) = serve();
+        let connection = server.connect().await;
+        kept.lock().unwrap().next = Fate::Unanswered;
+        let first = run(&connection, request(&[], &["a"])).await;
+        assert_eq!(reasons(&first), ["Unreachable"]);
+        let second = run(&connection, request(&["a"], &["a"])).await;
+        assert_eq!(reasons(&second), Vec::<&str>::new());
+        assert_eq!(kept.lock().unwrap().version, 1);
+    }
+
+    #[tokio::test]
+    async fn that_nothing_is_left_is_not_said_while_the_cluster_lists_something() {
+        let (server, kept) = serve();
+        let late = server.connect().await;
+        let nothing = request(&[], &[]);
+        assert_eq!(
+            reasons(&run(&late, nothing.clone()).await),
+            Vec::<&str>::new()
+        );
+
+        let other = server.connect().await;
+        run(&other, request(&[], &["a"])).await;
+        let refused = run(&late, nothing.clone()).await;
+        assert_eq!(reasons(&refused), ["InventoryDiffers"]);
+        assert_eq!(
+            refused.failures[0].retry,
+            regraft_model::apply::Retry::Transient
+        );
+        assert!(late.breaker.opened().is_cancelled(), "it starts over");
+        insta::assert_snapshot!(late.breaker.reason(), @"ConfigMap regraft-system/regraft-inventory-shop lists objects that were not told; reading all anew");
+
+        // A list that starting over would not find is told instead.
+        kept.lock().unwrap().list.as_mut().unwrap()["metadata"]["labels"] = json!({});
+        let again = server.connect().await;
+        let refused = run(&again, nothing).await;
+        assert_eq!(reasons(&refused), ["InventoryMalformed"]);
+        assert!(!again.breaker.opened().is_cancelled());
+        insta::assert_snapshot!(refused.failures[0].message, @"ConfigMap regraft-system/regraft-inventory-shop cannot be read as an inventory: its label app.kubernetes.io/managed-by=regraft is gone; put it back, or delete the ConfigMap");
     }
 }

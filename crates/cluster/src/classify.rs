@@ -7,6 +7,7 @@ use kube::core::response::StatusCause;
 use regraft_model::ObjectKey;
 use regraft_model::apply::{ApplyFailure, Retry};
 use regraft_model::object::FIELD_MANAGER;
+use regraft_model::text::redact;
 use std::collections::BTreeMap;
 
 /// The server's words for a field that cannot change; only these make a refusal `Immutable`.
@@ -39,9 +40,9 @@ pub(crate) fn failure(key: Option<ObjectKey>, error: &Error) -> ApplyFailure {
         Error::Refused { status, .. } => {
             let (retry, reason) = judge(status);
             let message = match (reason, secret) {
-                ("Conflict", _) => conflict_message(status),
+                ("Conflict", _) => redact(&conflict_message(status)),
                 (_, true) => fields_only(status),
-                (_, false) => status_message(status, error),
+                (_, false) => redact(&status_message(status, error)),
             };
             (retry, reason, message)
         }
@@ -60,6 +61,7 @@ pub(crate) fn failure(key: Option<ObjectKey>, error: &Error) -> ApplyFailure {
         Error::InventoryMalformed { .. } => {
             (Retry::Stalled, "InventoryMalformed", error.to_string())
         }
+        Error::InventoryDiffers { .. } => (Retry::Transient, "InventoryDiffers", error.to_string()),
         Error::InventoryNotOurs { .. } => (Retry::Stalled, "NotOurs", error.to_string()),
         Error::Kubeconfig { .. } | Error::InCluster { .. } | Error::Client { .. } => {
             (Retry::Waiting, "Credentials", error.to_string())
@@ -414,5 +416,14 @@ mod tests {
             tell("Secret", status),
             "Stalled Invalid: BadRequest (HTTP 400); the server's words are withheld, it is a Secret"
         );
+    }
+
+    #[test]
+    fn the_words_of_a_server_are_told_without_secrets_and_not_at_any_length() {
+        let message = "admission webhook \"w\" denied the request: password=hunter2 is weak";
+        let status = json!({"code": 400, "reason": "BadRequest", "message": message});
+        insta::assert_snapshot!(tell("Deployment", status), @r#"Stalled WebhookDenied: admission webhook "w" denied the request: password=[redacted] is weak"#);
+        let status = json!({"code": 422, "message": "spec is wrong; ".repeat(10_000)});
+        assert!(tell("Deployment", status).len() < crate::MAX_MESSAGE_BYTES + 100);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Expected flow: [`Connection::open`] until the server proved who it is; then requests through [`Connection::call`].
 //! Guarantees: at most [`MAX_REQUESTS_IN_FLIGHT`] requests, each with a time-out, none after the breaker opened; after an
-//! interruption nothing is written before the server proved again that it is the same, and not put back to an older state.
+//! interruption (of a watch, or a request that got no answer) nothing is written before the server proved again that it
+//! is the same, and not put back to an older state; a proof is as old as its question.
 //! Assumptions: watches hold connections of their own and are not counted as requests in flight.
 //! Errors: see [`Error`]; an answer of the server is never retried here.
 
@@ -19,7 +20,7 @@ use regraft_model::id::ClusterName;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
@@ -33,6 +34,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection on which nothing was read for so long is dead: longer than the 290 s of a watch.
 const READ_TIMEOUT: Duration = Duration::from_secs(310);
+/// How often a write asks for a proof when another interruption comes while the server gives one.
+const MAX_PROOFS: usize = 3;
 
 /// Which cluster, and how to get there.
 #[derive(Clone, Debug)]
@@ -87,8 +90,10 @@ pub(crate) struct Connection {
     uid: String,
     /// Newest resource version that the server told of all there is; it never goes back.
     newest: AtomicU64,
-    /// Something was interrupted since the server last proved who it is.
-    doubted: AtomicBool,
+    /// How often something was interrupted.
+    interruptions: AtomicU64,
+    /// How many of them came before the server was last asked for the proof that it gave.
+    cleared: AtomicU64,
     /// Woken by a doubt.
     pub(crate) doubts: Notify,
 }
@@ -115,7 +120,8 @@ impl Connection {
             in_flight: Semaphore::new(MAX_REQUESTS_IN_FLIGHT),
             uid: String::new(),
             newest: AtomicU64::new(0),
-            doubted: AtomicBool::new(false),
+            interruptions: AtomicU64::new(0),
+            cleared: AtomicU64::new(0),
             doubts: Notify::new(),
         };
         let version = connection.get("/version", "the server's version").await?;
@@ -140,17 +146,43 @@ impl Connection {
         subject: &str,
         request: http::Request<Body>,
     ) -> Result<Value, Error> {
-        if verb.writes() && self.doubted.load(Ordering::Acquire) {
-            self.probe().await?;
+        if verb.writes() {
+            self.prove().await?;
         }
-        self.call_within(REQUEST_TIMEOUT, verb, subject, request)
-            .await
+        let answer = self
+            .call_within(REQUEST_TIMEOUT, verb, subject, request)
+            .await;
+        if answer.as_ref().is_err_and(Error::is_interruption) {
+            self.doubts.notify_one();
+        }
+        answer
     }
 
     /// Something was interrupted: whoever answers next may be another cluster, or the same with an older state.
     pub(crate) fn doubt(&self) {
-        self.doubted.store(true, Ordering::Release);
+        self.interruptions.fetch_add(1, Ordering::AcqRel);
         self.doubts.notify_one();
+    }
+
+    /// Whether something was interrupted since the server was asked for its last proof.
+    fn is_doubted(&self) -> bool {
+        self.cleared.load(Ordering::Acquire) < self.interruptions.load(Ordering::Acquire)
+    }
+
+    /// Asks for a proof where there is a doubt.
+    async fn prove(&self) -> Result<(), Error> {
+        for _ in 0..MAX_PROOFS {
+            if !self.is_doubted() {
+                return Ok(());
+            }
+            self.probe().await?;
+        }
+        match self.is_doubted() {
+            false => Ok(()),
+            true => Err(Error::NotConnected {
+                reason: "it is interrupted again and again".to_owned(),
+            }),
+        }
     }
 
     /// Reads a path.
@@ -163,6 +195,8 @@ impl Connection {
     /// one that was put back to an older state, is lost: what was seen there is not what is there.
     pub(crate) async fn probe(&self) -> Result<(), Error> {
         let known = self.newest.load(Ordering::Acquire);
+        // The proof is as old as the question: what is interrupted from here on is not cleared by it.
+        let before = self.interruptions.load(Ordering::Acquire);
         let sign = self.sign().await?;
         let reason = if sign.uid != self.uid {
             format!(
@@ -176,7 +210,7 @@ impl Connection {
             )
         } else {
             self.newest.fetch_max(sign.version, Ordering::AcqRel);
-            self.doubted.store(false, Ordering::Release);
+            self.cleared.fetch_max(before, Ordering::AcqRel);
             return Ok(());
         };
         self.breaker.trip_for(reason.clone());
@@ -220,7 +254,7 @@ impl Connection {
         let away = || Error::NotConnected {
             reason: self.breaker.reason(),
         };
-        match self.breaker.opened().run_until_cancelled(exchange).await {
+        let answer = match self.breaker.opened().run_until_cancelled(exchange).await {
             None => Err(away()),
             Some(Ok(answer)) => answer,
             Some(Err(_elapsed)) => {
@@ -232,7 +266,11 @@ impl Connection {
                 self.breaker.failed(|| error.to_string());
                 Err(error)
             }
+        };
+        if answer.as_ref().is_err_and(Error::is_interruption) {
+            self.interruptions.fetch_add(1, Ordering::AcqRel);
         }
+        answer
     }
 
     async fn exchange(
@@ -308,9 +346,8 @@ async fn client(source: &KubeconfigSource, meter: &Meter) -> Result<Client, Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake::{self, Answer, Server};
     use serde_json::json;
-    use std::io::{BufRead as _, BufReader, Write as _};
-    use std::net::TcpListener;
     use std::sync::Mutex;
 
     #[test]
@@ -320,92 +357,33 @@ mod tests {
         assert_eq!(status.message.chars().count(), MAX_FOREIGN_TEXT_CHARS);
     }
 
-    /// A server that shows what it is told to, and what it was asked for.
-    struct Server {
-        shows: Arc<Mutex<(&'static str, u64)>>,
-        asked: Arc<Mutex<Vec<String>>>,
-        config: Config,
-        _dir: tempfile::TempDir,
+    /// A server that shows a UID and a resource version, and what may be told to show another one.
+    fn showing(sign: (&'static str, u64)) -> (Server, Arc<Mutex<(&'static str, u64)>>) {
+        let shows = Arc::new(Mutex::new(sign));
+        let shown = Arc::clone(&shows);
+        let server = Server::start(move |asked| {
+            let (uid, version) = *shown.lock().unwrap();
+            fake::basics(asked, uid, version)
+        });
+        (server, shows)
     }
 
-    impl Server {
-        fn start() -> Self {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let port = listener.local_addr().unwrap().port();
-            let shows = Arc::new(Mutex::new(("one", 100)));
-            let asked = Arc::new(Mutex::new(Vec::new()));
-            let (shown, noted) = (Arc::clone(&shows), Arc::clone(&asked));
-            std::thread::Builder::new()
-                .spawn(move || {
-                    for stream in listener.incoming() {
-                        let mut stream = stream.unwrap();
-                        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-                        let Some(Ok(first)) = lines.next() else {
-                            continue;
-                        };
-                        let _ = lines.find(|line| line.as_ref().is_ok_and(String::is_empty));
-                        let answer = answer(&first, *shown.lock().unwrap()).to_string();
-                        noted.lock().unwrap().push(first);
-                        let length = answer.len();
-                        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
-                        write!(stream, "{head}\r\nContent-Length: {length}\r\n\r\n{answer}").unwrap();
-                    }
-                })
-                .unwrap();
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("kubeconfig");
-            let kubeconfig = json!({
-                "clusters": [{"name": "a", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
-                "users": [{"name": "a", "user": {}}],
-                "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
-                "current-context": "a",
-            });
-            std::fs::write(&path, kubeconfig.to_string()).unwrap();
-            Self {
-                shows,
-                asked,
-                config: Config {
-                    name: "a".into(),
-                    kubeconfig: KubeconfigSource::Path {
-                        path,
-                        context: None,
-                    },
-                },
-                _dir: dir,
-            }
-        }
-
-        async fn connect(&self) -> Connection {
-            let traffic = Arc::new(Traffic::default());
-            Connection::open(&self.config, &traffic).await.unwrap().0
-        }
-    }
-
-    fn answer(request: &str, (uid, version): (&str, u64)) -> Value {
-        if request.contains("/namespaces") {
-            let items = json!([{"metadata": {"uid": uid}}]);
-            json!({"metadata": {"resourceVersion": version.to_string()}, "items": items})
-        } else if request.contains("/version") {
-            json!({"gitVersion": "v1.36.0"})
-        } else {
-            let kind = json!({"group": "", "version": "v1", "kind": "Namespace"});
-            let resource = json!({"resource": "namespaces", "responseKind": kind, "scope": "Cluster", "verbs": ["get", "patch"]});
-            let group = json!({"metadata": {"name": ""}, "versions": [{"version": "v1", "resources": [resource]}]});
-            json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": [group]})
-        }
+    async fn patch(connection: &Connection) -> Result<Value, Error> {
+        let request = crate::request::merge("/x", "regraft", &json!({})).unwrap();
+        connection.call(Verb::Patch, "x", request).await
     }
 
     #[tokio::test]
     async fn a_connection_to_what_is_another_cluster_now_is_lost() {
-        let server = Server::start();
+        let (server, shown) = showing(("one", 100));
         for (shows, reason) in [
             (("one", 101), None),
             (("two", 102), Some("another cluster answers")),
             (("one", 99), Some("put back to an older state")),
         ] {
-            *server.shows.lock().unwrap() = ("one", 100);
+            *shown.lock().unwrap() = ("one", 100);
             let connection = server.connect().await;
-            *server.shows.lock().unwrap() = shows;
+            *shown.lock().unwrap() = shows;
             assert_eq!(connection.probe().await.is_err(), reason.is_some());
             let lost = connection.breaker.opened().is_cancelled();
             assert_eq!(lost, reason.is_some());
@@ -416,20 +394,55 @@ mod tests {
 
     #[tokio::test]
     async fn after_an_interruption_nothing_is_written_before_the_server_proved_who_it_is() {
-        let server = Server::start();
+        let (server, shown) = showing(("one", 100));
         let connection = server.connect().await;
-        *server.shows.lock().unwrap() = ("two", 200);
+        *shown.lock().unwrap() = ("two", 200);
         connection.doubt();
-        let request = crate::request::merge("/x", "regraft", &json!({})).unwrap();
-        let refused = connection
-            .call(Verb::Patch, "x", request)
-            .await
-            .unwrap_err();
+        let refused = patch(&connection).await.unwrap_err();
         assert!(refused.to_string().contains("another cluster"), "{refused}");
-        let asked = server.asked.lock().unwrap();
-        assert!(
-            !asked.iter().any(|line| line.starts_with("PATCH")),
-            "{asked:?}"
-        );
+        assert_eq!(server.asked("PATCH"), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_proof_that_was_asked_for_before_an_interruption_does_not_clear_it() {
+        let connected: Arc<Mutex<Option<Arc<Connection>>>> = Arc::default();
+        let interrupted = Arc::clone(&connected);
+        let server = Server::start(move |asked| {
+            // The question came, the answer is not out yet.
+            if asked.is_sign()
+                && let Some(connection) = interrupted.lock().unwrap().take()
+            {
+                connection.doubt();
+            }
+            fake::basics(asked, "one", 100)
+        });
+        let connection = Arc::new(server.connect().await);
+        *connected.lock().unwrap() = Some(Arc::clone(&connection));
+        connection.probe().await.unwrap();
+        assert!(connection.is_doubted());
+        connection.probe().await.unwrap();
+        assert!(!connection.is_doubted());
+    }
+
+    #[tokio::test]
+    async fn after_a_write_that_got_no_answer_the_next_one_waits_for_a_proof() {
+        let mut cuts = 1;
+        let server = Server::start(move |asked| {
+            if asked.line.starts_with("PATCH") && cuts > 0 {
+                cuts -= 1;
+                return Answer::HangUp;
+            }
+            fake::basics(asked, "one", 100)
+        });
+        let connection = server.connect().await;
+        let lost = patch(&connection).await.unwrap_err();
+        assert!(matches!(lost, Error::Unreachable { .. }), "{lost}");
+        patch(&connection).await.unwrap();
+        let asked = server.asked("");
+        let verbs: Vec<_> = asked[asked.len() - 3..]
+            .iter()
+            .map(|line| line.split(['?', ' ']).take(2).collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(verbs, ["PATCH /x", "GET /api/v1/namespaces", "PATCH /x"]);
     }
 }

@@ -7,6 +7,7 @@ use crate::connection::Connection;
 use crate::error::Error;
 use crate::request;
 use crate::traffic::Verb;
+use kube::core::Version;
 use kube::core::discovery::ApiResource;
 use kube::core::discovery::v2::{APIGroupDiscoveryList, APIResourceDiscovery};
 use regraft_model::apply::{KindScope, KindVersion};
@@ -49,6 +50,16 @@ impl Discovery {
     /// The kind, if it is known without asking.
     pub(crate) fn known(&self, kind: &KindVersion) -> Option<Arc<Resource>> {
         self.snapshot().get(kind).cloned()
+    }
+
+    /// The kind in whichever version is served, in the most stable one of several.
+    pub(crate) fn in_any_version(&self, group: &str, kind: &str) -> Option<Arc<Resource>> {
+        let kinds = self.snapshot();
+        kinds
+            .values()
+            .filter(|resource| resource.api.group == group && resource.api.kind == kind)
+            .max_by_key(|resource| Version::parse(&resource.api.version).priority())
+            .cloned()
     }
 
     /// The kind; asks the server when it is unknown and the last answer is old enough.

@@ -1,6 +1,7 @@
 //! What can go wrong at this edge. Texts name the operation and its subject, never a credential.
 
 use kube::core::Status;
+use regraft_model::text::redact;
 use std::error::Error as StdError;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -123,6 +124,14 @@ pub enum Error {
         /// Whose it is.
         owner: String,
     },
+    /// The stored inventory is not what this connection knows of it.
+    #[error("ConfigMap {name} {what}; reading all anew")]
+    InventoryDiffers {
+        /// Namespace and name.
+        name: String,
+        /// What was found.
+        what: &'static str,
+    },
 }
 
 impl Error {
@@ -145,6 +154,11 @@ impl Error {
     /// Whether the server said that the object or kind is not there.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Error::Refused { status, .. } if status.code == 404)
+    }
+
+    /// Whether no answer came although a connection was there: the next one may go to somebody else.
+    pub(crate) fn is_interruption(&self) -> bool {
+        matches!(self, Error::Unreachable { .. } | Error::TimedOut { .. })
     }
 
     /// Whether another one holds what was asked for.
@@ -205,12 +219,12 @@ fn redacted(error: &(dyn StdError + 'static)) -> Option<String> {
     Some(text)
 }
 
-/// The message of a status, or its reason when it has none.
+/// The message of a status without secrets, or its reason when it has none.
 fn status_text(status: &Status) -> String {
     match (status.message.as_str(), status.reason.as_str()) {
         ("", "") => format!("HTTP {}", status.code),
         ("", reason) => format!("{reason} (HTTP {})", status.code),
-        (message, _) => message.to_owned(),
+        (message, _) => redact(message),
     }
 }
 

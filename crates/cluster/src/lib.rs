@@ -17,6 +17,8 @@ mod connection;
 mod digest;
 mod discovery;
 mod error;
+#[cfg(test)]
+mod fake;
 mod follow;
 mod inventory;
 mod kubeconfig;
@@ -44,6 +46,7 @@ use crate::traffic::Traffic;
 use regraft_model::apply::{ApplyFailure, ApplyOutcome, ApplyRequest, ClusterEvent, KindVersion};
 use regraft_model::apply::{Retry, StagedObject};
 use regraft_model::id::ClusterName;
+use regraft_model::text::truncate;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
@@ -166,17 +169,20 @@ impl Link {
     }
 }
 
+/// Most bytes of the message of one failure: a refusal can name every field of a large object.
+const MAX_MESSAGE_BYTES: usize = 2 * 1024;
+
 /// A failure in the words of the model.
 fn failed(
     key: Option<regraft_model::ObjectKey>,
     retry: Retry,
     reason: &str,
-    message: impl Into<String>,
+    message: impl AsRef<str>,
 ) -> ApplyFailure {
     ApplyFailure {
         key,
         retry,
         reason: reason.to_owned(),
-        message: message.into(),
+        message: truncate(message.as_ref(), MAX_MESSAGE_BYTES),
     }
 }

@@ -147,7 +147,8 @@ async fn orphan(
     }
 }
 
-/// The object and its path, or nothing when it or its kind is gone.
+/// The object and its path, or nothing when it or its kind is gone. An object is there through every version of its kind
+/// that is served, also when the one it was applied through is not served any more.
 async fn find(
     connection: &Connection,
     key: &ObjectKey,
@@ -155,7 +156,13 @@ async fn find(
 ) -> Result<Option<(String, Object)>, Error> {
     let kind = KindVersion::new(version, &key.kind);
     let resource = match connection.discovery.find(connection, &kind).await {
-        Err(Error::NoSuchKind { .. }) if is_absent(connection, &kind).await? => return Ok(None),
+        Err(unknown @ Error::NoSuchKind { .. }) => {
+            match connection.discovery.in_any_version(&key.group, &key.kind) {
+                Some(resource) => resource,
+                None if is_gone(connection, &key.group, &kind).await? => return Ok(None),
+                None => return Err(unknown),
+            }
+        }
         other => other?,
     };
     let path = request::object_path(&resource, key)?;
@@ -165,7 +172,35 @@ async fn find(
     }
 }
 
-/// Whether the server surely lacks a kind. An aggregated API that is down leaves discovery too, but it answers 503.
+/// Whether the server surely lacks a kind in every version. An aggregated API that is down leaves discovery too, but its
+/// group is still there and it answers 503.
+async fn is_gone(connection: &Connection, group: &str, kind: &KindVersion) -> Result<bool, Error> {
+    let mut versions = BTreeSet::from([kind.api_version.clone()]);
+    if !group.is_empty() {
+        versions.extend(versions_of(connection, group).await?);
+    }
+    for version in versions {
+        if !is_absent(connection, &KindVersion::new(&version, &kind.kind)).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The versions of a group, served or not.
+async fn versions_of(connection: &Connection, group: &str) -> Result<Vec<String>, Error> {
+    let answer = match connection.get(&format!("/apis/{group}"), group).await {
+        Err(error) if error.is_not_found() => return Ok(Vec::new()),
+        other => other?,
+    };
+    let versions = answer["versions"].as_array().into_iter().flatten();
+    Ok(versions
+        .filter_map(|version| version["groupVersion"].as_str())
+        .map(str::to_owned)
+        .collect())
+}
+
+/// Whether the server surely lacks a kind in one version.
 async fn is_absent(connection: &Connection, kind: &KindVersion) -> Result<bool, Error> {
     let path = match kind.api_version.contains('/') {
         true => format!("/apis/{}", kind.api_version),
@@ -220,6 +255,9 @@ fn not_ours(key: &ObjectKey, installation: &str, application: &str) -> ApplyFail
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake::{self, Answer, Server};
+    use regraft_model::apply::Inventory;
+    use regraft_model::id::TargetKey;
 
     fn held(label: Option<&str>, installation: Option<&str>) -> Holder {
         let object = Object(json!({"metadata": {
@@ -245,5 +283,96 @@ mod tests {
             application: "shop".to_owned(),
         };
         assert_eq!(held(Some("shop"), Some("two")), stranger);
+    }
+
+    /// What a server is asked to let go of the widget that was applied through a version it does not serve any more.
+    async fn released(request: ApplyRequest) -> (Released, Vec<String>) {
+        let widget = json!({"metadata": {
+            "uid": "u",
+            "labels": {(APPLICATION_LABEL): "shop"},
+            "annotations": {(INSTALLATION_ANNOTATION): "one"},
+        }});
+        let server = Server::start(move |asked| match asked.line.split(' ').nth(1) {
+            Some("/apis/example.com/v2/namespaces/shop/widgets/w") => {
+                Answer::Json(200, widget.clone())
+            }
+            Some("/apis/example.com/v1") => fake::refusal(404, "not found"),
+            Some("/apis/down.example.com") => Answer::Json(
+                200,
+                json!({"versions": [{"groupVersion": "down.example.com/v2"}]}),
+            ),
+            Some("/apis/down.example.com/v2") => fake::refusal(503, "service unavailable"),
+            Some(path) if path.contains(".example.com") => fake::refusal(404, "not found"),
+            _ => fake::basics(asked, "one", 1),
+        });
+        let connection = server.connect().await;
+        let released = run(&connection, &request).await;
+        let asked = server.asked("").into_iter();
+        let writes = asked.filter(|line| !line.starts_with("GET"));
+        (released, writes.collect())
+    }
+
+    fn widget(group: &str) -> (ObjectKey, String) {
+        let key = ObjectKey {
+            group: group.to_owned(),
+            kind: "Widget".to_owned(),
+            namespace: "shop".to_owned(),
+            name: "w".to_owned(),
+        };
+        (key, format!("{group}/v1"))
+    }
+
+    fn request() -> ApplyRequest {
+        let mut request = ApplyRequest {
+            target: TargetKey {
+                application: "shop".into(),
+                cluster: "east".into(),
+            },
+            revision: "0123456789".into(),
+            stages: Vec::new(),
+            prune: Vec::new(),
+            orphan: Vec::new(),
+            inventory: Inventory::default(),
+            inventory_before: Inventory::default(),
+        };
+        request.inventory.installation = "one".to_owned();
+        request
+    }
+
+    #[tokio::test]
+    async fn an_object_is_let_go_through_another_version_when_its_own_is_not_served_any_more() {
+        let mut delete = request();
+        delete.prune.push(widget("example.com"));
+        let (deleted, writes) = released(delete).await;
+        assert_eq!(deleted.failures, []);
+        assert_eq!(deleted.pruned.len(), 1);
+        let path = "/apis/example.com/v2/namespaces/shop/widgets/w";
+        assert_eq!(writes, [format!("DELETE {path} HTTP/1.1")]);
+
+        let mut disown = request();
+        disown.orphan.push(widget("example.com"));
+        let (disowned, writes) = released(disown).await;
+        assert_eq!(disowned.failures, []);
+        assert_eq!(
+            writes,
+            [format!(
+                "PATCH {path}?fieldManager={FIELD_MANAGER} HTTP/1.1"
+            )]
+        );
+    }
+
+    #[tokio::test]
+    async fn an_object_is_gone_only_when_no_version_of_its_kind_is_there() {
+        let mut delete = request();
+        delete.prune.push(widget("gone.example.com"));
+        let (deleted, _) = released(delete).await;
+        assert_eq!(deleted.failures, []);
+        assert_eq!(deleted.pruned.len(), 1);
+
+        let mut delete = request();
+        delete.prune.push(widget("down.example.com"));
+        let (kept, _) = released(delete).await;
+        assert_eq!(kept.failures[0].message, "service unavailable");
+        assert!(kept.pruned.is_empty());
     }
 }

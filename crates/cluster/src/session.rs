@@ -11,13 +11,14 @@ use crate::inventory;
 use crate::task::{Backoff, pause};
 use crate::traffic::Traffic;
 use crate::{Events, Link};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 use regraft_model::apply::{ClusterEvent, Inventory, KindVersion};
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,15 +56,34 @@ pub(crate) struct Session {
 struct Closed;
 
 impl Session {
-    /// Runs until nobody listens.
+    /// Runs until nobody listens. A panic is a fault of ours; it costs the connection like any other loss, so that nobody
+    /// decides by what is not told any more.
     pub(crate) async fn run(mut self) {
-        let mut backoff = Backoff::new(RECONNECT_LEAST, RECONNECT_MOST);
         let mut told_lost = false;
+        loop {
+            let keeping = AssertUnwindSafe(self.keep(&mut told_lost));
+            if keeping.catch_unwind().await.is_ok() {
+                return;
+            }
+            let reason =
+                "watching it ended by a fault of regraft; see the member's log for the panic";
+            if let Ok(connection) = self.link.connection() {
+                connection.breaker.trip();
+            }
+            if self.lose(reason.to_owned(), &mut told_lost).await.is_err() {
+                return;
+            }
+            pause(RECONNECT_MOST).await;
+        }
+    }
+
+    async fn keep(&mut self, told_lost: &mut bool) {
+        let mut backoff = Backoff::new(RECONNECT_LEAST, RECONNECT_MOST);
         loop {
             let ended = match self.open().await {
                 Ok((connection, identity, inventories)) => {
                     backoff.reset();
-                    told_lost = false;
+                    *told_lost = false;
                     self.serve(Arc::new(connection), identity, inventories)
                         .await
                 }
@@ -73,15 +93,21 @@ impl Session {
                 self.link.cut("stopped");
                 return;
             };
-            self.link.cut(&reason);
-            if !std::mem::replace(&mut told_lost, true) {
-                self.traffic.count_lost();
-                if self.tell(ClusterEvent::Lost { reason }).await.is_err() {
-                    return;
-                }
+            if self.lose(reason, told_lost).await.is_err() {
+                return;
             }
             pause(backoff.next()).await;
         }
+    }
+
+    /// Takes the connection away from writers and tells the loss, once until the next `Ready`.
+    async fn lose(&self, reason: String, told_lost: &mut bool) -> Result<(), Closed> {
+        self.link.cut(&reason);
+        if std::mem::replace(told_lost, true) {
+            return Ok(());
+        }
+        self.traffic.count_lost();
+        self.tell(ClusterEvent::Lost { reason }).await
     }
 
     async fn open(&self) -> Result<(Connection, Identity, BTreeMap<String, Inventory>), Error> {
@@ -254,5 +280,39 @@ fn selection(kind: &KindVersion) -> Selection {
     match kind.kind.as_str() {
         "Event" => Selection::Warnings,
         _ => Selection::All,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{self, Server};
+    use tokio::sync::mpsc;
+
+    #[test]
+    fn a_session_that_panics_is_told_as_lost() {
+        let server = Server::start(|asked| fake::basics(asked, "one", 1));
+        let (events, mut told) = mpsc::channel(4);
+        let (_kinds, wanted) = watch::channel(BTreeSet::new());
+        let session = Session {
+            config: server.config(),
+            link: Arc::default(),
+            traffic: Arc::default(),
+            events,
+            kinds: wanted,
+        };
+        // Without a timer the first bound panics.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        let told = runtime.block_on(async {
+            let running = AssertUnwindSafe(session.run()).catch_unwind();
+            tokio::join!(running, told.recv()).1
+        });
+        let Some((_, ClusterEvent::Lost { reason })) = told else {
+            panic!("{told:?} instead of the loss");
+        };
+        assert!(reason.contains("fault of regraft"), "{reason}");
     }
 }

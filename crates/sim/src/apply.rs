@@ -189,11 +189,11 @@ impl World {
                 .entry(key.clone())
                 .or_insert_with(|| version.clone());
         }
-        if wide.entries == request.inventory_before.entries {
-            return true;
-        }
         let name = request.target.application.0.clone();
-        self.write_inventory(run, &name, wide)
+        if wide.entries.is_empty() && !self.lists_nothing(run, &name) {
+            return false;
+        }
+        self.ensure_inventory(run, &name, wide)
     }
 
     fn dry_run(&mut self, run: &mut ApplyRun, stage: usize) -> bool {
@@ -214,13 +214,35 @@ impl World {
     fn narrow_inventory(&mut self, run: &mut ApplyRun) {
         let name = run.request.target.application.0.clone();
         let exact = run.request.inventory.clone();
-        let stored = self.clusters[run.cluster].inventories.get(&name);
-        let same = match stored {
-            Some(stored) => stored.entries == exact.entries,
-            None => exact.entries.is_empty(),
-        };
-        if !same {
-            self.write_inventory(run, &name, exact);
+        self.ensure_inventory(run, &name, exact);
+    }
+
+    /// Whether the cluster has no list either where a request says that nothing is listed; otherwise the edge starts over.
+    fn lists_nothing(&mut self, run: &mut ApplyRun, name: &str) -> bool {
+        let cluster = &self.clusters[run.cluster];
+        let listed = cluster.inventories.get(name);
+        if listed.is_none_or(|listed| listed.entries.is_empty()) {
+            let version = cluster.inventory_versions.get(name).copied();
+            let link = self.links.entry((run.member, run.cluster)).or_default();
+            link.inventories.remove(name);
+            match version {
+                Some(version) => drop(link.inventory_versions.insert(name.to_owned(), version)),
+                None => drop(link.inventory_versions.remove(name)),
+            }
+            return true;
+        }
+        self.inventory_differs(run, "it lists objects that were not told");
+        false
+    }
+
+    /// Stores an inventory, unless it is what this connection read or wrote last.
+    fn ensure_inventory(&mut self, run: &mut ApplyRun, name: &str, inventory: Inventory) -> bool {
+        let link = self.links.entry((run.member, run.cluster)).or_default();
+        let known = link.inventories.get(name).map(|known| &known.entries);
+        match known {
+            Some(known) if *known == inventory.entries => true,
+            None if inventory.entries.is_empty() => true,
+            _ => self.write_inventory(run, name, inventory),
         }
     }
 
@@ -231,17 +253,15 @@ impl World {
         let stored = self.clusters[number].inventory_versions.get(name).copied();
         let link = self.links.entry((member, number)).or_default();
         if link.inventory_versions.get(name).copied() != stored {
-            run.outcome.failures.push(ApplyFailure {
-                key: None,
-                retry: Retry::Transient,
-                reason: "InventoryMoved".to_owned(),
-                message: "another member wrote it since".to_owned(),
-            });
-            self.start_over(member, number);
+            self.inventory_differs(run, "another member wrote it since");
             return false;
         }
         let version = stored.unwrap_or(0) + 1;
         link.inventory_versions.insert(name.to_owned(), version);
+        match inventory.entries.is_empty() {
+            true => drop(link.inventories.remove(name)),
+            false => drop(link.inventories.insert(name.to_owned(), inventory.clone())),
+        }
         let cluster = &mut self.clusters[number];
         cluster.inventory_versions.insert(name.to_owned(), version);
         match inventory.entries.is_empty() {
@@ -249,6 +269,16 @@ impl World {
             false => drop(cluster.inventories.insert(name.to_owned(), inventory)),
         }
         true
+    }
+
+    fn inventory_differs(&mut self, run: &mut ApplyRun, message: &str) {
+        run.outcome.failures.push(ApplyFailure {
+            key: None,
+            retry: Retry::Transient,
+            reason: "InventoryDiffers".to_owned(),
+            message: message.to_owned(),
+        });
+        self.start_over(run.member, run.cluster);
     }
 
     fn write_object(&mut self, run: &ApplyRun, staged: &StagedObject) -> (Object, Written) {

@@ -3,7 +3,7 @@
 use crate::kube::{Change, Cluster};
 use crate::world::{Occurrence, World};
 use regraft_engine::Event;
-use regraft_model::apply::{ClusterEvent, KindScope, KindVersion};
+use regraft_model::apply::{ClusterEvent, Inventory, KindScope, KindVersion};
 use regraft_model::id::ClusterName;
 use regraft_model::object::{APPLICATION_LABEL, Object, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +34,8 @@ pub(crate) struct Link {
     pub(crate) up_since: i64,
     /// Versions of the inventories as they were told, or written since: another one means that somebody else wrote.
     pub(crate) inventory_versions: BTreeMap<String, u64>,
+    /// What those inventories said.
+    pub(crate) inventories: BTreeMap<String, Inventory>,
 }
 
 impl World {
@@ -117,6 +119,8 @@ impl World {
         link.listed.clear();
         link.inventory_versions
             .clone_from(&self.clusters[cluster].inventory_versions);
+        link.inventories
+            .clone_from(&self.clusters[cluster].inventories);
         let (uid, inventories) = (
             self.clusters[cluster].uid.clone(),
             self.clusters[cluster].inventories.clone(),

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Namespace of regraft's own objects.
 pub(super) const SYSTEM_NAMESPACE: &str = "regraft-system";
+/// By which label our own objects are found.
+pub(super) const LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "regraft");
 /// Start of the name of an inventory.
 pub(super) const NAME_PREFIX: &str = "regraft-inventory-";
 /// Longest name of a ConfigMap.
@@ -33,10 +35,23 @@ pub(crate) fn union(before: &Inventory, after: &Inventory) -> Inventory {
     union
 }
 
-/// Whether writing the one over the other changes nothing. Empty lists are not stored at all.
-pub(crate) fn same(one: &Inventory, other: &Inventory) -> bool {
-    one.entries == other.entries
-        && (one.entries.is_empty() || one.installation == other.installation)
+/// What tells whether two lists would be stored as the same. All empty ones are: they are not stored at all.
+pub(super) type Fingerprint = [u8; 32];
+
+/// The fingerprint of what is stored of an inventory.
+pub(super) fn fingerprint(inventory: &Inventory) -> Fingerprint {
+    let mut hash = Sha256::new();
+    if !inventory.entries.is_empty() {
+        hash.update(inventory.installation.as_bytes());
+    }
+    for (key, version) in &inventory.entries {
+        for part in [version, &key.kind, &key.namespace, &key.name] {
+            // A length before each part: no two lists run together.
+            hash.update(part.len().to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+    }
+    hash.finalize().into()
 }
 
 pub(super) fn encode(
@@ -69,7 +84,7 @@ pub(super) fn encode(
         "metadata": {
             "name": name,
             "namespace": SYSTEM_NAMESPACE,
-            "labels": {"app.kubernetes.io/managed-by": "regraft"},
+            "labels": {(LABEL.0): LABEL.1},
         },
         "data": {
             "application": application.as_str(),
@@ -254,13 +269,30 @@ mod tests {
             union.entries[&key("apps", "Deployment", "shop", "a")],
             "apps/v2"
         );
-        assert!(same(
-            &Inventory::default(),
-            &Inventory {
-                installation: "j".to_owned(),
-                ..Inventory::default()
-            }
-        ));
-        assert!(!same(&before, &after));
+    }
+
+    #[test]
+    fn lists_that_would_be_stored_as_the_same_have_one_fingerprint() {
+        let stored = encode(&"shop".into(), &name("shop"), &sample()).unwrap();
+        let (_, read) = decode(&stored).unwrap();
+        assert_eq!(fingerprint(&read), fingerprint(&sample()));
+        let of = |installation: &str, entries: BTreeMap<ObjectKey, String>| {
+            fingerprint(&Inventory {
+                installation: installation.to_owned(),
+                entries,
+            })
+        };
+        assert_eq!(of("", BTreeMap::new()), of("j", BTreeMap::new()));
+        let mut others = BTreeSet::from([
+            fingerprint(&sample()),
+            of("j", sample().entries),
+            of("i", BTreeMap::new()),
+        ]);
+        let mut entries = sample().entries;
+        entries.insert(key("apps", "Deployment", "shop", "a"), "apps/v2".to_owned());
+        others.insert(of("i", entries.clone()));
+        entries.pop_first();
+        others.insert(of("i", entries));
+        assert_eq!(others.len(), 5);
     }
 }

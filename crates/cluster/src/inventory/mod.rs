@@ -1,21 +1,25 @@
 //! The list of what was applied, kept as one ConfigMap per application in the cluster itself.
 //!
-//! Expected flow: read all at connect; before an apply the union is written, after it the exact list.
+//! Expected flow: read all at connect; before an apply the union is stored, after it the exact list. A write is left out
+//! only when the server is known to hold just that: this connection read it or wrote it last.
 //! Guarantees: only objects that were in a list of this installation are ever pruned (I5); an unreadable list stops its
 //! application, never counts as empty, and is never overwritten; the list of another installation is left alone; a list
 //! that another member wrote since it was told is not overwritten: the connection starts over and tells all anew.
-//! Errors: [`Error::InventoryTooLarge`], [`Error::InventoryMalformed`], [`Error::InventoryNotOurs`].
+//! Errors: [`Error::InventoryTooLarge`], [`Error::InventoryMalformed`], [`Error::InventoryNotOurs`],
+//! [`Error::InventoryDiffers`].
 
 mod document;
 
-pub(crate) use document::{same, union};
+pub(crate) use document::union;
 
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::request;
 use crate::task::locked;
 use crate::traffic::Verb;
-use document::{NAME_PREFIX, SYSTEM_NAMESPACE, decode, encode, name, owned_by};
+use document::{
+    Fingerprint, LABEL, NAME_PREFIX, SYSTEM_NAMESPACE, decode, encode, fingerprint, name, owned_by,
+};
 use regraft_model::apply::Inventory;
 use regraft_model::id::ApplicationName;
 use regraft_model::object::FIELD_MANAGER;
@@ -41,12 +45,22 @@ pub(crate) struct Stored {
 #[derive(Clone)]
 enum Known {
     /// As it was read or written last.
-    Read {
-        version: String,
-        installation: String,
+    There(List),
+    /// A write was sent and its answer is not known: the server has this list or the one before.
+    InDoubt {
+        before: Option<List>,
+        sent: Fingerprint,
     },
     /// It cannot be read.
     Unreadable,
+}
+
+/// A stored list.
+#[derive(Clone)]
+struct List {
+    version: String,
+    installation: String,
+    content: Fingerprint,
 }
 
 impl Stored {
@@ -59,6 +73,15 @@ impl Stored {
         match known {
             Some(known) => drop(all.insert(name.to_owned(), known)),
             None => drop(all.remove(name)),
+        }
+    }
+
+    /// Whether the server is known to hold just this.
+    fn holds(&self, name: &str, inventory: &Inventory) -> bool {
+        match self.get(name) {
+            None => inventory.entries.is_empty(),
+            Some(Known::There(list)) => list.content == fingerprint(inventory),
+            Some(Known::InDoubt { .. } | Known::Unreadable) => false,
         }
     }
 }
@@ -100,27 +123,49 @@ pub(crate) async fn check_readable(
     if !matches!(connection.stored.get(&name), Some(Known::Unreadable)) {
         return Ok(());
     }
-    match connection.get(&path(&name), &subject(&name)).await {
-        Err(error) if error.is_not_found() => {
+    match read(connection, &name).await? {
+        None => {
             connection.stored.put(&name, None);
             Ok(())
         }
-        Err(error) => Err(error),
-        Ok(object) => {
-            decode(&object)?;
-            Err(start_over(connection, &name, "is readable again"))
+        Some(_) => Err(start_over(connection, &name, "is readable again")),
+    }
+}
+
+/// Refuses to say that nothing of an application is listed while something is.
+pub(crate) async fn check_nothing_listed(
+    connection: &Connection,
+    application: &ApplicationName,
+) -> Result<(), Error> {
+    let name = name(application.as_str());
+    match read(connection, &name).await? {
+        Some((_, inventory)) if !inventory.entries.is_empty() => Err(start_over(
+            connection,
+            &name,
+            "lists objects that were not told",
+        )),
+        there => {
+            let list = there.map(|(list, _)| Known::There(list));
+            connection.stored.put(&name, list);
+            Ok(())
         }
     }
 }
 
-/// Stores an inventory over the one that is `expected` there; an empty one is removed.
-pub(crate) async fn write(
+/// Sees to it that an inventory is stored, over the one that is `expected` there; an empty one is removed.
+pub(crate) async fn ensure(
     connection: &Connection,
     application: &ApplicationName,
     expected: &Inventory,
     inventory: &Inventory,
 ) -> Result<(), Error> {
     let name = name(application.as_str());
+    if let Some(Known::InDoubt { .. }) = connection.stored.get(&name) {
+        agree(connection, &name, expected, inventory).await?;
+    }
+    if connection.stored.holds(&name, inventory) {
+        return Ok(());
+    }
     let object = match inventory.entries.is_empty() {
         true => None,
         false => Some(encode(application, &name, inventory)?),
@@ -131,10 +176,13 @@ pub(crate) async fn write(
             .get_or_try_init(|| make_namespace(connection))
             .await?;
     }
-    let store = || store(connection, &name, &inventory.installation, object.as_ref());
+    let store = || store(connection, &name, inventory, object.as_ref());
     match store().await {
         Err(error) if error.is_conflict() || error.is_not_found() => {
             agree(connection, &name, expected, inventory).await?;
+            if connection.stored.holds(&name, inventory) {
+                return Ok(());
+            }
             store().await
         }
         other => other,
@@ -145,20 +193,18 @@ pub(crate) async fn write(
 async fn store(
     connection: &Connection,
     name: &str,
-    ours: &str,
+    inventory: &Inventory,
     object: Option<&Value>,
 ) -> Result<(), Error> {
-    let version = match connection.stored.get(name) {
-        Some(Known::Read {
-            version,
-            installation,
-        }) => {
-            owned_by(name, &installation, ours)?;
-            Some(version)
+    let before = match connection.stored.get(name) {
+        Some(Known::There(list)) => {
+            owned_by(name, &list.installation, &inventory.installation)?;
+            Some(list)
         }
         _ => None,
     };
-    let (verb, request) = match (object, &version) {
+    let version = before.as_ref().map(|list| &list.version);
+    let (verb, request) = match (object, version) {
         (None, None) => return Ok(()),
         (None, Some(version)) => {
             let precondition = json!({"resourceVersion": version});
@@ -176,52 +222,83 @@ async fn store(
             (Verb::Update, request)
         }
     };
+    let sent = fingerprint(inventory);
+    // Before it is sent: its answer may be lost, and this run may be dropped.
+    connection
+        .stored
+        .put(name, Some(Known::InDoubt { before, sent }));
     let answer = connection.call(verb, &subject(name), request).await?;
-    let known = object.is_some().then(|| known(&answer));
+    let known = object
+        .is_some()
+        .then(|| Known::There(list(&answer, inventory)));
     connection.stored.put(name, known);
     Ok(())
 }
 
-/// Finds out why a write was refused. Our own write whose answer was lost, or an edit that left the content alone, is
-/// agreed to; what another one wrote is not.
+/// Finds out what is stored after a write that was refused or whose answer was lost. What was there before, our own
+/// write, and an edit that left the content alone are agreed to; what another one wrote is not.
 async fn agree(
     connection: &Connection,
     name: &str,
     expected: &Inventory,
     inventory: &Inventory,
 ) -> Result<(), Error> {
-    let object = match connection.get(&path(name), &subject(name)).await {
+    let Some((list, stored)) = read(connection, name).await? else {
         // Somebody removed it, perhaps with our namespace: what it said is known.
-        Err(error) if error.is_not_found() => {
-            connection.stored.put(name, None);
-            return make_namespace(connection).await;
-        }
-        other => other?,
+        connection.stored.put(name, None);
+        return match inventory.entries.is_empty() {
+            true => Ok(()),
+            false => make_namespace(connection).await,
+        };
     };
-    let (_, stored) = decode(&object)?;
     owned_by(name, &stored.installation, &inventory.installation)?;
-    if same(&stored, expected) || same(&stored, inventory) {
-        connection.stored.put(name, Some(known(&object)));
+    let mut ours = vec![fingerprint(expected), fingerprint(inventory)];
+    if let Some(Known::InDoubt { before, sent }) = connection.stored.get(name) {
+        ours.push(sent);
+        ours.extend(before.map(|before| before.content));
+    }
+    if ours.contains(&list.content) {
+        connection.stored.put(name, Some(Known::There(list)));
         return Ok(());
     }
     Err(start_over(connection, name, "was written by another one"))
 }
 
-fn start_over(connection: &Connection, name: &str, why: &str) -> Error {
-    connection.breaker.trip();
-    Error::NotConnected {
-        reason: format!("{} {why}; reading all anew", subject(name)),
+/// The list as the server has it now.
+async fn read(connection: &Connection, name: &str) -> Result<Option<(List, Inventory)>, Error> {
+    let object = match connection.get(&path(name), &subject(name)).await {
+        Err(error) if error.is_not_found() => return Ok(None),
+        other => other?,
+    };
+    let (_, inventory) = decode(&object)?;
+    if object["metadata"]["labels"][LABEL.0] != LABEL.1 {
+        // Starting over would not find it.
+        return Err(Error::InventoryMalformed {
+            name: format!("{SYSTEM_NAMESPACE}/{name}"),
+            what: format!(
+                "its label {}={} is gone; put it back, or delete the ConfigMap",
+                LABEL.0, LABEL.1
+            ),
+        });
     }
+    Ok(Some((list(&object, &inventory), inventory)))
 }
 
-fn known(object: &Value) -> Known {
-    let text = |pointer: &str| {
-        let text = object.pointer(pointer).and_then(Value::as_str);
-        text.unwrap_or_default().to_owned()
+fn start_over(connection: &Connection, name: &str, what: &'static str) -> Error {
+    let error = Error::InventoryDiffers {
+        name: format!("{SYSTEM_NAMESPACE}/{name}"),
+        what,
     };
-    Known::Read {
-        version: text("/metadata/resourceVersion"),
-        installation: text("/data/installation"),
+    connection.breaker.trip_for(error.to_string());
+    error
+}
+
+fn list(object: &Value, inventory: &Inventory) -> List {
+    let version = object["metadata"]["resourceVersion"].as_str();
+    List {
+        version: version.unwrap_or_default().to_owned(),
+        installation: inventory.installation.clone(),
+        content: fingerprint(inventory),
     }
 }
 
@@ -237,7 +314,7 @@ async fn make_namespace(connection: &Connection) -> Result<(), Error> {
         "kind": "Namespace",
         "metadata": {
             "name": SYSTEM_NAMESPACE,
-            "labels": {"app.kubernetes.io/managed-by": "regraft"},
+            "labels": {(LABEL.0): LABEL.1},
         },
     });
     let request = request::create("/api/v1/namespaces", FIELD_MANAGER, &object)?;
@@ -255,7 +332,8 @@ fn take(connection: &Connection, object: &Value, all: &mut BTreeMap<String, Inve
     }
     match decode(object) {
         Ok((application, inventory)) => {
-            connection.stored.put(name, Some(known(object)));
+            let list = list(object, &inventory);
+            connection.stored.put(name, Some(Known::There(list)));
             all.insert(application, inventory);
         }
         Err(error) => {

@@ -15,8 +15,14 @@ use regraft_model::finding::{SyncState, SyncStatus};
 use regraft_model::id::ApplicationName;
 use regraft_model::object::Object;
 use regraft_model::source::TreeId;
+use regraft_model::text::truncate;
 use regraft_model::time::Timestamp;
 use std::collections::BTreeSet;
+
+/// Most failures or objects that one status names...
+const MAX_TOLD: usize = 20;
+/// ... and most bytes of what it says of them: statuses are replicated.
+const MAX_TOLD_BYTES: usize = 16 * 1024;
 
 impl TargetMemory {
     /// Nobody committed, yet it differs again: drift. Put back at once, but do not fight for ever.
@@ -194,8 +200,18 @@ fn failed(failures: &[ApplyFailure], differs: &str) -> SyncStatus {
         Retry::Stalled => SyncState::Blocked,
         Retry::Transient | Retry::Waiting => SyncState::OutOfSync,
     };
-    let told: Vec<_> = failures.iter().map(told).collect();
-    sync(state, &worst.reason, told.join("; "))
+    let message = first_of(failures.iter().map(told), "; ");
+    sync(state, &worst.reason, message)
+}
+
+/// The first texts of a list, and how many more there are: a status is replicated.
+fn first_of(texts: impl ExactSizeIterator<Item = String>, separator: &str) -> String {
+    let more = texts.len().saturating_sub(MAX_TOLD);
+    let mut told: Vec<_> = texts.take(MAX_TOLD).collect();
+    if more > 0 {
+        told.push(format!("and {more} more"));
+    }
+    truncate(&told.join(separator), MAX_TOLD_BYTES)
 }
 
 fn told(failure: &ApplyFailure) -> String {
@@ -214,11 +230,34 @@ fn differences(request: &ApplyRequest) -> String {
     let written = staged.map(|staged| staged.object.key().to_string());
     let deleted = request.prune.iter().map(|(key, _)| format!("delete {key}"));
     let all: Vec<_> = written.chain(deleted).collect();
-    all.join(", ")
+    first_of(all.into_iter(), ", ")
 }
 
 fn pause_ms(tries: u32) -> i64 {
     FIRST_PAUSE_MS
         .saturating_mul(1 << tries.saturating_sub(1).min(20))
         .min(MAX_PAUSE_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_names_the_first_failures_and_counts_the_rest() {
+        let failure = |message: String| ApplyFailure {
+            key: None,
+            retry: Retry::Stalled,
+            reason: "Invalid".to_owned(),
+            message,
+        };
+        let few: Vec<_> = (0..20).map(|at| failure(at.to_string())).collect();
+        let told = failed(&few, "").message;
+        assert!(told.ends_with("; Invalid: 19"), "{told}");
+        let many: Vec<_> = (0..3_000).map(|at| failure(at.to_string())).collect();
+        let told = failed(&many, "").message;
+        assert!(told.ends_with("; Invalid: 19; and 2980 more"), "{told}");
+        let long = vec![failure("x".repeat(2_000)); 20];
+        assert!(failed(&long, "").message.len() <= MAX_TOLD_BYTES);
+    }
 }
