@@ -380,8 +380,12 @@ impl Engine {
         tracked.all(|repository| self.read_head(repository).is_some())
     }
 
+    /// What the head says, and what was recorded: a target that leaves Git stays with its member until the configuration
+    /// without it is recorded, and from then on it is retiring.
     fn wanted_targets(&self) -> BTreeSet<TargetKey> {
-        let configured = self.fleets().flat_map(|fleet| fleet.applications.values());
+        let recorded = self.view.configurations.values().map(|known| &known.fleet);
+        let fleets = self.fleets().chain(recorded);
+        let configured = fleets.flat_map(|fleet| fleet.applications.values());
         let configured = configured.map(|application| (application, &application.clusters));
         let retiring = self.view.retiring.values();
         let retiring = retiring.map(|retiring| (&retiring.application, &retiring.clusters));

@@ -13,7 +13,7 @@ use regraft_model::apply::{ClusterEvent, KindVersion};
 use regraft_model::finding::SyncState;
 use regraft_model::git::{History, Relation};
 use regraft_model::health::Health;
-use regraft_model::id::{ClusterName, Fence};
+use regraft_model::id::{ClusterName, Fence, MemberId, TargetKey};
 use regraft_model::incident::{OutcomeKind, Phase};
 use regraft_model::plan::Guard;
 use regraft_model::source::{Revision, SourceTree, TreeId};
@@ -108,6 +108,41 @@ fn a_target_that_comes_back_from_another_member_is_looked_at_afresh() {
     desk.read(FIRST);
     let asked = desk.cluster_tells();
     assert!(is_applying(&asked), "{asked:?}");
+}
+
+#[test]
+fn a_target_that_nobody_held_is_looked_at_afresh_too() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.apply_succeeds();
+    // Another application in the same cluster: whoever had it last may have written to its inventory since.
+    let asked = desk.replicate(&Command::Assign {
+        after: desk.view().spread,
+        grants: vec![(TargetKey::new(&"api".into(), &"eu".into()), MemberId(1))],
+        revoked: vec![],
+    });
+    let is_anew = asked
+        .iter()
+        .any(|effect| matches!(effect, Effect::Unwatch { .. }));
+    assert!(is_anew, "{asked:?}");
+}
+
+#[test]
+fn a_target_that_leaves_git_stays_with_its_member_until_it_is_retired() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.apply_succeeds();
+    let before = desk.view().assignments[&target()].clone();
+    desk.proposed.clear();
+    desk.leave();
+    assert!(desk.view().retiring.contains_key(&"web".into()));
+    assert_eq!(desk.view().assignments.get(&target()), Some(&before));
+    let is_revoking = |command: &Command| matches!(command, Command::Assign { revoked, .. } if !revoked.is_empty());
+    assert!(
+        !desk.proposed.iter().any(is_revoking),
+        "{:?}",
+        desk.proposed
+    );
 }
 
 #[test]
