@@ -103,7 +103,7 @@ pub struct Engine {
 #[derive(Debug, Default)]
 struct Dirty {
     targets: BTreeSet<TargetKey>,
-    /// Applies under way of targets that this member holds no more.
+    /// Applies under way that this member may not, or cannot, look after any more.
     lost: BTreeSet<TargetKey>,
     incidents: bool,
     /// What is due by now.
@@ -246,6 +246,7 @@ impl Engine {
 
     /// Begins all spans anew: nothing is confirmed, due, or paused by a clock that does not go any more (I7).
     fn clock_set(&mut self, now: Timestamp) {
+        self.lose_applies(|_| true);
         for memory in self.targets.values_mut() {
             memory.begin_anew(now);
         }

@@ -111,6 +111,7 @@ impl Engine {
                     cluster: cluster.clone(),
                 });
             }
+            self.lose_applies(|target| target.cluster == cluster);
             self.interrupt_targets(now, &cluster);
         }
     }

@@ -421,6 +421,14 @@ fn a_clock_that_is_set_back_neither_stops_work_nor_lets_an_old_proof_hold() {
 }
 
 #[test]
+fn a_clock_that_is_set_stops_the_apply_under_way() {
+    let mut desk = Desk::new("main");
+    assert!(is_applying(&desk.until_applying()));
+    let asked = desk.tell(Event::ClockSet);
+    assert!(is_stopped(&asked), "{asked:?}");
+}
+
+#[test]
 fn a_clock_that_is_set_forward_verifies_nothing() {
     let mut desk = Desk::new("main");
     desk.until_applying();
