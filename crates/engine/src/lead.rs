@@ -285,11 +285,11 @@ impl Engine {
             .filter(|key| !wanted.contains(*key))
             .cloned()
             .collect();
-        // Without a readable configuration nothing is known to be unwanted.
-        let revoked = if self.knows_every_fleet() {
-            revoked
-        } else {
-            Vec::new()
+        // Without a readable configuration nothing is known to be unwanted, and who leads for a moment only, maybe with
+        // other repositories than the rest, takes nothing away.
+        let revoked = match self.has_settled(now) && self.knows_every_fleet() {
+            true => revoked,
+            false => Vec::new(),
         };
         if !grants.is_empty() || !revoked.is_empty() {
             let command = Command::Assign {
