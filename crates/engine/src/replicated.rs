@@ -27,6 +27,7 @@ impl Engine {
             Ok(view) => {
                 let before = std::mem::replace(&mut self.view, view).assignments;
                 self.applied = index;
+                self.catch_up_with_proof();
                 // What happened to a target in between was not told.
                 let changed =
                     |key: &&TargetKey| before.get(*key) != self.view.assignments.get(*key);
@@ -58,6 +59,7 @@ impl Engine {
             return;
         }
         self.applied = index;
+        self.catch_up_with_proof();
         let others = self.targets_from_elsewhere(writes);
         if let Err(error) = self.view.apply(writes) {
             unreadable_state(&error, effects);

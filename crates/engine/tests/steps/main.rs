@@ -5,6 +5,7 @@
 )]
 
 mod desk;
+mod repairs;
 
 use desk::{CONFIGURATION, Desk, FIRST, REPOSITORY, TREE, config_map, target};
 use regraft_engine::{Effect, Event, Level, ProposeOutcome};
@@ -125,6 +126,31 @@ fn a_target_that_nobody_held_is_looked_at_afresh_too() {
         .iter()
         .any(|effect| matches!(effect, Effect::Unwatch { .. }));
     assert!(is_anew, "{asked:?}");
+}
+
+#[test]
+fn who_leads_for_a_moment_takes_no_target_away() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.apply_succeeds();
+    let mut desk = desk.restarted("main");
+    desk.replicate(&Command::Assign {
+        after: desk.view().spread,
+        grants: vec![(TargetKey::new(&"api".into(), &"eu".into()), MemberId(2))],
+        revoked: vec![],
+    });
+    desk.wait(1000);
+    desk.load(FIRST, CONFIGURATION);
+    desk.wait(1000);
+    assert_eq!(
+        desk.view().assignments.len(),
+        2,
+        "it may be of a list that others have"
+    );
+    for _ in 0..6 {
+        desk.wait(1000);
+    }
+    assert_eq!(desk.view().assignments.len(), 1);
 }
 
 #[test]
@@ -418,6 +444,34 @@ fn a_clock_that_is_set_back_neither_stops_work_nor_lets_an_old_proof_hold() {
     assert!(!is_applying(&asked), "the proof is older than the clock");
     let asked = desk.wait(1000);
     assert!(is_applying(&asked), "{asked:?}");
+}
+
+#[test]
+fn a_proof_holds_only_for_what_was_told_up_to_its_index() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.apply_succeeds();
+    let gone = || Event::Cluster {
+        cluster: "eu".into(),
+        event: ClusterEvent::Gone {
+            kind: KindVersion::new("v1", "ConfigMap"),
+            key: config_map(),
+        },
+    };
+    const BEHIND: u64 = 50;
+    desk.wait_behind(5000, BEHIND);
+    let asked = desk.tell(gone());
+    assert!(!is_applying(&asked), "what the majority has was not told");
+    for _ in 0..BEHIND {
+        desk.replicate(&Command::Resume {
+            subject: Subject::All,
+        });
+    }
+    let asked = desk.wait_unconfirmed(100);
+    assert!(is_applying(&asked), "it was told by now: {asked:?}");
+    // An apply goes on while the next proof is ahead for a moment.
+    assert!(!is_stopped(&desk.wait_behind(1000, BEHIND)));
+    assert!(is_stopped(&desk.wait_behind(5000, BEHIND)));
 }
 
 #[test]
