@@ -104,8 +104,17 @@ pub struct Role {
     pub members: Vec<MemberId>,
     /// By the leader only: milliseconds since each other member answered.
     pub silent_ms: BTreeMap<MemberId, u64>,
-    /// When this member last had proof that its state is that of the majority (a linearizable read), in its own clock.
-    pub confirmed_at: Option<Timestamp>,
+    /// The last proof that this member's state is that of the majority (a linearizable read).
+    pub confirmed: Option<Proof>,
+}
+
+/// A proof that what is applied up to an index is what the majority has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The moment before the majority was asked, in this member's own clock.
+    pub at: Timestamp,
+    /// The log index that was applied when the majority answered.
+    pub index: u64,
 }
 
 /// A proposal of this engine.

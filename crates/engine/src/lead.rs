@@ -285,11 +285,11 @@ impl Engine {
             .filter(|key| !wanted.contains(*key))
             .cloned()
             .collect();
-        // Without a readable configuration nothing is known to be unwanted.
-        let revoked = if self.knows_every_fleet() {
-            revoked
-        } else {
-            Vec::new()
+        // Without a readable configuration nothing is known to be unwanted, and who leads for a moment only, maybe with
+        // other repositories than the rest, takes nothing away.
+        let revoked = match self.has_settled(now) && self.knows_every_fleet() {
+            true => revoked,
+            false => Vec::new(),
         };
         if !grants.is_empty() || !revoked.is_empty() {
             let command = Command::Assign {
@@ -380,8 +380,12 @@ impl Engine {
         tracked.all(|repository| self.read_head(repository).is_some())
     }
 
+    /// What the head says, and what was recorded: a target that leaves Git stays with its member until the configuration
+    /// without it is recorded, and from then on it is retiring.
     fn wanted_targets(&self) -> BTreeSet<TargetKey> {
-        let configured = self.fleets().flat_map(|fleet| fleet.applications.values());
+        let recorded = self.view.configurations.values().map(|known| &known.fleet);
+        let fleets = self.fleets().chain(recorded);
+        let configured = fleets.flat_map(|fleet| fleet.applications.values());
         let configured = configured.map(|application| (application, &application.clusters));
         let retiring = self.view.retiring.values();
         let retiring = retiring.map(|retiring| (&retiring.application, &retiring.clusters));

@@ -30,7 +30,7 @@ mod told;
 mod wanted;
 
 pub use effect::{Effect, Level};
-pub use event::{Event, ProposalId, ProposeOutcome, Role};
+pub use event::{Event, Proof, ProposalId, ProposeOutcome, Role};
 pub use lead::SILENT_MS;
 pub use report::Report;
 pub use wanted::Wanted;
@@ -80,6 +80,8 @@ pub struct Engine {
     applied: u64,
     view: View,
     role: Role,
+    /// The newest proof that this engine has caught up with; the one in `role` may be ahead of what was told.
+    proved: Option<Proof>,
     leading_since: Option<Timestamp>,
     /// When everything was looked at last.
     looked_at: Timestamp,
@@ -103,7 +105,7 @@ pub struct Engine {
 #[derive(Debug, Default)]
 struct Dirty {
     targets: BTreeSet<TargetKey>,
-    /// Applies under way of targets that this member holds no more.
+    /// Applies under way that this member may not, or cannot, look after any more.
     lost: BTreeSet<TargetKey>,
     incidents: bool,
     /// What is due by now.
@@ -124,6 +126,7 @@ impl Engine {
             applied: 0,
             view: View::default(),
             role: Role::default(),
+            proved: None,
             leading_since: None,
             looked_at: Timestamp::default(),
             effective: BTreeMap::new(),
@@ -246,6 +249,7 @@ impl Engine {
 
     /// Begins all spans anew: nothing is confirmed, due, or paused by a clock that does not go any more (I7).
     fn clock_set(&mut self, now: Timestamp) {
+        self.lose_applies(|_| true);
         for memory in self.targets.values_mut() {
             memory.begin_anew(now);
         }
@@ -255,7 +259,7 @@ impl Engine {
         self.cases.clear();
         self.asked.clear();
         self.proposals.forget();
-        self.role.confirmed_at = None;
+        (self.role.confirmed, self.proved) = (None, None);
         self.leading_since = self.is_leader().then_some(now);
         self.touch_all();
     }
@@ -272,6 +276,7 @@ impl Engine {
         // The proof is renewed all the time; who stays silent is looked for with the time.
         self.dirty.everything |= !same || !self.is_confirmed(now);
         self.role = role;
+        self.catch_up_with_proof();
         match (was_leader, self.is_leader()) {
             (false, true) => self.leading_since = Some(now),
             (true, false) => self.leading_since = None,
@@ -321,11 +326,19 @@ impl Engine {
         self.role.leader == Some(self.settings.member)
     }
 
+    /// Takes the newest proof as this engine's own once everything it speaks of was told.
+    fn catch_up_with_proof(&mut self) {
+        let is_reached = |proof: Proof| self.applied >= proof.index;
+        if self.role.confirmed.is_none_or(is_reached) {
+            self.proved = self.role.confirmed;
+        }
+    }
+
     /// Whether this member may still write to the outside: its state was the majority's a moment ago.
     fn is_confirmed(&self, now: Timestamp) -> bool {
-        self.role
-            .confirmed_at
-            .is_some_and(|at| now.millis_since(at) < CONFIRMED_MS)
+        // A proof from later than now is by a clock that was set back since.
+        self.proved
+            .is_some_and(|proof| proof.at <= now && now.millis_since(proof.at) < CONFIRMED_MS)
     }
 
     fn my_targets(&self) -> impl Iterator<Item = &TargetKey> {

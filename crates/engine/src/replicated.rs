@@ -27,6 +27,7 @@ impl Engine {
             Ok(view) => {
                 let before = std::mem::replace(&mut self.view, view).assignments;
                 self.applied = index;
+                self.catch_up_with_proof();
                 // What happened to a target in between was not told.
                 let changed =
                     |key: &&TargetKey| before.get(*key) != self.view.assignments.get(*key);
@@ -58,7 +59,8 @@ impl Engine {
             return;
         }
         self.applied = index;
-        let others = self.targets_of_others(writes);
+        self.catch_up_with_proof();
+        let others = self.targets_from_elsewhere(writes);
         if let Err(error) = self.view.apply(writes) {
             unreadable_state(&error, effects);
         }
@@ -76,22 +78,24 @@ impl Engine {
         self.dirty.everything |= !only_statuses;
     }
 
-    /// Targets whose assignment is being written and that another member has so far.
-    fn targets_of_others(&self, writes: &[Write]) -> Vec<TargetKey> {
+    /// Targets whose assignment is being written and that this member does not hold so far: another one does, or did until
+    /// nobody held them.
+    fn targets_from_elsewhere(&self, writes: &[Write]) -> Vec<TargetKey> {
         writes
             .iter()
             .filter_map(|write| {
                 let (Write::Put { key, .. } | Write::Delete { key }) = write;
                 let key = std::str::from_utf8(key).ok()?;
                 let target = target_of(key.strip_prefix(prefix::ASSIGNMENTS)?);
-                let held = self.view.assignments.get(&target)?;
-                (held.member != self.settings.member).then_some(target)
+                let held = self.view.assignments.get(&target);
+                let is_mine = held.is_some_and(|held| held.member == self.settings.member);
+                (!is_mine).then_some(target)
             })
             .collect()
     }
 
-    /// Connects clusters anew where a target came over from another member: inventories are told once for each
-    /// connection, and the other member has written to it since. Missing is never empty (I5).
+    /// Connects clusters anew where a target came to this member: inventories are told once for each connection, and
+    /// whoever held the target before may have written to it since. Missing is never empty (I5).
     fn look_afresh(&mut self, now: Timestamp, others: &[TargetKey], effects: &mut Vec<Effect>) {
         let me = self.settings.member;
         let mine = |target: &&TargetKey| {
@@ -109,6 +113,7 @@ impl Engine {
                     cluster: cluster.clone(),
                 });
             }
+            self.lose_applies(|target| target.cluster == cluster);
             self.interrupt_targets(now, &cluster);
         }
     }

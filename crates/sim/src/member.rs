@@ -5,7 +5,7 @@ use crate::git::{BRANCH, REPOSITORY};
 use crate::plant::PlantedBug;
 use crate::world::{Occurrence, World};
 use prost::Message;
-use regraft_engine::{Effect, Engine, Event, ProposalId, Settings};
+use regraft_engine::{Effect, Engine, Event, Proof, ProposalId, Settings};
 use regraft_model::id::{Fence, MemberId};
 use regraft_model::source::Revision;
 use regraft_model::{Seconds, Timestamp};
@@ -40,7 +40,7 @@ pub(crate) struct Member {
     pub(crate) heard_at: i64,
     pub(crate) seen_at: i64,
     pub(crate) led_since: i64,
-    pub(crate) confirmed_at: Option<Timestamp>,
+    pub(crate) confirmed: Option<Proof>,
     pub(crate) proof_asked: Option<(Timestamp, u64)>,
 }
 
@@ -70,7 +70,7 @@ impl Member {
             heard_at: 0,
             seen_at: 0,
             led_since: 0,
-            confirmed_at: None,
+            confirmed: None,
             proof_asked: None,
         }
     }
@@ -91,7 +91,7 @@ impl World {
         known.waiting.clear();
         known.leader_seen = None;
         known.heard_at = self.now;
-        known.confirmed_at = None;
+        known.confirmed = None;
         known.proof_asked = None;
         let mut engine = Engine::new(Settings {
             member: known.id,

@@ -58,6 +58,14 @@ pub(crate) fn forget(
         ));
     }
     transaction.delete(key);
+    for (key, mut status) in transaction.all::<TargetStatus>(prefix::STATUSES)? {
+        if status.key.cluster == *cluster {
+            // What ran in the old cluster says nothing of what the new one was ever well with.
+            (status.applied, status.verified) = (None, None);
+            status.verified_inputs.clear();
+            transaction.put(key, &status)?;
+        }
+    }
     let message = "its next UID is accepted".to_owned();
     audit::append(transaction, "ClusterForgotten", cluster.as_str(), message)?;
     Ok(Response::Done)

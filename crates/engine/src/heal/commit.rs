@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a commit is asked for only under a live lock (I2) and on the plan's parent (I3).
 
-use super::{COMMIT_AGAIN_MS, REVIEW, intent};
+use super::{COMMIT_AGAIN_MS, REVIEW, intent, wait};
 use crate::effect::{Effect, Level, prevented};
 use crate::intent::Intent;
 use crate::lead::say;
@@ -67,8 +67,17 @@ impl Engine {
             let message = format!("the lock was lost: {}", refusal.message);
             return Some(replan(message));
         }
-        if keeping == Keeping::Renewing {
-            return None;
+        match keeping {
+            Keeping::Held => {}
+            Keeping::Renewing => return None,
+            Keeping::ClocksDiffer => {
+                let message = format!(
+                    "by the clock of member {} the lock is over though it was renewed just now: its clock and the leader's \
+                     are too far apart; set both by NTP",
+                    incident.executor
+                );
+                return wait(incident, message, vec![], effects);
+            }
         }
         // What is on its way to the remote cannot be called back; what is not yet must not leave.
         if !self.is_committing(now, &incident.id)
@@ -256,16 +265,29 @@ impl Engine {
         if left > lease.as_millis() / 2 {
             return Keeping::Held;
         }
+        let Some(memory) = self.cases.get_mut(&incident.id) else {
+            return Keeping::Renewing;
+        };
+        let holds = left > CONFIRMED_MS;
+        // The lease goes by the leader's clock: where this one is ahead, what was just renewed looks half over.
+        let just_asked = |at: Timestamp| now.millis_since(at) < lease.as_millis() / 3;
+        match memory.renewed {
+            Some((at, _)) if just_asked(at) && holds => return Keeping::Held,
+            Some((at, until)) if just_asked(at) && until < lock.expires_at => {
+                return Keeping::ClocksDiffer;
+            }
+            Some((at, _)) if just_asked(at) => return Keeping::Renewing,
+            _ => memory.renewed = Some((now, lock.expires_at)),
+        }
         let command = Command::Renew {
             incident: incident.id.clone(),
             fence: incident.executor_fence,
             lease,
         };
         self.propose(now, Intent::Renew(incident.id.clone()), command, effects);
-        if left > CONFIRMED_MS {
-            Keeping::Held
-        } else {
-            Keeping::Renewing
+        match holds {
+            true => Keeping::Held,
+            false => Keeping::Renewing,
         }
     }
 }
@@ -275,6 +297,8 @@ impl Engine {
 pub(super) enum Keeping {
     Held,
     Renewing,
+    /// It was renewed just now, and by this member's clock it is over all the same.
+    ClocksDiffer,
 }
 
 fn replan(message: impl Into<String>) -> Transition {

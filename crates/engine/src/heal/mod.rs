@@ -48,6 +48,8 @@ pub(crate) struct CaseMemory {
     decided_for: Option<(Revision, u64)>,
     committing: Option<Timestamp>,
     commit_again: Timestamp,
+    /// When a renewal of the lock was last asked for, by this member's clock, and until when the lock was held then.
+    renewed: Option<(Timestamp, Timestamp)>,
     /// The lock was refused.
     refused: Option<Rejection>,
     /// Why the history can never be read: a person has to look.

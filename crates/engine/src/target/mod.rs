@@ -180,6 +180,16 @@ impl Engine {
         }
     }
 
+    /// Has the applies under way stopped that are about to be forgotten: nobody could stop them later (I2).
+    pub(crate) fn lose_applies(&mut self, is_forgotten: impl Fn(&TargetKey) -> bool) {
+        let under_way = self
+            .targets
+            .iter()
+            .filter(|(target, memory)| memory.in_flight.is_some() && is_forgotten(target));
+        let lost = under_way.map(|(target, _)| target.clone());
+        self.dirty.lost.extend(lost);
+    }
+
     /// Forgets what was remembered of a target that another member has now; it would be old if it ever came back.
     pub(crate) fn forget_target(&mut self, target: &TargetKey) {
         let memory = self.targets.remove(target);

@@ -1,7 +1,7 @@
 //! One engine beside the state it proposes to; whatever else it asks for is answered by the test.
 
 use prost::Message as _;
-use regraft_engine::{Effect, Engine, Event, ProposeOutcome, Role, Settings};
+use regraft_engine::{Effect, Engine, Event, Proof, ProposeOutcome, Role, Settings};
 use regraft_model::apply::{
     ApplyOutcome, ApplyRequest, ClusterEvent, Inventory, KindScope, KindVersion, Written,
 };
@@ -9,9 +9,10 @@ use regraft_model::finding::FailureClass;
 use regraft_model::git::{Relation, Snapshot};
 use regraft_model::id::{IncidentId, MemberId, TargetKey};
 use regraft_model::object::{Object, ObjectKey};
+use regraft_model::plan::{Action, Delivery, Edit, Plan};
 use regraft_model::source::{FileMode, Revision, SourceFile, SourceTree, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
-use regraft_state::command::{Command, Envelope, FORMAT, Fault, Response, Stamped};
+use regraft_state::command::{Command, Envelope, FORMAT, Fault, Response, Stamped, Transition};
 use regraft_state::store::Memory;
 use regraft_state::view::View;
 use serde_json::Value;
@@ -51,6 +52,8 @@ pub(crate) struct Desk {
     index: u64,
     sequence: u64,
     pub(crate) now: i64,
+    /// How far this member's clock is ahead of the one that stamps entries.
+    pub(crate) ahead: i64,
     /// Every proposal is answered with this, and none applied.
     pub(crate) refuse_with: Option<ProposeOutcome>,
     pub(crate) proposed: Vec<Command>,
@@ -81,6 +84,7 @@ impl Desk {
             index: 0,
             sequence: 0,
             now: 1_700_000_000_000,
+            ahead: 0,
             refuse_with: None,
             proposed: Vec::new(),
             inventory_of: INSTALLATION,
@@ -175,10 +179,44 @@ impl Desk {
         self.view().incidents.keys().next().unwrap().clone()
     }
 
+    /// The incident has this plan.
+    pub(crate) fn planned(&mut self, incident: &IncidentId, edits: Vec<Edit>) -> Vec<Effect> {
+        let plan = Plan {
+            id: format!("{incident}.1").as_str().into(),
+            installation: INSTALLATION.to_owned(),
+            incident: incident.clone(),
+            application: "web".into(),
+            repository: REPOSITORY.into(),
+            branch: "main".into(),
+            action: Action::Rollback,
+            parent: FIRST.into(),
+            restores: FIRST.into(),
+            suspects: vec![FIRST.into()],
+            edits,
+            message: String::new(),
+            diff_hash: "diff".to_owned(),
+            delivery: Delivery::Push,
+            guards: vec![],
+            rejected: vec![],
+        };
+        let deadline = Timestamp(self.now).plus(Seconds(900));
+        let plan = Box::new(plan);
+        self.advance(incident, Transition::Plan { plan, deadline })
+    }
+
+    /// The incident's executor moves it on.
+    pub(crate) fn advance(&mut self, incident: &IncidentId, transition: Transition) -> Vec<Effect> {
+        self.replicate(&Command::Advance {
+            incident: incident.clone(),
+            fence: self.view().incidents[incident].executor_fence,
+            transition: Box::new(transition),
+        })
+    }
+
     /// Leads with proof, and time goes on; what is asked for besides proposals.
     pub(crate) fn wait(&mut self, millis: i64) -> Vec<Effect> {
         self.now += millis;
-        let mut asked = self.role(true);
+        let mut asked = self.role(self.index);
         asked.extend(self.tell(Event::Tick));
         asked
     }
@@ -189,13 +227,23 @@ impl Desk {
         self.tell(Event::Tick)
     }
 
-    fn role(&mut self, confirmed: bool) -> Vec<Effect> {
+    /// Time goes on, and the majority is ahead of what was told to the engine by this many entries.
+    pub(crate) fn wait_behind(&mut self, millis: i64, entries: u64) -> Vec<Effect> {
+        self.now += millis;
+        let mut asked = self.role(self.index + entries);
+        asked.extend(self.tell(Event::Tick));
+        asked
+    }
+
+    /// Leads, with proof for what is applied up to an index.
+    fn role(&mut self, index: u64) -> Vec<Effect> {
+        let at = Timestamp(self.now);
         let members: Vec<MemberId> = (1..=3).map(MemberId).collect();
         self.tell(Event::Role(Role {
             leader: Some(MemberId(1)),
             silent_ms: members.iter().map(|id| (*id, 0)).collect(),
             members,
-            confirmed_at: confirmed.then_some(Timestamp(self.now)),
+            confirmed: Some(Proof { at, index }),
         }))
     }
 
@@ -213,6 +261,10 @@ impl Desk {
                     continue;
                 };
                 self.proposed.push((*command).clone());
+                assert!(
+                    self.proposed.len() < 5000,
+                    "it proposes without end: {command:?}"
+                );
                 let outcome = match &self.refuse_with {
                     Some(outcome) => outcome.clone(),
                     None => {
@@ -247,7 +299,7 @@ impl Desk {
             command: serde_json::to_vec(command).unwrap(),
         };
         let stamped = Stamped {
-            stamped_ms: self.now,
+            stamped_ms: self.now - self.ahead,
             command: envelope.encode_to_vec(),
         };
         let applied =

@@ -5,6 +5,7 @@
 )]
 
 mod desk;
+mod repairs;
 
 use desk::{CONFIGURATION, Desk, FIRST, REPOSITORY, TREE, config_map, target};
 use regraft_engine::{Effect, Event, Level, ProposeOutcome};
@@ -13,7 +14,7 @@ use regraft_model::apply::{ClusterEvent, KindVersion};
 use regraft_model::finding::SyncState;
 use regraft_model::git::{History, Relation};
 use regraft_model::health::Health;
-use regraft_model::id::{ClusterName, Fence};
+use regraft_model::id::{ClusterName, Fence, MemberId, TargetKey};
 use regraft_model::incident::{OutcomeKind, Phase};
 use regraft_model::plan::Guard;
 use regraft_model::source::{Revision, SourceTree, TreeId};
@@ -108,6 +109,66 @@ fn a_target_that_comes_back_from_another_member_is_looked_at_afresh() {
     desk.read(FIRST);
     let asked = desk.cluster_tells();
     assert!(is_applying(&asked), "{asked:?}");
+}
+
+#[test]
+fn a_target_that_nobody_held_is_looked_at_afresh_too() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.apply_succeeds();
+    // Another application in the same cluster: whoever had it last may have written to its inventory since.
+    let asked = desk.replicate(&Command::Assign {
+        after: desk.view().spread,
+        grants: vec![(TargetKey::new(&"api".into(), &"eu".into()), MemberId(1))],
+        revoked: vec![],
+    });
+    let is_anew = asked
+        .iter()
+        .any(|effect| matches!(effect, Effect::Unwatch { .. }));
+    assert!(is_anew, "{asked:?}");
+}
+
+#[test]
+fn who_leads_for_a_moment_takes_no_target_away() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.apply_succeeds();
+    let mut desk = desk.restarted("main");
+    desk.replicate(&Command::Assign {
+        after: desk.view().spread,
+        grants: vec![(TargetKey::new(&"api".into(), &"eu".into()), MemberId(2))],
+        revoked: vec![],
+    });
+    desk.wait(1000);
+    desk.load(FIRST, CONFIGURATION);
+    desk.wait(1000);
+    assert_eq!(
+        desk.view().assignments.len(),
+        2,
+        "it may be of a list that others have"
+    );
+    for _ in 0..6 {
+        desk.wait(1000);
+    }
+    assert_eq!(desk.view().assignments.len(), 1);
+}
+
+#[test]
+fn a_target_that_leaves_git_stays_with_its_member_until_it_is_retired() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.apply_succeeds();
+    let before = desk.view().assignments[&target()].clone();
+    desk.proposed.clear();
+    desk.leave();
+    assert!(desk.view().retiring.contains_key(&"web".into()));
+    assert_eq!(desk.view().assignments.get(&target()), Some(&before));
+    let is_revoking = |command: &Command| matches!(command, Command::Assign { revoked, .. } if !revoked.is_empty());
+    assert!(
+        !desk.proposed.iter().any(is_revoking),
+        "{:?}",
+        desk.proposed
+    );
 }
 
 #[test]
@@ -383,6 +444,42 @@ fn a_clock_that_is_set_back_neither_stops_work_nor_lets_an_old_proof_hold() {
     assert!(!is_applying(&asked), "the proof is older than the clock");
     let asked = desk.wait(1000);
     assert!(is_applying(&asked), "{asked:?}");
+}
+
+#[test]
+fn a_proof_holds_only_for_what_was_told_up_to_its_index() {
+    let mut desk = Desk::new("main");
+    desk.until_applying();
+    desk.apply_succeeds();
+    let gone = || Event::Cluster {
+        cluster: "eu".into(),
+        event: ClusterEvent::Gone {
+            kind: KindVersion::new("v1", "ConfigMap"),
+            key: config_map(),
+        },
+    };
+    const BEHIND: u64 = 50;
+    desk.wait_behind(5000, BEHIND);
+    let asked = desk.tell(gone());
+    assert!(!is_applying(&asked), "what the majority has was not told");
+    for _ in 0..BEHIND {
+        desk.replicate(&Command::Resume {
+            subject: Subject::All,
+        });
+    }
+    let asked = desk.wait_unconfirmed(100);
+    assert!(is_applying(&asked), "it was told by now: {asked:?}");
+    // An apply goes on while the next proof is ahead for a moment.
+    assert!(!is_stopped(&desk.wait_behind(1000, BEHIND)));
+    assert!(is_stopped(&desk.wait_behind(5000, BEHIND)));
+}
+
+#[test]
+fn a_clock_that_is_set_stops_the_apply_under_way() {
+    let mut desk = Desk::new("main");
+    assert!(is_applying(&desk.until_applying()));
+    let asked = desk.tell(Event::ClockSet);
+    assert!(is_stopped(&asked), "{asked:?}");
 }
 
 #[test]

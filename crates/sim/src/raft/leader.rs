@@ -1,7 +1,7 @@
 //! Who leads, who hears of it, and who can prove that its state is current.
 
 use crate::world::{Occurrence, World};
-use regraft_engine::{Event, Role};
+use regraft_engine::{Event, Proof, Role};
 use regraft_model::id::MemberId;
 use std::collections::BTreeMap;
 
@@ -43,11 +43,14 @@ impl World {
         if let Some((asked, index)) = known.proof_asked
             && known.applied >= index
         {
-            known.confirmed_at = Some(asked);
+            known.confirmed = Some(Proof { at: asked, index });
             known.proof_asked = None;
         }
         if connected && known.applied >= last {
-            known.confirmed_at = Some(clock);
+            known.confirmed = Some(Proof {
+                at: clock,
+                index: last,
+            });
         } else if connected && known.proof_asked.is_none() {
             known.proof_asked = Some((clock, last));
         }
@@ -77,7 +80,7 @@ impl World {
             leader: leader.map(id),
             members: (0..self.members.len()).map(id).collect(),
             silent_ms,
-            confirmed_at: self.members[member].confirmed_at,
+            confirmed: self.members[member].confirmed,
         }
     }
 

@@ -2,9 +2,10 @@
 
 use crate::harness::{Machine, application, fleet, head, target};
 use regraft_model::config::Application;
-use regraft_model::finding::{PendingDeletion, SyncState, TargetStatus};
+use regraft_model::finding::{AppliedInputs, PendingDeletion, SyncState, TargetStatus};
 use regraft_model::id::{Fence, MemberId};
-use regraft_model::source::Revision;
+use regraft_model::source::{Revision, TreeId};
+use regraft_model::time::Timestamp;
 use regraft_state::command::{Command, HeadRelation, RejectionReason, Response};
 use regraft_state::record::{Confirmation, Subject};
 
@@ -129,6 +130,42 @@ fn another_cluster_behind_the_same_name_is_refused() {
         cluster: "eu".into(),
     });
     assert_eq!(machine.run(register("two")), Response::Done);
+}
+
+#[test]
+fn what_was_verified_in_a_cluster_that_is_forgotten_is_forgotten_with_it() {
+    let mut machine = Machine::default();
+    for cluster in ["eu", "us"] {
+        let inputs = AppliedInputs {
+            revision: Revision::from("a"),
+            tree: TreeId("t".to_owned()),
+            at: Timestamp(1),
+        };
+        let status = TargetStatus {
+            key: target("shop", cluster),
+            member: MemberId(1),
+            fence: machine.assign("shop", cluster, 1),
+            applied: Some(inputs.clone()),
+            verified: Some(inputs),
+            verified_inputs: [("Deployment shop/web".to_owned(), "digest".to_owned())].into(),
+            ..TargetStatus::default()
+        };
+        machine.run(Command::RegisterCluster {
+            cluster: cluster.into(),
+            uid: cluster.to_owned(),
+        });
+        machine.run(Command::Report {
+            status: Box::new(status),
+        });
+    }
+    machine.run(Command::ForgetCluster {
+        cluster: "eu".into(),
+    });
+    let forgotten = &machine.view.statuses[&target("shop", "eu")];
+    assert_eq!((&forgotten.applied, &forgotten.verified), (&None, &None));
+    assert!(forgotten.verified_inputs.is_empty());
+    let other = &machine.view.statuses[&target("shop", "us")];
+    assert!(other.verified.is_some() && !other.verified_inputs.is_empty());
 }
 
 #[test]
