@@ -2,7 +2,7 @@
 
 use crate::effect::{Effect, Level, prevented};
 use crate::intent::Intent;
-use crate::{Engine, READ_AGAIN_MS};
+use crate::{Engine, READ_AGAIN_MS, TrackedRepository};
 use regraft_model::InvariantId;
 use regraft_model::git::Relation;
 use regraft_model::id::{MemberId, RepositoryName, TargetKey};
@@ -128,14 +128,19 @@ impl Engine {
 
     pub(crate) fn ask_remotes(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let applied = self.applied;
-        for (repository, _) in self.settings.repositories.clone() {
+        for TrackedRepository {
+            name: repository,
+            poll,
+            ..
+        } in self.settings.repositories.clone()
+        {
             let requested = self.requested(&repository);
             let Some(tracked) = self.tracked.get_mut(&repository) else {
                 continue;
             };
             let poll = match tracked.unreadable {
-                Some(_) => self.settings.poll.as_millis().max(READ_AGAIN_MS),
-                None => self.settings.poll.as_millis(),
+                Some(_) => poll.as_millis().max(READ_AGAIN_MS),
+                None => poll.as_millis(),
             };
             let poll = match requested.is_some_and(|index| index > tracked.asked_with) {
                 true => poll.min(REQUESTED_MS),

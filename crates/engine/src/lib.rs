@@ -68,9 +68,18 @@ pub struct Settings {
     pub member: MemberId,
     /// Id for the installation, random; used by whoever initialises it first.
     pub installation: String,
-    /// Tracked branches.
-    pub repositories: Vec<(RepositoryName, BranchName)>,
-    /// How often the leader asks a remote for its tip; a remote that cannot be read no more often than every 2 s.
+    /// The repositories it tracks.
+    pub repositories: Vec<TrackedRepository>,
+}
+
+/// A repository whose branch is followed.
+#[derive(Clone, Debug)]
+pub struct TrackedRepository {
+    /// Its name.
+    pub name: RepositoryName,
+    /// The branch.
+    pub branch: BranchName,
+    /// How often the leader asks the remote for its tip; one that cannot be read no more often than every 2 s.
     pub poll: Seconds,
 }
 
@@ -119,7 +128,7 @@ impl Engine {
         let tracked = settings
             .repositories
             .iter()
-            .map(|(name, _)| (name.clone(), Tracked::default()));
+            .map(|it| (it.name.clone(), Tracked::default()));
         Self {
             tracked: tracked.collect(),
             settings,
@@ -386,7 +395,7 @@ impl Engine {
             .settings
             .repositories
             .iter()
-            .find(|(name, _)| name == repository);
-        known.map(|(_, branch)| branch.clone()).unwrap_or_default()
+            .find(|it| it.name == *repository);
+        known.map(|it| it.branch.clone()).unwrap_or_default()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::effect::Effect;
 use crate::source::{Rendered, Tracked};
-use crate::{Engine, READ_AGAIN_MS};
+use crate::{Engine, READ_AGAIN_MS, TrackedRepository};
 use regraft_model::git::Snapshot;
 use regraft_model::id::{ApplicationName, RepositoryName};
 use regraft_model::source::{Revision, SourceTree, TreeId};
@@ -14,7 +14,10 @@ impl Engine {
     pub(crate) fn refresh(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         // What may be asked again needs no record: applications come and go.
         self.asked.retain(|_, until| *until > now);
-        for (repository, _) in self.settings.repositories.clone() {
+        for TrackedRepository {
+            name: repository, ..
+        } in self.settings.repositories.clone()
+        {
             let Some(head) = self.view.heads.get(&repository) else {
                 continue;
             };

@@ -5,7 +5,7 @@ use crate::git::{BRANCH, REPOSITORY};
 use crate::plant::PlantedBug;
 use crate::world::{Occurrence, World};
 use prost::Message;
-use regraft_engine::{Effect, Engine, Event, Proof, ProposalId, Settings};
+use regraft_engine::{Effect, Engine, Event, Proof, ProposalId, Settings, TrackedRepository};
 use regraft_model::id::{Fence, MemberId};
 use regraft_model::source::Revision;
 use regraft_model::{Seconds, Timestamp};
@@ -96,8 +96,11 @@ impl World {
         let mut engine = Engine::new(Settings {
             member: known.id,
             installation: format!("installation-{}", known.id),
-            repositories: vec![(REPOSITORY.into(), BRANCH.into())],
-            poll: Seconds(2),
+            repositories: vec![TrackedRepository {
+                name: REPOSITORY.into(),
+                branch: BRANCH.into(),
+                poll: Seconds(2),
+            }],
         });
         if let Some(bug) = self.plant.and_then(PlantedBug::in_engine) {
             engine.plant(bug);

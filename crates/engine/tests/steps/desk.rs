@@ -1,7 +1,9 @@
 //! One engine beside the state it proposes to; whatever else it asks for is answered by the test.
 
 use prost::Message as _;
-use regraft_engine::{Effect, Engine, Event, Proof, ProposeOutcome, Role, Settings};
+use regraft_engine::{
+    Effect, Engine, Event, Proof, ProposeOutcome, Role, Settings, TrackedRepository,
+};
 use regraft_model::apply::{
     ApplyOutcome, ApplyRequest, ClusterEvent, Inventory, KindScope, KindVersion, Written,
 };
@@ -74,9 +76,12 @@ impl Desk {
             member: MemberId(1),
             installation: INSTALLATION.to_owned(),
             repositories: repositories
-                .map(|(name, branch)| ((*name).into(), (*branch).into()))
+                .map(|(name, branch)| TrackedRepository {
+                    name: (*name).into(),
+                    branch: (*branch).into(),
+                    poll: POLL,
+                })
                 .collect(),
-            poll: POLL,
         };
         Self {
             engine: Engine::new(settings),

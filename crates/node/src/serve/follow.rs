@@ -3,9 +3,8 @@
 use super::member::Member;
 use crate::cli::failure_chain;
 use crate::clock;
-use regraft_engine::{Event, Role};
+use regraft_engine::{Event, Proof, Role};
 use regraft_model::id::MemberId;
-use regraft_model::time::Timestamp;
 use regraft_replica::{Change, Replica, Status};
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,8 +80,12 @@ pub(super) async fn confirmations(member: Arc<Member>) {
         // The moment before asking: the proof is as old as the question.
         let asked_at = clock::now();
         match member.replica.barrier().await {
-            Ok(_) => {
-                member.confirmed.send_replace(Some(asked_at));
+            Ok(index) => {
+                let proof = Proof {
+                    at: asked_at,
+                    index,
+                };
+                member.confirmed.send_replace(Some(proof));
             }
             Err(error) => tracing::debug!(%error, "no proof that the state is the majority's"),
         }
@@ -95,7 +98,7 @@ pub(super) async fn role(member: Arc<Member>) {
     let mut confirmed = member.confirmed.subscribe();
     loop {
         status.mark_unchanged();
-        let role = role_of(&member.replica.status(), member.confirmed_at());
+        let role = role_of(&member.replica.status(), *member.confirmed.borrow());
         member.engine.tell(Event::Role(role)).await;
         tokio::select! {
             changed = status.changed() => {
@@ -154,7 +157,7 @@ pub(super) async fn fatal(replica: &Replica) -> String {
     }
 }
 
-fn role_of(status: &Status, confirmed_at: Option<Timestamp>) -> Role {
+fn role_of(status: &Status, confirmed: Option<Proof>) -> Role {
     let silent = status
         .contact_ms
         .iter()
@@ -166,6 +169,6 @@ fn role_of(status: &Status, confirmed_at: Option<Timestamp>) -> Role {
             true => silent.collect(),
             false => Default::default(),
         },
-        confirmed_at,
+        confirmed,
     }
 }

@@ -6,6 +6,7 @@ use super::git::Git;
 use super::metrics::Metrics;
 use super::propose::People;
 use crate::config::MemberConfig;
+use regraft_engine::Proof;
 use regraft_model::id::RepositoryName;
 use regraft_model::time::Timestamp;
 use regraft_replica::Replica;
@@ -24,13 +25,13 @@ pub(super) struct Member {
     /// Commands of people, under their own session.
     pub(super) people: People,
     /// When it last had proof that its state is the majority's.
-    pub(super) confirmed: watch::Sender<Option<Timestamp>>,
+    pub(super) confirmed: watch::Sender<Option<Proof>>,
     pub(super) started_at: Timestamp,
 }
 
 impl Member {
     /// How old the proof is that this member's state is the majority's.
     pub(super) fn confirmed_at(&self) -> Option<Timestamp> {
-        *self.confirmed.borrow()
+        self.confirmed.borrow().map(|proof| proof.at)
     }
 }

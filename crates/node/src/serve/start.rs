@@ -10,9 +10,8 @@ use super::runner::Runner;
 use super::{admin, announce, engine, follow, git, http};
 use crate::cli::{Exit, Failure};
 use crate::clock;
-use crate::config::{MemberConfig, POLL_DEFAULT_S};
+use crate::config::MemberConfig;
 use data_encoding::HEXLOWER;
-use regraft_model::time::Seconds;
 use regraft_replica::{Bootstrap, PeerAddress, Replica, StateMachine, Timings, TlsPaths};
 use std::future::Future;
 use std::sync::Arc;
@@ -154,16 +153,17 @@ fn build(
 }
 
 fn settings(config: &MemberConfig, installation: String) -> regraft_engine::Settings {
-    let polls = config.repositories.iter().map(|it| it.poll);
+    let repositories = config.repositories.iter();
     regraft_engine::Settings {
         member: config.member,
         installation,
-        repositories: config
-            .repositories
-            .iter()
-            .map(|it| (it.name.clone(), it.branch.clone()))
+        repositories: repositories
+            .map(|it| TrackedRepository {
+                name: it.name.clone(),
+                branch: it.branch.clone(),
+                poll: it.poll,
+            })
             .collect(),
-        poll: polls.min().unwrap_or(Seconds(POLL_DEFAULT_S)),
     }
 }
 
