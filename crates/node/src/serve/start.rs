@@ -12,6 +12,7 @@ use crate::cli::{Exit, Failure};
 use crate::clock;
 use crate::config::MemberConfig;
 use data_encoding::HEXLOWER;
+use regraft_engine::TrackedRepository;
 use regraft_replica::{Bootstrap, PeerAddress, Replica, StateMachine, Timings, TlsPaths};
 use std::future::Future;
 use std::sync::Arc;
