@@ -201,13 +201,14 @@ spec: {discount: 5}
             .unwrap();
         self.person.publish("Add a tier and its kind").unwrap();
         self.wait_for_head("Synced");
-        let api = self.fleet.cluster(CLUSTER).api();
-        assert_eq!(api.get(path).unwrap()["spec"]["discount"], 5);
+        let live = self.fleet.cluster(CLUSTER).api().get(path).unwrap();
+        assert_eq!(live["spec"]["discount"], 5);
 
         self.person.remove("apps/storefront/gold.yaml").unwrap();
         self.person.publish("Remove the tier").unwrap();
         self.wait_for_head("Synced");
-        assert!(api.get(path).is_err(), "what left Git is pruned");
+        let gone = self.fleet.cluster(CLUSTER).api().get(path);
+        assert!(gone.is_err(), "what left Git is pruned");
         self.person.remove("apps/catalog/tiers.yaml").unwrap();
         self.person.publish("Remove its kind").unwrap();
         self.wait_for_head("Synced");
