@@ -93,7 +93,11 @@ impl Engine {
             // Heads only move on: one that is neither the plan's parent nor our commit came after both.
             let head = self.view.heads.get(&incident.repository);
             let later = head.is_some_and(|head| {
-                head.revision != plan.parent && head.revision != *committed && head.frozen.is_none()
+                // Another branch never had our commit: nobody put anything back there.
+                head.branch == plan.branch
+                    && head.revision != plan.parent
+                    && head.revision != *committed
+                    && head.frozen.is_none()
             });
             let current = self
                 .application(&incident.application)
