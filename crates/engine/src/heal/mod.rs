@@ -54,6 +54,8 @@ pub(crate) struct CaseMemory {
     refused: Option<Rejection>,
     /// Why the history can never be read: a person has to look.
     no_history: Option<String>,
+    /// The tree that our commit made of the application.
+    repaired: Option<TreeId>,
 }
 
 impl Engine {

@@ -11,6 +11,7 @@ use regraft_model::finding::SyncState;
 use regraft_model::health::Health;
 use regraft_model::id::{ClusterName, TargetKey};
 use regraft_model::incident::{Incident, OutcomeKind};
+use regraft_model::source::{SourceTree, TreeId};
 use regraft_model::time::Timestamp;
 use regraft_remedy::{fingerprint, undone};
 use regraft_state::command::{Command, Transition};
@@ -39,6 +40,14 @@ impl Engine {
         if tree == incident.suspect_tree || undone {
             // A person put it back: `look_for_vetoes` says so, this is no failure of ours.
             return None;
+        }
+        if !self.stands(now, incident, application, &tree, effects)? {
+            let message = format!(
+                "a commit after {} changed the application's files: what runs now is not the repair, and is judged by \
+                 itself",
+                committed.short()
+            );
+            return Some(end(OutcomeKind::Superseded, message, vec![]));
         }
         let fleet = self.effective.get(&application.repository);
         let clusters = fleet.map(|it| it.fleet.active_clusters(application).cloned());
@@ -75,6 +84,36 @@ impl Engine {
             application.policy.verify_for
         );
         Some(end(OutcomeKind::Verified, message, vec![]))
+    }
+
+    /// Whether the application's files at the head are those that our commit made; none while that is not known.
+    fn stands(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        application: &Application,
+        tree: &TreeId,
+        effects: &mut Vec<Effect>,
+    ) -> Option<bool> {
+        let committed = incident.committed.clone()?;
+        let is_ours = self.head_of(incident)? == committed;
+        let memory = self.cases.get_mut(&incident.id)?;
+        if is_ours {
+            memory.repaired = Some(tree.clone());
+        }
+        if let Some(repaired) = &memory.repaired {
+            return Some(repaired == tree);
+        }
+        if memory.no_history.take().is_some() {
+            // The head does not come from our commit, or is far away from it.
+            return Some(false);
+        }
+        let history = self.history_since(now, incident, application, committed, effects)?;
+        let stands = have_same_files(&history.base, &history.tip);
+        if let (true, Some(memory)) = (stands, self.cases.get_mut(&incident.id)) {
+            memory.repaired = Some(tree.clone());
+        }
+        Some(stands)
     }
 
     /// Finds repairs of ours that somebody put back (I9).
@@ -122,4 +161,14 @@ impl Engine {
             self.propose(now, intent, command, effects);
         }
     }
+}
+
+fn have_same_files(one: &SourceTree, other: &SourceTree) -> bool {
+    let listed = |tree: &SourceTree| -> Vec<_> {
+        let files = tree.files.iter();
+        files
+            .map(|(path, file)| (path.clone(), file.blob.clone(), file.mode))
+            .collect()
+    };
+    listed(one) == listed(other)
 }

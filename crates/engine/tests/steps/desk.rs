@@ -37,7 +37,7 @@ kind: Application
 metadata: {name: web}
 spec: {path: apps/web, clusters: [eu], namespace: shop}
 ";
-const MANIFEST: &str = "
+pub(crate) const MANIFEST: &str = "
 {apiVersion: v1, kind: ConfigMap, metadata: {name: web}, data: {a: '1'}}
 ---
 {apiVersion: v1, kind: ConfigMap, metadata: {name: second}, data: {a: '1'}}
@@ -202,6 +202,17 @@ impl Desk {
         let deadline = Timestamp(self.now).plus(Seconds(900));
         let plan = Box::new(plan);
         self.advance(incident, Transition::Plan { plan, deadline })
+    }
+
+    /// The incident's plan is committed as this revision, and the head is that commit.
+    pub(crate) fn committed(&mut self, incident: &IncidentId, revision: &str) {
+        let lock = self.view().incidents[incident].lock.unwrap();
+        let transition = Transition::Commit {
+            revision: revision.into(),
+            lock,
+            deadline: Timestamp(self.now).plus(Seconds(900)),
+        };
+        self.advance(incident, transition);
     }
 
     /// The incident's executor moves it on.
@@ -384,7 +395,12 @@ impl Desk {
     }
 
     pub(crate) fn read(&mut self, revision: &str) -> Vec<Effect> {
-        let files = BTreeMap::from([("apps/web/web.yaml".to_owned(), file(MANIFEST))]);
+        self.read_tree(revision, TREE, MANIFEST)
+    }
+
+    pub(crate) fn read_tree(&mut self, revision: &str, tree: &str, text: &str) -> Vec<Effect> {
+        let id = TreeId(tree.to_owned());
+        let files = BTreeMap::from([("apps/web/web.yaml".to_owned(), file(text))]);
         let revision = Revision::from(revision);
         let tree = SourceTree {
             revision: revision.clone(),
@@ -393,7 +409,7 @@ impl Desk {
         self.tell(Event::SourceRead {
             application: "web".into(),
             revision,
-            outcome: Ok((TreeId(TREE.to_owned()), tree)),
+            outcome: Ok((id, tree)),
         })
     }
 
@@ -458,7 +474,7 @@ pub(crate) fn config_map() -> ObjectKey {
     }
 }
 
-fn file(text: &str) -> SourceFile {
+pub(crate) fn file(text: &str) -> SourceFile {
     SourceFile {
         blob: regraft_model::source::BlobId(text.len().to_string()),
         mode: FileMode::Regular,
