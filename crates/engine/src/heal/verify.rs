@@ -5,15 +5,17 @@ use crate::Engine;
 use crate::effect::{Effect, prevented};
 use crate::intent::Intent;
 use crate::planted::Bug;
+use crate::source::Rendered;
 use regraft_model::InvariantId;
 use regraft_model::config::Application;
 use regraft_model::finding::SyncState;
 use regraft_model::health::Health;
 use regraft_model::id::{ClusterName, TargetKey};
 use regraft_model::incident::{Incident, OutcomeKind};
+use regraft_model::plan::Plan;
 use regraft_model::source::{SourceTree, TreeId};
 use regraft_model::time::Timestamp;
-use regraft_remedy::{fingerprint, undone};
+use regraft_remedy::{fingerprint, inputs_are_back, undone};
 use regraft_state::command::{Command, Transition};
 
 impl Engine {
@@ -33,11 +35,11 @@ impl Engine {
             return None;
         }
         let tree = self.head_tree(application)?;
-        let undone = self
+        let is_back = self
             .rendered
             .get(&application.name)
-            .is_some_and(|rendered| rendered.tree == tree && undone(plan, &rendered.files));
-        if tree == incident.suspect_tree || undone {
+            .is_some_and(|rendered| rendered.tree == tree && is_put_back(plan, rendered));
+        if tree == incident.suspect_tree || is_back {
             // A person put it back: `look_for_vetoes` says so, this is no failure of ours.
             return None;
         }
@@ -142,7 +144,7 @@ impl Engine {
                 .application(&incident.application)
                 .and_then(|application| self.head_tree(application))
                 .is_some_and(|tree| tree == rendered.tree);
-            if !later || !current || !undone(plan, &rendered.files) {
+            if !later || !current || !is_put_back(plan, rendered) {
                 continue;
             }
             let print = fingerprint(&plan.edits);
@@ -161,6 +163,11 @@ impl Engine {
             self.propose(now, intent, command, effects);
         }
     }
+}
+
+/// Whether files, or what the repaired workloads run on, are again what the plan replaced.
+fn is_put_back(plan: &Plan, rendered: &Rendered) -> bool {
+    undone(plan, &rendered.files) || inputs_are_back(plan, &rendered.inputs)
 }
 
 fn have_same_files(one: &SourceTree, other: &SourceTree) -> bool {

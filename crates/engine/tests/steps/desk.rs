@@ -192,6 +192,7 @@ impl Desk {
             parent: FIRST.into(),
             restores: FIRST.into(),
             suspects: vec![FIRST.into()],
+            suspect_inputs: Default::default(),
             edits,
             message: String::new(),
             diff_hash: "diff".to_owned(),
