@@ -122,7 +122,7 @@ fn a_cluster_that_was_seen_a_moment_ago_is_waited_for_however_old_the_incident_i
 }
 
 #[test]
-fn evidence_for_another_cause_leaves_it_to_a_person() {
+fn evidence_for_another_cause_is_proposed_or_escalated() {
     let asked = Asked(Guard::Evidence);
     let mut scenario = Scenario::bad_release();
     asked.check(&scenario, Answer::Passed, "all clusters (2)");
@@ -136,7 +136,7 @@ fn evidence_for_another_cause_leaves_it_to_a_person() {
     scenario.application.name = "cart".into();
     scenario.status("eu-west", |status| status.findings.push(other));
     scenario.application.name = "storefront".into();
-    asked.check(&scenario, Answer::Propose, "shop/cart of cart");
+    asked.check(&scenario, Answer::Refused, "shop/cart of cart");
 }
 
 #[test]
