@@ -59,6 +59,8 @@ pub(crate) struct Desk {
     pub(crate) proposed: Vec<Command>,
     /// Whose inventory of the application the cluster has.
     pub(crate) inventory_of: &'static str,
+    /// What Git configures at first.
+    pub(crate) configuration: &'static str,
     /// The newest apply that was asked for.
     applying: Option<ApplyRequest>,
 }
@@ -88,6 +90,7 @@ impl Desk {
             refuse_with: None,
             proposed: Vec::new(),
             inventory_of: INSTALLATION,
+            configuration: CONFIGURATION,
             applying: None,
         }
     }
@@ -179,9 +182,9 @@ impl Desk {
         self.view().incidents.keys().next().unwrap().clone()
     }
 
-    /// The incident has this plan.
-    pub(crate) fn planned(&mut self, incident: &IncidentId, edits: Vec<Edit>) -> Vec<Effect> {
-        let plan = Plan {
+    /// A plan for an incident.
+    pub(crate) fn plan(&self, incident: &IncidentId, edits: Vec<Edit>) -> Plan {
+        Plan {
             id: format!("{incident}.1").as_str().into(),
             installation: INSTALLATION.to_owned(),
             incident: incident.clone(),
@@ -199,7 +202,12 @@ impl Desk {
             delivery: Delivery::Push,
             guards: vec![],
             rejected: vec![],
-        };
+        }
+    }
+
+    /// The incident has this plan.
+    pub(crate) fn planned(&mut self, incident: &IncidentId, edits: Vec<Edit>) -> Vec<Effect> {
+        let plan = self.plan(incident, edits);
         let deadline = Timestamp(self.now).plus(Seconds(900));
         let plan = Box::new(plan);
         self.advance(incident, Transition::Plan { plan, deadline })
@@ -330,7 +338,7 @@ impl Desk {
             repository: REPOSITORY.into(),
             outcome: Ok((FIRST.into(), None)),
         });
-        self.load(FIRST, CONFIGURATION);
+        self.load(FIRST, self.configuration);
         self.wait(1000);
         // The leader spreads targets over all members: this test's one comes here.
         self.assign(1);
@@ -371,14 +379,13 @@ impl Desk {
 
     /// The application leaves Git.
     pub(crate) fn leave(&mut self) -> Vec<Effect> {
-        const SECOND: &str = "2222222222222222222222222222222222222222";
         let cluster_only = CONFIGURATION.split("---").next().unwrap_or_default();
         let mut asked = self.wait(POLL.as_millis());
         asked.extend(self.tell(Event::Fetched {
             repository: REPOSITORY.into(),
-            outcome: Ok((SECOND.into(), Some(Relation::Descends))),
+            outcome: Ok((crate::SECOND.into(), Some(Relation::Descends))),
         }));
-        asked.extend(self.load(SECOND, cluster_only));
+        asked.extend(self.load(crate::SECOND, cluster_only));
         asked
     }
 

@@ -2,14 +2,14 @@
 
 use crate::desk::{Desk, MANIFEST, REPOSITORY, TREE, file};
 use crate::{SECOND, THIRD};
-use regraft_engine::{Effect, Event};
-use regraft_model::git::History;
+use regraft_engine::{Effect, Event, Level};
+use regraft_model::git::{CommitOutcome, History};
 use regraft_model::id::IncidentId;
 use regraft_model::incident::{OutcomeKind, Phase};
-use regraft_model::plan::Edit;
+use regraft_model::plan::{Delivery, Edit};
 use regraft_model::source::{BlobId, SourceTree};
 use regraft_model::time::Seconds;
-use regraft_state::command::Command;
+use regraft_state::command::{Command, Transition};
 use std::collections::BTreeMap;
 
 /// What the repair puts.
@@ -65,6 +65,34 @@ fn a_clock_that_is_ahead_renews_no_lock_without_end_and_says_when_it_is_too_far_
         assert_eq!(told.is_empty(), waits_for.is_empty(), "{waits_for}");
         assert!(waits_for.contains(told), "{waits_for}");
     }
+}
+
+#[test]
+fn a_proposal_pages_with_the_line_that_approves_it() {
+    let mut desk = Desk::new("main");
+    let incident = desk.with_incident(TREE, Seconds(3600));
+    let mut plan = desk.plan(&incident, vec![]);
+    plan.delivery = Delivery::Propose;
+    let key = plan.id.0.clone();
+    desk.advance(
+        &incident,
+        Transition::Wait {
+            reason: "Proposing".to_owned(),
+            message: "pushing it for review".to_owned(),
+            plan: Some(Box::new(plan)),
+            guards: vec![],
+            rejected: vec![],
+        },
+    );
+    let asked = desk.tell(Event::Committed {
+        incident: incident.clone(),
+        key,
+        outcome: CommitOutcome::Committed(SECOND.into()),
+    });
+    let line = format!("`regraft approve {incident} --diff diff`");
+    let is_paged = |effect: &Effect| matches!(effect, Effect::Say { level: Level::Page, message, .. } if message.contains(&line));
+    assert!(asked.iter().any(is_paged), "{asked:?}");
+    assert_eq!(desk.view().incidents[&incident].phase, Phase::Proposed);
 }
 
 #[test]
