@@ -96,6 +96,7 @@ impl TargetMemory {
 
     /// An object of it went away.
     pub(crate) fn lose(&mut self, key: &ObjectKey) {
+        self.known_equal.remove(key);
         if let Some(sent) = &mut self.in_flight {
             sent.gone.insert(key.clone());
         }
@@ -284,7 +285,9 @@ impl Engine {
         if let Some(at) = health::verify_revision(self, now, &mut status) {
             memory.wake = memory.wake.min(at);
         }
-        if let Some(deadline) = memory.dwell.next_deadline() {
+        // What was due already and was not looked at now cannot be: it does not hasten anything.
+        let deadline = memory.dwell.next_deadline();
+        if let Some(deadline) = deadline.filter(|deadline| *deadline > now) {
             memory.wake = memory.wake.min(deadline);
         }
         if !says_the_same(&before, &status) {
