@@ -311,11 +311,11 @@ impl Engine {
         ))
     }
 
-    pub(super) fn confirmed_token(&self, target: &TargetKey) -> Option<&str> {
-        self.view
-            .confirmations
-            .get(target)
-            .map(|confirmation| confirmation.token.as_str())
+    /// The list of deletions that a person confirmed for what Git says now.
+    pub(super) fn confirmed_token(&self, target: &TargetKey, occasion: &str) -> Option<&str> {
+        let confirmation = self.view.confirmations.get(target)?;
+        let token = confirmation.token.strip_suffix(occasion)?;
+        token.strip_suffix('-')
     }
 
     fn told_inventory(&self, target: &TargetKey) -> Option<&Inventory> {
