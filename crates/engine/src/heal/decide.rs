@@ -121,7 +121,11 @@ impl Engine {
         plan: Box<Plan>,
         effects: &mut Vec<Effect>,
     ) -> Option<Transition> {
-        match plan.delivery {
+        let delivery = match plan.delivery {
+            Delivery::Propose if self.is_planted(Bug::ConsentIgnored) => Delivery::Push,
+            delivery => delivery,
+        };
+        match delivery {
             Delivery::Push => {
                 let deadline = now.plus(PUSH_DEADLINE);
                 Some(Transition::Plan { plan, deadline })
