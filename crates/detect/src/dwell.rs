@@ -1,7 +1,8 @@
 //! Since when a symptom holds, and whether that is long enough.
 //!
 //! Expected flow: for every workload of a connected cluster, [`Dwell::observe_view`] on each change and at
-//! [`Dwell::next_deadline`]; [`Dwell::interrupt`] when the cluster is lost; [`Dwell::forget`] when a workload is gone.
+//! [`Dwell::next_deadline`]; [`Dwell::interrupt`] when the cluster is lost; [`Dwell::forget`] when a workload is gone,
+//! [`Dwell::keep_only`] when other workloads are wanted.
 //!
 //! Guarantees: nothing is confirmed before it was seen at two moments at least `confirm_for` apart, without a break in
 //! between ([`CRASH_LOOP_GRACE`] is no break of a crash loop) and on the same template. While it cannot be told which
@@ -118,6 +119,11 @@ impl Dwell {
     /// Forgets a workload that is gone.
     pub fn forget(&mut self, workload: &ObjectKey) {
         self.entries.retain(|(key, _), _| key != workload);
+    }
+
+    /// Forgets every workload but those that are wanted: nobody looks at the others again.
+    pub fn keep_only(&mut self, is_wanted: impl Fn(&ObjectKey) -> bool) {
+        self.entries.retain(|(key, _), _| is_wanted(key));
     }
 
     /// The cluster cannot be seen any more: everything starts again (I7).

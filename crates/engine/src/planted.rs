@@ -24,6 +24,8 @@ pub enum Bug {
     VetoForgotten,
     /// The storm guard is skipped.
     StormIgnored,
+    /// What is to be proposed is committed.
+    ConsentIgnored,
 }
 
 impl Engine {

@@ -6,6 +6,7 @@ use crate::source::{BlobId, FileMode, Revision};
 use crate::time::Timestamp;
 use crate::words;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A repair as a commit. Immutable; planning again makes a new one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub struct Plan {
     pub restores: Revision,
     /// Commits that are undone, oldest first.
     pub suspects: Vec<Revision>,
+    /// Digest at the parent of the inputs of each workload that fails, by the workload's key.
+    #[serde(default)]
+    pub suspect_inputs: BTreeMap<String, String>,
     /// What changes, by path.
     pub edits: Vec<Edit>,
     /// The whole commit message with trailers.

@@ -131,6 +131,7 @@ fn plan(case: &Case<'_>, draft: &Draft<'_>, mut asked: Vec<GuardResult>) -> Plan
             .iter()
             .map(|commit| commit.revision.clone())
             .collect(),
+        suspect_inputs: draft.suspect_digests(),
         edits: draft.edits.clone(),
         message: String::new(),
         delivery: delivery(case, &asked, &diff_hash),

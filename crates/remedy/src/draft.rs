@@ -31,6 +31,16 @@ pub(crate) struct Draft<'a> {
     pub(crate) suspect_inputs: Inputs,
 }
 
+impl Draft<'_> {
+    /// The inputs that fail, by the workload's key; without workloads that are not there.
+    pub(crate) fn suspect_digests(&self) -> BTreeMap<String, String> {
+        let there = self.suspect_inputs.iter();
+        there
+            .filter_map(|(key, digest)| Some((key.to_string(), digest.clone()?)))
+            .collect()
+    }
+}
+
 /// Drafts the repair, or says why there is none.
 pub(crate) fn draft<'a>(
     case: &Case<'a>,

@@ -2,8 +2,9 @@
 
 use data_encoding::HEXLOWER;
 use regraft_model::source::FileMode;
-use regraft_model::{BlobId, Edit, Plan, SourceTree};
+use regraft_model::{BlobId, Edit, ObjectKey, Plan, SourceTree};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// The identity of a repair: SHA-256 in hex over path, blob before and blob after of its edits. A veto names it.
 pub fn fingerprint(edits: &[Edit]) -> String {
@@ -45,6 +46,22 @@ pub fn undone(plan: &Plan, tip: &SourceTree) -> bool {
         edit.before != edit.after
             && tip.files.get(&edit.path).map(|file| &file.blob) == edit.before.as_ref()
     })
+}
+
+/// Whether somebody gave back to the workloads that a plan of ours repaired what they failed with, whatever else changed in
+/// their files, while our commit is in the history: a veto as well (I9). `inputs` are the digests of the application's
+/// workloads by their keys.
+pub fn inputs_are_back<'a>(
+    plan: &Plan,
+    inputs: impl IntoIterator<Item = (&'a ObjectKey, &'a String)>,
+) -> bool {
+    let inputs = inputs.into_iter();
+    let now: BTreeMap<String, &String> = inputs
+        .map(|(workload, digest)| (workload.to_string(), digest))
+        .collect();
+    let mut failed = plan.suspect_inputs.iter();
+    !plan.suspect_inputs.is_empty()
+        && failed.all(|(workload, digest)| now.get(workload) == Some(&digest))
 }
 
 fn hash(domain: &str, edits: &[Edit], mode: impl Fn(&Edit) -> &'static str) -> String {

@@ -1,5 +1,7 @@
 //! Seeded fake worlds around the real engine and the real state: members, a log, a remote, clusters, people and faults
-//! in virtual time, with every invariant checked after every occurrence.
+//! in virtual time. What breaks an invariant is looked for at the occurrence that can break it: each log entry, question to
+//! a cluster or remote, write and push. I4 is checked by what each member makes of each entry, and over its whole state at
+//! rest; I6, and that every incident has ended (I8), at rest.
 //!
 //! ```text
 //!            ┌── Event ──> regraft_engine::Engine ── Effect ──┐
@@ -83,10 +85,10 @@ impl Outcome {
         let Some(violation) = &self.violation else {
             return String::new();
         };
-        let promise = violation.invariant.map_or_else(
-            || "liveness: the world comes to rest when its faults end".to_owned(),
-            |id| format!("{id}: {}", id.promise()),
-        );
+        let promise = match violation.invariant {
+            Some(id) => format!("{id}: {}", violation.promise),
+            None => violation.promise.to_owned(),
+        };
         let plant = self
             .plant
             .map_or_else(String::new, |bug| format!(" --plant {bug}"));

@@ -75,9 +75,10 @@ fn simulate(arguments: &Arguments) -> ExitCode {
     }
     for outcome in &summary.broken {
         if let Some(violation) = &outcome.violation {
+            let beside = violation.promise.split(':').next().unwrap_or_default();
             let name = violation
                 .invariant
-                .map_or_else(|| "liveness".to_owned(), |id| id.to_string());
+                .map_or_else(|| beside.to_owned(), |id| id.to_string());
             let message: String = violation.message.chars().take(200).collect();
             println!("seed {:>6}  {name:<8}  {message}", outcome.seed);
         }

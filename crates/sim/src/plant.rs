@@ -23,6 +23,8 @@ pub enum PlantedBug {
     VetoForgotten,
     /// The storm guard is skipped.
     StormIgnored,
+    /// What is to be proposed is committed.
+    ConsentIgnored,
 }
 
 impl PlantedBug {
@@ -36,6 +38,7 @@ impl PlantedBug {
         PlantedBug::DoubleRevertAfterCrash,
         PlantedBug::VetoForgotten,
         PlantedBug::StormIgnored,
+        PlantedBug::ConsentIgnored,
     ];
 
     /// The bug of the engine's stages that stands for it; none when it is in the runner or the repo.
@@ -49,6 +52,7 @@ impl PlantedBug {
             PlantedBug::DoubleRevertAfterCrash => Some(Bug::DoubleRevertAfterCrash),
             PlantedBug::VetoForgotten => Some(Bug::VetoForgotten),
             PlantedBug::StormIgnored => Some(Bug::StormIgnored),
+            PlantedBug::ConsentIgnored => Some(Bug::ConsentIgnored),
         }
     }
 
@@ -63,6 +67,7 @@ impl PlantedBug {
             PlantedBug::DoubleRevertAfterCrash => "double-revert-after-crash",
             PlantedBug::VetoForgotten => "veto-forgotten",
             PlantedBug::StormIgnored => "storm-ignored",
+            PlantedBug::ConsentIgnored => "consent-ignored",
         }
     }
 }

@@ -23,11 +23,16 @@ pub(crate) const EPOCH_MS: i64 = 1_700_000_000_000;
 /// Most occurrences of one seed: a world that goes on longer is itself broken.
 pub(crate) const MAX_STEPS: u64 = 2_000_000;
 
+/// What is promised beside the invariants.
+const LIVENESS: &str = "liveness: the world comes to rest when its faults end";
+
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which; absent when the world itself did not come to rest.
+    /// Which invariant; absent for what is checked beside them.
     pub invariant: Option<InvariantId>,
+    /// What was promised, in words.
+    pub promise: &'static str,
     /// What was seen.
     pub message: String,
 }
@@ -233,10 +238,25 @@ impl World {
     }
 
     pub(crate) fn fail(&mut self, invariant: Option<InvariantId>, message: String) {
-        let name = invariant.map_or_else(|| "liveness".to_owned(), |id| id.to_string());
+        let promise = invariant.map_or(LIVENESS, InvariantId::promise);
+        self.fail_promise(invariant, promise, message);
+    }
+
+    /// Notes a broken promise that may be none of the invariants.
+    pub(crate) fn fail_promise(
+        &mut self,
+        invariant: Option<InvariantId>,
+        promise: &'static str,
+        message: String,
+    ) {
+        let name = invariant.map_or_else(|| promise.to_owned(), |id| id.to_string());
         self.note(format!("BROKEN {name}: {message}"));
         if self.broken.is_none() {
-            self.broken = Some(Violation { invariant, message });
+            self.broken = Some(Violation {
+                invariant,
+                promise,
+                message,
+            });
         }
     }
 

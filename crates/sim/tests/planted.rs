@@ -7,7 +7,7 @@
 )]
 
 use regraft_model::InvariantId;
-use regraft_sim::{OnBroken, Options, PlantedBug, run_many};
+use regraft_sim::{OnBroken, Options, PlantedBug, Violation, run_many};
 
 /// A planted bug has to show within this many seeds.
 const SEEDS: u64 = 200;
@@ -18,6 +18,16 @@ const COMMITS_NOT_FOUND: [InvariantId; 3] = [InvariantId::I11, InvariantId::I9, 
 
 #[track_caller]
 fn check(bug: PlantedBug, expected: &[InvariantId]) {
+    let violation = found(bug);
+    assert!(
+        violation.invariant.is_some_and(|id| expected.contains(&id)),
+        "{bug} shows as something else: {violation:?}"
+    );
+}
+
+/// The first promise that a bug breaks.
+#[track_caller]
+fn found(bug: PlantedBug) -> Violation {
     let options = Options {
         plant: Some(bug),
         ..Options::default()
@@ -28,16 +38,13 @@ fn check(bug: PlantedBug, expected: &[InvariantId]) {
     let Some(violation) = broken.and_then(|outcome| outcome.violation.as_ref()) else {
         panic!("{bug} is not found in {SEEDS} worlds: {:?}", summary.tally);
     };
-    assert!(
-        violation.invariant.is_some_and(|id| expected.contains(&id)),
-        "{bug} shows as something else: {violation:?}"
-    );
     let report = broken.map(regraft_sim::Outcome::report).unwrap_or_default();
     let line = format!("--plant {bug}");
     assert!(
         report.contains("cargo xtask sim --seed ") && report.contains(&line),
         "{report}"
     );
+    violation.clone()
 }
 
 #[test]
@@ -78,4 +85,11 @@ fn a_forgotten_veto_is_found() {
 #[test]
 fn an_ignored_storm_is_found() {
     check(PlantedBug::StormIgnored, &[InvariantId::I10]);
+}
+
+#[test]
+fn a_repair_that_nobody_approved_is_found() {
+    let violation = found(PlantedBug::ConsentIgnored);
+    assert_eq!(violation.invariant, None);
+    assert!(violation.promise.starts_with("consent"), "{violation:?}");
 }

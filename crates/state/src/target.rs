@@ -88,6 +88,7 @@ pub(crate) fn assign(
     for target in revoked {
         transaction.delete(table::target(prefix::ASSIGNMENTS, &target));
         transaction.delete(table::target(prefix::STATUSES, &target));
+        transaction.delete(table::target(prefix::CONFIRMATIONS, &target));
     }
     let fence = transaction.fence();
     for (target, member) in grants {
@@ -117,10 +118,14 @@ pub(crate) fn report(
         return Ok(refusal);
     }
     transaction.put(table::target(prefix::STATUSES, &status.key), status)?;
-    if status.sync.state == SyncState::Synced && status.pending_deletion.is_none() {
-        // What was confirmed is done: the same list another time is another question (I5).
-        let key = table::target(prefix::CONFIRMATIONS, &status.key);
-        if transaction.get::<Confirmation>(&key)?.is_some() {
+    let key = table::target(prefix::CONFIRMATIONS, &status.key);
+    if let Some(confirmed) = transaction.get::<Confirmation>(&key)? {
+        // What was confirmed is done, or is not what waits now: the same list another time is another question (I5).
+        let is_over = match &status.pending_deletion {
+            Some(pending) => pending.token != confirmed.token,
+            None => status.sync.state == SyncState::Synced,
+        };
+        if is_over {
             transaction.delete(key);
         }
     }

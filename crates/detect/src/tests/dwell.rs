@@ -300,6 +300,15 @@ proptest! {
     }
 }
 
+#[test]
+fn a_workload_that_is_not_wanted_any_more_is_waited_for_no_longer() {
+    let mut dwell = check(FailureClass::ImagePull, &[(0, true)], "p");
+    dwell.keep_only(|key| *key == workload());
+    assert!(dwell.next_deadline().is_some());
+    dwell.keep_only(|_| false);
+    assert_eq!(dwell.next_deadline(), None);
+}
+
 /// Whether the record since a moment has a break: one blind look, or for a crash loop blind looks and nothing else
 /// for the grace.
 fn broken(class: FailureClass, sights: &[(i64, bool)], since: Timestamp) -> bool {

@@ -13,6 +13,7 @@ use regraft_model::health::Health;
 use regraft_model::id::TargetKey;
 use regraft_model::incident::{Incident, OutcomeKind};
 use regraft_model::plan::{Delivery, Plan};
+use regraft_model::source::Revision;
 use regraft_model::time::Timestamp;
 use regraft_remedy::{Case, Decision, Storm, decide, storm};
 use regraft_render::KindScopes;
@@ -120,7 +121,11 @@ impl Engine {
         plan: Box<Plan>,
         effects: &mut Vec<Effect>,
     ) -> Option<Transition> {
-        match plan.delivery {
+        let delivery = match plan.delivery {
+            Delivery::Propose if self.is_planted(Bug::ConsentIgnored) => Delivery::Push,
+            delivery => delivery,
+        };
+        match delivery {
             Delivery::Push => {
                 let deadline = now.plus(PUSH_DEADLINE);
                 Some(Transition::Plan { plan, deadline })
@@ -214,17 +219,30 @@ impl Engine {
         application: &Application,
         effects: &mut Vec<Effect>,
     ) -> Option<History> {
-        let to = self.head_of(incident)?;
-        if self.tracked.get(&incident.repository)?.revision() != Some(&to) {
-            return None;
-        }
         // Never verified here: the history is empty, and remedy says that nothing can be told (I7).
         let verified = incident.targets.keys().filter_map(|cluster| {
             let key = TargetKey::new(&application.name, cluster);
             self.view.statuses.get(&key)?.verified.clone()
         });
         let verified = verified.min_by_key(|verified| verified.at);
-        let from = verified.map_or_else(|| to.clone(), |verified| verified.revision);
+        let from = verified.map(|verified| verified.revision);
+        let from = from.or_else(|| self.head_of(incident))?;
+        self.history_since(now, incident, application, from, effects)
+    }
+
+    /// The history from a revision up to the head, once the head is read.
+    pub(super) fn history_since(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        application: &Application,
+        from: Revision,
+        effects: &mut Vec<Effect>,
+    ) -> Option<History> {
+        let to = self.head_of(incident)?;
+        if self.tracked.get(&incident.repository)?.revision() != Some(&to) {
+            return None;
+        }
         let memory = self.cases.entry(incident.id.clone()).or_default();
         if let Some(history) = &memory.history
             && history.from == from

@@ -54,6 +54,8 @@ pub(crate) struct CaseMemory {
     refused: Option<Rejection>,
     /// Why the history can never be read: a person has to look.
     no_history: Option<String>,
+    /// The tree that our commit made of the application.
+    repaired: Option<TreeId>,
 }
 
 impl Engine {
@@ -225,7 +227,7 @@ impl Engine {
         }
     }
 
-    /// Proposes a transition, and tells people when it is the end.
+    /// Proposes a transition, and tells people when it is the end or when it waits for their word.
     pub(super) fn advance(
         &mut self,
         now: Timestamp,
@@ -247,6 +249,24 @@ impl Engine {
             };
             let told = format!("{outcome}: {message}");
             say(effects, level, incident.id.as_str(), told);
+        }
+        if let Transition::Propose {
+            plan,
+            pushed_to,
+            deadline,
+            ..
+        } = &transition
+        {
+            let told = format!(
+                "Proposed: {} of {} files, pushed to {pushed_to} for review; `regraft approve {} --diff {}` or `regraft veto \
+                 {} --reason ...`, before {deadline}",
+                plan.action,
+                plan.edits.len(),
+                incident.id,
+                plan.diff_hash,
+                incident.id
+            );
+            say(effects, Level::Page, incident.id.as_str(), told);
         }
         let command = Command::Advance {
             incident: incident.id.clone(),

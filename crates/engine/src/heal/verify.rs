@@ -5,14 +5,17 @@ use crate::Engine;
 use crate::effect::{Effect, prevented};
 use crate::intent::Intent;
 use crate::planted::Bug;
+use crate::source::Rendered;
 use regraft_model::InvariantId;
 use regraft_model::config::Application;
 use regraft_model::finding::SyncState;
 use regraft_model::health::Health;
 use regraft_model::id::{ClusterName, TargetKey};
 use regraft_model::incident::{Incident, OutcomeKind};
+use regraft_model::plan::Plan;
+use regraft_model::source::{SourceTree, TreeId};
 use regraft_model::time::Timestamp;
-use regraft_remedy::{fingerprint, undone};
+use regraft_remedy::{fingerprint, inputs_are_back, undone};
 use regraft_state::command::{Command, Transition};
 
 impl Engine {
@@ -32,13 +35,21 @@ impl Engine {
             return None;
         }
         let tree = self.head_tree(application)?;
-        let undone = self
+        let is_back = self
             .rendered
             .get(&application.name)
-            .is_some_and(|rendered| rendered.tree == tree && undone(plan, &rendered.files));
-        if tree == incident.suspect_tree || undone {
+            .is_some_and(|rendered| rendered.tree == tree && is_put_back(plan, rendered));
+        if tree == incident.suspect_tree || is_back {
             // A person put it back: `look_for_vetoes` says so, this is no failure of ours.
             return None;
+        }
+        if !self.stands(now, incident, application, &tree, effects)? {
+            let message = format!(
+                "a commit after {} changed the application's files: what runs now is not the repair, and is judged by \
+                 itself",
+                committed.short()
+            );
+            return Some(end(OutcomeKind::Superseded, message, vec![]));
         }
         let fleet = self.effective.get(&application.repository);
         let clusters = fleet.map(|it| it.fleet.active_clusters(application).cloned());
@@ -77,6 +88,36 @@ impl Engine {
         Some(end(OutcomeKind::Verified, message, vec![]))
     }
 
+    /// Whether the application's files at the head are those that our commit made; none while that is not known.
+    fn stands(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        application: &Application,
+        tree: &TreeId,
+        effects: &mut Vec<Effect>,
+    ) -> Option<bool> {
+        let committed = incident.committed.clone()?;
+        let is_ours = self.head_of(incident)? == committed;
+        let memory = self.cases.get_mut(&incident.id)?;
+        if is_ours {
+            memory.repaired = Some(tree.clone());
+        }
+        if let Some(repaired) = &memory.repaired {
+            return Some(repaired == tree);
+        }
+        if memory.no_history.take().is_some() {
+            // The head does not come from our commit, or is far away from it.
+            return Some(false);
+        }
+        let history = self.history_since(now, incident, application, committed, effects)?;
+        let stands = have_same_files(&history.base, &history.tip);
+        if let (true, Some(memory)) = (stands, self.cases.get_mut(&incident.id)) {
+            memory.repaired = Some(tree.clone());
+        }
+        Some(stands)
+    }
+
     /// Finds repairs of ours that somebody put back (I9).
     pub(super) fn look_for_vetoes(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.is_planted(Bug::VetoForgotten) {
@@ -93,13 +134,17 @@ impl Engine {
             // Heads only move on: one that is neither the plan's parent nor our commit came after both.
             let head = self.view.heads.get(&incident.repository);
             let later = head.is_some_and(|head| {
-                head.revision != plan.parent && head.revision != *committed && head.frozen.is_none()
+                // Another branch never had our commit: nobody put anything back there.
+                head.branch == plan.branch
+                    && head.revision != plan.parent
+                    && head.revision != *committed
+                    && head.frozen.is_none()
             });
             let current = self
                 .application(&incident.application)
                 .and_then(|application| self.head_tree(application))
                 .is_some_and(|tree| tree == rendered.tree);
-            if !later || !current || !undone(plan, &rendered.files) {
+            if !later || !current || !is_put_back(plan, rendered) {
                 continue;
             }
             let print = fingerprint(&plan.edits);
@@ -118,4 +163,19 @@ impl Engine {
             self.propose(now, intent, command, effects);
         }
     }
+}
+
+/// Whether files, or what the repaired workloads run on, are again what the plan replaced.
+fn is_put_back(plan: &Plan, rendered: &Rendered) -> bool {
+    undone(plan, &rendered.files) || inputs_are_back(plan, &rendered.inputs)
+}
+
+fn have_same_files(one: &SourceTree, other: &SourceTree) -> bool {
+    let listed = |tree: &SourceTree| -> Vec<_> {
+        let files = tree.files.iter();
+        files
+            .map(|(path, file)| (path.clone(), file.blob.clone(), file.mode))
+            .collect()
+    };
+    listed(one) == listed(other)
 }

@@ -44,8 +44,12 @@ impl Engine {
             .applied
             .as_ref()
             .is_some_and(|it| it.tree == rendered.tree);
+        memory
+            .dwell
+            .keep_only(|key| rendered.inputs.contains_key(key));
         for (key, digest) in &rendered.inputs {
             let Some(workload) = observed.live.get(key) else {
+                memory.dwell.forget(key);
                 continue;
             };
             let view = observed.view_of(workload);

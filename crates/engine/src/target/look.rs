@@ -18,6 +18,9 @@ use regraft_model::time::Timestamp;
 use regraft_state::command::Command;
 use std::collections::BTreeSet;
 
+/// Characters of a tree's id that a confirmation of deletions carries.
+const OCCASION_CHARS: usize = 12;
+
 impl TargetMemory {
     /// What Git does not name any more stays, as long as not all of Git could be read (I5).
     fn note_kept(&mut self, rendered: &Rendered, inventory: &Inventory, effects: &mut Vec<Effect>) {
@@ -103,7 +106,7 @@ impl Engine {
                 known_equal: &memory.known_equal,
             },
             &inventory,
-            self.confirmed_token(target),
+            self.confirmed_token(target, &occasion_of(rendered)),
         );
         Some((rendered, inventory, comparison))
     }
@@ -317,7 +320,7 @@ impl Engine {
 
 /// How a target stands, by what is wrong with its files and by what differs.
 fn judge(rendered: &Rendered, comparison: &Comparison) -> Look {
-    let mut look = judge_comparison(comparison);
+    let mut look = judge_comparison(comparison, &occasion_of(rendered));
     if rendered.has_errors() {
         let problems: Vec<_> = rendered.problems.iter().map(ToString::to_string).collect();
         look.sync = sync(SyncState::Blocked, "RenderProblems", problems.join("; "));
@@ -327,7 +330,13 @@ fn judge(rendered: &Rendered, comparison: &Comparison) -> Look {
     look
 }
 
-pub(super) fn judge_comparison(comparison: &Comparison) -> Look {
+/// What a confirmation of deletions is given for besides their list: the same list at other files is another question.
+fn occasion_of(rendered: &Rendered) -> String {
+    rendered.tree.0.chars().take(OCCASION_CHARS).collect()
+}
+
+/// How a target stands by what differs. What waits for a person is told with the `occasion` that the answer is good for.
+pub(super) fn judge_comparison(comparison: &Comparison, occasion: &str) -> Look {
     let Some(blocked) = comparison.blocked.first() else {
         return Look::of(SyncState::Synced, "Synced", "");
     };
@@ -338,9 +347,9 @@ pub(super) fn judge_comparison(comparison: &Comparison) -> Look {
         .collect();
     let mut look = Look::of(SyncState::Blocked, &blocked.reason, messages.join("; "));
     look.pending_deletion = comparison.blocked.iter().find_map(|it| {
-        let token = it.token.clone()?;
+        let token = it.token.as_ref()?;
         Some(PendingDeletion {
-            token,
+            token: format!("{token}-{occasion}"),
             objects: it.objects.clone(),
         })
     });

@@ -96,6 +96,7 @@ impl TargetMemory {
 
     /// An object of it went away.
     pub(crate) fn lose(&mut self, key: &ObjectKey) {
+        self.known_equal.remove(key);
         if let Some(sent) = &mut self.in_flight {
             sent.gone.insert(key.clone());
         }
@@ -284,7 +285,9 @@ impl Engine {
         if let Some(at) = health::verify_revision(self, now, &mut status) {
             memory.wake = memory.wake.min(at);
         }
-        if let Some(deadline) = memory.dwell.next_deadline() {
+        // What was due already and was not looked at now cannot be: it does not hasten anything.
+        let deadline = memory.dwell.next_deadline();
+        if let Some(deadline) = deadline.filter(|deadline| *deadline > now) {
             memory.wake = memory.wake.min(deadline);
         }
         if !says_the_same(&before, &status) {
@@ -308,11 +311,11 @@ impl Engine {
         ))
     }
 
-    pub(super) fn confirmed_token(&self, target: &TargetKey) -> Option<&str> {
-        self.view
-            .confirmations
-            .get(target)
-            .map(|confirmation| confirmation.token.as_str())
+    /// The list of deletions that a person confirmed for what Git says now.
+    pub(super) fn confirmed_token(&self, target: &TargetKey, occasion: &str) -> Option<&str> {
+        let confirmation = self.view.confirmations.get(target)?;
+        let token = confirmation.token.strip_suffix(occasion)?;
+        token.strip_suffix('-')
     }
 
     fn told_inventory(&self, target: &TargetKey) -> Option<&Inventory> {

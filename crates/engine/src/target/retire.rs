@@ -61,9 +61,10 @@ impl Engine {
             // It may only seem to have left: nothing is pruned until the configuration can be read (I5).
             return;
         }
-        let token = self.confirmed_token(target);
+        let occasion = retiring.since.0.to_string();
+        let token = self.confirmed_token(target, &occasion);
         let comparison = retire(target, &revision, deletion, &compared, &inventory, token);
-        let mut look = judge_comparison(&comparison);
+        let mut look = judge_comparison(&comparison, &occasion);
         if comparison.blocked.is_empty() {
             let request = match comparison.request {
                 Some(request) => request,

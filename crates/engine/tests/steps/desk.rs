@@ -39,7 +39,7 @@ kind: Application
 metadata: {name: web}
 spec: {path: apps/web, clusters: [eu], namespace: shop}
 ";
-const MANIFEST: &str = "
+pub(crate) const MANIFEST: &str = "
 {apiVersion: v1, kind: ConfigMap, metadata: {name: web}, data: {a: '1'}}
 ---
 {apiVersion: v1, kind: ConfigMap, metadata: {name: second}, data: {a: '1'}}
@@ -61,6 +61,8 @@ pub(crate) struct Desk {
     pub(crate) proposed: Vec<Command>,
     /// Whose inventory of the application the cluster has.
     pub(crate) inventory_of: &'static str,
+    /// What Git configures at first.
+    pub(crate) configuration: &'static str,
     /// The newest apply that was asked for.
     applying: Option<ApplyRequest>,
 }
@@ -93,6 +95,7 @@ impl Desk {
             refuse_with: None,
             proposed: Vec::new(),
             inventory_of: INSTALLATION,
+            configuration: CONFIGURATION,
             applying: None,
         }
     }
@@ -184,9 +187,9 @@ impl Desk {
         self.view().incidents.keys().next().unwrap().clone()
     }
 
-    /// The incident has this plan.
-    pub(crate) fn planned(&mut self, incident: &IncidentId, edits: Vec<Edit>) -> Vec<Effect> {
-        let plan = Plan {
+    /// A plan for an incident.
+    pub(crate) fn plan(&self, incident: &IncidentId, edits: Vec<Edit>) -> Plan {
+        Plan {
             id: format!("{incident}.1").as_str().into(),
             installation: INSTALLATION.to_owned(),
             incident: incident.clone(),
@@ -197,16 +200,33 @@ impl Desk {
             parent: FIRST.into(),
             restores: FIRST.into(),
             suspects: vec![FIRST.into()],
+            suspect_inputs: Default::default(),
             edits,
             message: String::new(),
             diff_hash: "diff".to_owned(),
             delivery: Delivery::Push,
             guards: vec![],
             rejected: vec![],
-        };
+        }
+    }
+
+    /// The incident has this plan.
+    pub(crate) fn planned(&mut self, incident: &IncidentId, edits: Vec<Edit>) -> Vec<Effect> {
+        let plan = self.plan(incident, edits);
         let deadline = Timestamp(self.now).plus(Seconds(900));
         let plan = Box::new(plan);
         self.advance(incident, Transition::Plan { plan, deadline })
+    }
+
+    /// The incident's plan is committed as this revision, and the head is that commit.
+    pub(crate) fn committed(&mut self, incident: &IncidentId, revision: &str) {
+        let lock = self.view().incidents[incident].lock.unwrap();
+        let transition = Transition::Commit {
+            revision: revision.into(),
+            lock,
+            deadline: Timestamp(self.now).plus(Seconds(900)),
+        };
+        self.advance(incident, transition);
     }
 
     /// The incident's executor moves it on.
@@ -323,7 +343,7 @@ impl Desk {
             repository: REPOSITORY.into(),
             outcome: Ok((FIRST.into(), None)),
         });
-        self.load(FIRST, CONFIGURATION);
+        self.load(FIRST, self.configuration);
         self.wait(1000);
         // The leader spreads targets over all members: this test's one comes here.
         self.assign(1);
@@ -364,14 +384,13 @@ impl Desk {
 
     /// The application leaves Git.
     pub(crate) fn leave(&mut self) -> Vec<Effect> {
-        const SECOND: &str = "2222222222222222222222222222222222222222";
         let cluster_only = CONFIGURATION.split("---").next().unwrap_or_default();
         let mut asked = self.wait(POLL.as_millis());
         asked.extend(self.tell(Event::Fetched {
             repository: REPOSITORY.into(),
-            outcome: Ok((SECOND.into(), Some(Relation::Descends))),
+            outcome: Ok((crate::SECOND.into(), Some(Relation::Descends))),
         }));
-        asked.extend(self.load(SECOND, cluster_only));
+        asked.extend(self.load(crate::SECOND, cluster_only));
         asked
     }
 
@@ -389,7 +408,12 @@ impl Desk {
     }
 
     pub(crate) fn read(&mut self, revision: &str) -> Vec<Effect> {
-        let files = BTreeMap::from([("apps/web/web.yaml".to_owned(), file(MANIFEST))]);
+        self.read_tree(revision, TREE, MANIFEST)
+    }
+
+    pub(crate) fn read_tree(&mut self, revision: &str, tree: &str, text: &str) -> Vec<Effect> {
+        let id = TreeId(tree.to_owned());
+        let files = BTreeMap::from([("apps/web/web.yaml".to_owned(), file(text))]);
         let revision = Revision::from(revision);
         let tree = SourceTree {
             revision: revision.clone(),
@@ -398,7 +422,7 @@ impl Desk {
         self.tell(Event::SourceRead {
             application: "web".into(),
             revision,
-            outcome: Ok((TreeId(TREE.to_owned()), tree)),
+            outcome: Ok((id, tree)),
         })
     }
 
@@ -472,7 +496,7 @@ pub(crate) fn config_map() -> ObjectKey {
     }
 }
 
-fn file(text: &str) -> SourceFile {
+pub(crate) fn file(text: &str) -> SourceFile {
     SourceFile {
         blob: regraft_model::source::BlobId(text.len().to_string()),
         mode: FileMode::Regular,

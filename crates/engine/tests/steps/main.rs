@@ -20,11 +20,23 @@ use regraft_model::plan::Guard;
 use regraft_model::source::{Revision, SourceTree, TreeId};
 use regraft_model::time::Seconds;
 use regraft_state::command::{Command, NewHead};
-use regraft_state::record::Subject;
+use regraft_state::record::{Confirmation, Subject};
 use serde_json::json;
 
 const SECOND: &str = "2222222222222222222222222222222222222222";
 const THIRD: &str = "3333333333333333333333333333333333333333";
+
+/// What leaves Git is deleted, once a person has confirmed it.
+const DELETED_WITH_GIT: &str = "
+apiVersion: regraft.dev/v1alpha1
+kind: Cluster
+metadata: {name: eu}
+---
+apiVersion: regraft.dev/v1alpha1
+kind: Application
+metadata: {name: web}
+spec: {path: apps/web, clusters: [eu], namespace: shop, deletionPolicy: Delete}
+";
 
 fn is_applying(asked: &[Effect]) -> bool {
     asked
@@ -213,6 +225,25 @@ fn an_application_that_another_installation_reconciles_is_let_go_without_a_write
             .any(|command| matches!(command, Command::Retired { .. }));
         assert_eq!(is_retired, !is_ours);
     }
+}
+
+#[test]
+fn deletions_are_confirmed_for_the_time_an_application_left_git() {
+    let mut desk = Desk::new("main");
+    desk.configuration = DELETED_WITH_GIT;
+    desk.until_applying();
+    desk.apply_succeeds();
+    let asked = desk.leave();
+    assert!(!is_applying(&asked), "{asked:?}");
+    let since = desk.view().retiring[&"web".into()].since;
+    let pending = desk.view().statuses[&target()].pending_deletion.clone();
+    let token = pending.unwrap().token;
+    assert!(token.ends_with(&format!("-{}", since.0)), "{token}");
+    let asked = desk.replicate(&Command::ConfirmDelete(Confirmation {
+        target: target(),
+        token,
+    }));
+    assert!(is_applying(&asked), "{asked:?}");
 }
 
 #[test]

@@ -7,8 +7,9 @@ use regraft_model::finding::{Change, SyncState, TargetStatus, Template};
 use regraft_model::{ClusterName, Guard, GuardResult, Health, TargetKey, Timestamp};
 
 /// Waits for clusters that cannot be seen and for a failure that is not there just now, then refuses: unknown is not
-/// healthy and not sick, and what was is not what is. Where the evidence speaks
-/// for another cause as well, a person decides.
+/// healthy and not sick, and what was is not what is. It refuses as well when what
+/// nobody changed fails the same way. Where only the evidence of one workload speaks for another cause too, a person
+/// decides.
 pub(super) fn evidence(case: &Case<'_>) -> GuardResult {
     let unseen: Vec<&ClusterName> = clusters(case)
         .filter(|cluster| !is_seen(status(case, cluster)))
@@ -37,7 +38,7 @@ pub(super) fn evidence(case: &Case<'_>) -> GuardResult {
         );
     }
     if let Some(companion) = companion(case) {
-        return propose(Guard::Evidence, companion);
+        return refused(Guard::Evidence, companion);
     }
     passed(
         Guard::Evidence,
@@ -121,7 +122,8 @@ fn companion(case: &Case<'_>) -> Option<String> {
         })
         .map(|(status, finding)| {
             format!(
-                "{} of {} fails the same way since about the same time in {} and no commit changed it",
+                "{} of {} fails the same way since about the same time in {} and no commit changed it; look at what both \
+                 depend on",
                 finding.symptom.workload, status.key.application, status.key.cluster
             )
         })

@@ -119,6 +119,15 @@ pub(super) fn veto(case: &Case<'_>, line: &Line<'_>, draft: &Draft<'_>) -> Guard
             ),
         );
     }
+    if let Some(incident) = inputs_put_back(case, draft) {
+        return refused(
+            Guard::Veto,
+            format!(
+                "{incident} was about exactly what these workloads run on, and somebody put that back or forbade its repair; \
+                 fix it with a commit"
+            ),
+        );
+    }
     match undone_since(case, draft) {
         Some((ours, path)) => refused(
             Guard::Veto,
@@ -159,6 +168,20 @@ fn undoes_what_was_vetoed<'a>(
             let edit = plan.edits.iter().find(|edit| goes_back(edit))?;
             Some((id, edit.path.clone()))
         })
+}
+
+/// An earlier incident of the same inputs whose repair is on the branch, or that a person forbade: whatever else changed in
+/// the files since, somebody wants these inputs.
+fn inputs_put_back<'a>(case: &Case<'a>, draft: &Draft<'_>) -> Option<&'a IncidentId> {
+    let failing = draft.suspect_digests();
+    case.incidents.iter().find_map(|incident| {
+        let plan = incident.plan.as_ref()?;
+        let is_other = incident.id != case.incident.id && plan.application == case.application.name;
+        let is_settled = (incident.committed.is_some() && plan.branch == case.incident.branch)
+            || case.vetoes.contains(&fingerprint(&plan.edits));
+        let is_same = !failing.is_empty() && plan.suspect_inputs == failing;
+        (is_other && is_settled && is_same).then_some(&incident.id)
+    })
 }
 
 /// A commit of ours in the history that made a change the draft would make again: somebody undid it since, though

@@ -1,7 +1,8 @@
-use super::scenario::{API, Scenario, WEB, deployment, put};
-use crate::{diff_hash, fingerprint, undone};
+use super::scenario::{API, Scenario, WEB, deployment, put, web};
+use crate::{diff_hash, fingerprint, inputs_are_back, line, undone};
 use regraft_model::source::FileMode;
-use regraft_model::{BlobId, Edit};
+use regraft_model::{BlobId, Edit, SourceTree};
+use std::collections::{BTreeMap, BTreeSet};
 
 fn edit(path: &str, before: Option<&str>, after: Option<&str>) -> Edit {
     let blob = |text: &str| BlobId(text.to_owned());
@@ -66,4 +67,28 @@ fn putting_back_what_we_replaced_is_a_veto() {
     assert!(!undone(&added, &tip));
     put(&mut tip, WEB, None);
     assert!(undone(&added, &tip));
+}
+
+#[test]
+fn giving_a_workload_back_what_it_failed_with_is_a_veto_whatever_else_changed() {
+    let scenario = Scenario::bad_release();
+    let plan = scenario.plan();
+    let inputs_of = |tree: &SourceTree| {
+        scenario.with(|case| {
+            let rendered = line::render(case.application, tree, case.scopes).expect("no problems");
+            let inputs = line::inputs(&rendered, &BTreeSet::from([web()]));
+            let there = inputs.into_iter();
+            there
+                .filter_map(|(key, digest)| Some((key, digest?)))
+                .collect::<BTreeMap<_, _>>()
+        })
+    };
+    let mut tip = scenario.history.base.clone();
+    assert!(!inputs_are_back(&plan, &inputs_of(&tip)));
+    let commented = format!("# on purpose\n{}", deployment("web", "2"));
+    put(&mut tip, WEB, Some(&commented));
+    assert!(!undone(&plan, &tip), "the bytes are others");
+    assert!(inputs_are_back(&plan, &inputs_of(&tip)));
+    put(&mut tip, WEB, None);
+    assert!(!inputs_are_back(&plan, &inputs_of(&tip)), "it is gone");
 }

@@ -7,7 +7,7 @@ use regraft_model::config::PartialFailure;
 use regraft_model::finding::{Change, SyncState, Template};
 use regraft_model::incident::Approval;
 use regraft_model::plan::{Answer, Delivery};
-use regraft_model::{Guard, GuardResult, Health, Mode, Phase, Timestamp, TreeId};
+use regraft_model::{Guard, GuardResult, Health, Mode, Phase, Plan, Timestamp, TreeId};
 
 fn answer(guards: &[GuardResult], guard: Guard) -> GuardResult {
     guards
@@ -122,7 +122,7 @@ fn a_cluster_that_was_seen_a_moment_ago_is_waited_for_however_old_the_incident_i
 }
 
 #[test]
-fn evidence_for_another_cause_leaves_it_to_a_person() {
+fn evidence_for_another_cause_is_proposed_or_escalated() {
     let asked = Asked(Guard::Evidence);
     let mut scenario = Scenario::bad_release();
     asked.check(&scenario, Answer::Passed, "all clusters (2)");
@@ -136,7 +136,7 @@ fn evidence_for_another_cause_leaves_it_to_a_person() {
     scenario.application.name = "cart".into();
     scenario.status("eu-west", |status| status.findings.push(other));
     scenario.application.name = "storefront".into();
-    asked.check(&scenario, Answer::Propose, "shop/cart of cart");
+    asked.check(&scenario, Answer::Refused, "shop/cart of cart");
 }
 
 #[test]
@@ -386,6 +386,26 @@ fn a_repair_that_was_undone_before_anybody_recorded_it_is_never_repeated() {
 }
 
 #[test]
+fn inputs_that_somebody_put_back_are_not_repaired_again_whatever_else_changed_in_the_file() {
+    let bad = Scenario::bad_release();
+    let mut earlier = repaired("storefront-3", "storefront", 0, Some(60));
+    earlier.plan = Some(bad.plan());
+    let mut scenario = Scenario::quiet();
+    scenario.others.push(earlier);
+    let commented = format!("# on purpose\n{}", deployment("web", "2"));
+    scenario.commit('b', "Web 2 all the same", &[(WEB, Some(&commented))]);
+    scenario.seen_at('b');
+    let asked = Asked(Guard::Veto);
+    asked.check(&scenario, Answer::Refused, "storefront-3 was about exactly");
+    // Neither committed nor forbidden: nobody said anything of it.
+    scenario.others[0].committed = None;
+    asked.check(&scenario, Answer::Passed, "nobody");
+    let edits = scenario.others[0].plan.clone().expect("a plan").edits;
+    scenario.vetoes.insert(fingerprint(&edits));
+    asked.check(&scenario, Answer::Refused, "storefront-3 was about exactly");
+}
+
+#[test]
 fn inputs_whose_repair_did_not_help_are_closed() {
     let asked = Asked(Guard::Ineffective);
     let mut scenario = Scenario::bad_release();
@@ -490,7 +510,11 @@ fn what_a_person_approved_is_not_counted_as_the_same_action() {
     let mut scenario = Scenario::bad_release();
     scenario.application.policy.max_same_action_per_day = 1;
     let mut before = repaired("storefront-1", "storefront", -80_000, Some(-79_000));
-    before.plan = Some(scenario.plan());
+    // An earlier release: the same inputs again would be a veto.
+    before.plan = Some(Plan {
+        suspect_inputs: Default::default(),
+        ..scenario.plan()
+    });
     scenario.others = vec![before];
     asked.check(
         &scenario,

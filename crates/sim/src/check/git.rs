@@ -4,10 +4,15 @@ use super::Landed;
 use crate::git::{Author, Push};
 use crate::world::World;
 use regraft_model::InvariantId;
+use regraft_model::config::Mode;
 use regraft_model::id::PlanId;
 use regraft_model::plan::Plan;
 use regraft_model::source::Revision;
+use regraft_remedy::diff_hash;
 
+/// Promised beside the invariants.
+const CONSENT: &str =
+    "consent: a repair is on the tracked branch only by mode auto or a person's approval";
 const HOUR_MS: i64 = 3_600_000;
 
 impl World {
@@ -29,6 +34,7 @@ impl World {
             .as_ref()
             .map(|plan| plan.application.0.clone())
             .unwrap_or_default();
+        self.check_consent(push);
         self.check_fence(push);
         self.check_parent(push, revision, tip_before);
         if let Some(plan) = &plan {
@@ -54,6 +60,30 @@ impl World {
         let tip = self.remote.tip();
         debug_assert_eq!(tip, Some(revision));
         let _ = parent;
+    }
+
+    /// A repair is on the tracked branch by its application's mode, or by a person's word for exactly this diff.
+    fn check_consent(&mut self, push: &Push) {
+        let Some(incident) = self.raft.view.incidents.get(&push.incident) else {
+            return;
+        };
+        let planned = &self.scenario.applications;
+        let planned = planned
+            .iter()
+            .find(|planned| planned.name == incident.application.as_str());
+        let Some(mode) = planned.map(|planned| planned.mode) else {
+            return;
+        };
+        let diff = diff_hash(&push.request.edits);
+        let approval = incident.approval.as_ref();
+        if mode == Mode::Auto || approval.is_some_and(|approval| approval.diff_hash == diff) {
+            return;
+        }
+        let message = format!(
+            "{} is on the tracked branch in mode {mode}, and nobody approved the diff {diff}",
+            push.request.key
+        );
+        self.fail_promise(None, CONSENT, message);
     }
 
     fn check_fence(&mut self, push: &Push) {

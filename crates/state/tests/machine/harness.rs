@@ -190,6 +190,7 @@ pub(crate) fn plan_for(id: &IncidentId, application: &str) -> Plan {
         parent: Revision::from("bad0"),
         restores: Revision::from("good"),
         suspects: vec![Revision::from("bad0")],
+        suspect_inputs: Default::default(),
         edits: vec![],
         message: String::new(),
         diff_hash: "diff".to_owned(),

@@ -106,8 +106,18 @@ fn a_confirmation_names_exactly_the_list_that_waits_and_ends_with_it() {
     machine.run(report(&status));
     let other = machine.refused(confirm("of another list".to_owned()));
     assert_eq!(other, RejectionReason::DiffChanged);
-    machine.run(confirm(token));
+    machine.run(confirm(token.clone()));
     assert!(machine.view.confirmations.contains_key(&key));
+    let asks = status.pending_deletion.clone();
+    status.pending_deletion = Some(PendingDeletion {
+        token: "of this list at other files".to_owned(),
+        objects: vec![],
+    });
+    machine.run(report(&status));
+    assert!(machine.view.confirmations.is_empty(), "another question");
+    status.pending_deletion = asks;
+    machine.run(report(&status));
+    machine.run(confirm(token));
     status.pending_deletion = None;
     status.sync.state = SyncState::Synced;
     machine.run(report(&status));
