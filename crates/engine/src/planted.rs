@@ -4,8 +4,10 @@
 use crate::Engine;
 use regraft_model::Incident;
 use regraft_model::git::History;
+use regraft_model::id::IncidentId;
 use regraft_remedy::INCIDENT_TRAILER;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// A known bug of the stages.
 #[cfg_attr(
@@ -54,6 +56,18 @@ impl Engine {
             }
         }
         Cow::Owned(hidden)
+    }
+
+    /// The incidents as the stages are told: a bug may hide what earlier ones were about.
+    pub(crate) fn told_incidents(&self) -> Cow<'_, BTreeMap<IncidentId, Incident>> {
+        if !self.is_planted(Bug::VetoForgotten) {
+            return Cow::Borrowed(&self.view.incidents);
+        }
+        let mut incidents = self.view.incidents.clone();
+        for plan in incidents.values_mut().filter_map(|it| it.plan.as_mut()) {
+            plan.suspect_inputs.clear();
+        }
+        Cow::Owned(incidents)
     }
 
     #[cfg(not(feature = "planted"))]

@@ -161,7 +161,8 @@ impl Engine {
     ) -> Decision {
         let frozen = self.frozen(application);
         let suspended = self.suspension_of(&application.name);
-        let incidents: Vec<&Incident> = self.view.incidents.values().collect();
+        let incidents = self.told_incidents();
+        let incidents: Vec<&Incident> = incidents.values().collect();
         let vetoes = self.view.vetoes.keys().cloned().collect();
         let closed = self.view.closed.keys().cloned().collect();
         let storm = self.storm(now, application);

@@ -44,6 +44,10 @@ impl Engine {
             return None;
         }
         if !self.stands(now, incident, application, &tree, effects)? {
+            if self.is_being_read(application, &tree) {
+                // Its files tell whether it puts back what we replaced.
+                return None;
+            }
             let message = format!(
                 "a commit after {} changed the application's files: what runs now is not the repair, and is judged by \
                  itself",
@@ -116,6 +120,13 @@ impl Engine {
             memory.repaired = Some(tree.clone());
         }
         Some(stands)
+    }
+
+    /// Whether this member reads the application's files and has not read these yet.
+    fn is_being_read(&self, application: &Application, tree: &TreeId) -> bool {
+        let known = self.rendered.get(&application.name);
+        known.is_some_and(|rendered| rendered.tree != *tree)
+            && !self.unreadable_files.contains_key(&application.name)
     }
 
     /// Finds repairs of ours that somebody put back (I9).
