@@ -78,8 +78,8 @@ impl Engine {
         self.dirty.everything |= !only_statuses;
     }
 
-    /// Targets whose assignment is being written and that this member does not hold so far: another one does, or did until
-    /// nobody held them.
+    /// Targets whose assignment is being written and that another member may have written to since this one was told of
+    /// their inventory: another one holds them, or nobody does although there was an inventory. What has none is new here.
     fn targets_from_elsewhere(&self, writes: &[Write]) -> Vec<TargetKey> {
         writes
             .iter()
@@ -87,9 +87,11 @@ impl Engine {
                 let (Write::Put { key, .. } | Write::Delete { key }) = write;
                 let key = std::str::from_utf8(key).ok()?;
                 let target = target_of(key.strip_prefix(prefix::ASSIGNMENTS)?);
-                let held = self.view.assignments.get(&target);
-                let is_mine = held.is_some_and(|held| held.member == self.settings.member);
-                (!is_mine).then_some(target)
+                let from_elsewhere = match self.view.assignments.get(&target) {
+                    Some(held) => held.member != self.settings.member,
+                    None => self.told_inventory(&target).is_some(),
+                };
+                from_elsewhere.then_some(target)
             })
             .collect()
     }

@@ -318,7 +318,7 @@ impl Engine {
         token.strip_suffix('-')
     }
 
-    fn told_inventory(&self, target: &TargetKey) -> Option<&Inventory> {
+    pub(crate) fn told_inventory(&self, target: &TargetKey) -> Option<&Inventory> {
         let observed = self.observed.get(&target.cluster)?;
         observed.inventory(&target.application)
     }

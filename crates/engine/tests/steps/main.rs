@@ -124,20 +124,28 @@ fn a_target_that_comes_back_from_another_member_is_looked_at_afresh() {
 }
 
 #[test]
-fn a_target_that_nobody_held_is_looked_at_afresh_too() {
+fn a_target_that_nobody_held_is_looked_at_afresh_where_it_is_not_new() {
     let mut desk = Desk::new("main");
     desk.until_applying();
     desk.apply_succeeds();
-    // Another application in the same cluster: whoever had it last may have written to its inventory since.
-    let asked = desk.replicate(&Command::Assign {
+    let assign = |desk: &Desk, grants: Vec<TargetKey>, revoked: Vec<TargetKey>| Command::Assign {
         after: desk.view().spread,
-        grants: vec![(TargetKey::new(&"api".into(), &"eu".into()), MemberId(1))],
-        revoked: vec![],
-    });
-    let is_anew = asked
-        .iter()
-        .any(|effect| matches!(effect, Effect::Unwatch { .. }));
-    assert!(is_anew, "{asked:?}");
+        grants: grants.into_iter().map(|it| (it, MemberId(1))).collect(),
+        revoked,
+    };
+    let is_anew = |asked: &[Effect]| {
+        let mut asked = asked.iter();
+        asked.any(|effect| matches!(effect, Effect::Unwatch { .. }))
+    };
+    let new = TargetKey::new(&"api".into(), &"eu".into());
+    let asked = desk.replicate(&assign(&desk, vec![new], vec![]));
+    assert!(!is_anew(&asked), "{asked:?}");
+    // Whoever held it in between may have written to its inventory.
+    let took = assign(&desk, vec![], vec![target()]);
+    let mut asked = desk.replicate(&took);
+    asked.extend(desk.wait(1000));
+    assert!(desk.view().assignments.contains_key(&target()));
+    assert!(is_anew(&asked), "{asked:?}");
 }
 
 #[test]
