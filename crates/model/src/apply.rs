@@ -18,10 +18,11 @@ pub struct KindVersion {
 
 impl KindVersion {
     /// Kinds that are watched in every cluster, whoever owns them: they tell how workloads are and who scales them.
-    pub const ALWAYS_WATCHED: [(&str, &str); 4] = [
+    pub const ALWAYS_WATCHED: [(&str, &str); 5] = [
         ("v1", "Pod"),
         ("apps/v1", "ReplicaSet"),
         ("autoscaling/v2", "HorizontalPodAutoscaler"),
+        ("keda.sh/v1alpha1", "ScaledObject"),
         ("v1", "Event"),
     ];
 

@@ -135,7 +135,7 @@ async fn a_kind_that_comes_later_is_told_missing_then_listed_then_missing_again(
     // Listed while still empty, or with the object: both are right.
     let listed = ClusterEvent::Listed {
         kind: kind.clone(),
-        scope: KindScope::Namespaced,
+        scope: KindScope::Cluster,
     };
     let told = world
         .until(

@@ -39,6 +39,8 @@ const TOKEN_PREFIXES: [&str; 12] = [
     "eyJ",
     "sk-",
 ];
+/// Where the host of a URL ends.
+const URL_ENDS: [char; 3] = ['/', '?', '#'];
 /// Shortest run after a token prefix that is taken for one.
 const MIN_PREFIXED_CHARS: usize = 16;
 /// Shortest run of hexadecimal digits taken for a secret.
@@ -103,20 +105,32 @@ struct Redactor<'t> {
     expects: Expects,
 }
 
-impl Redactor<'_> {
+impl<'t> Redactor<'t> {
+    fn take_word(&mut self) -> &'t str {
+        let end = self.rest.find(is_delimiter).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        word
+    }
+
     fn step(&mut self) {
         if let Some(after) = self.rest.strip_prefix(REDACTED) {
             self.out.push_str(REDACTED);
             self.rest = after;
             self.expects = Expects::Nothing;
+            if after.starts_with('@') {
+                // The user information of a URL was taken out before: here its host goes on.
+                let word = self.take_word();
+                let host_end = word.find(URL_ENDS).unwrap_or(word.len());
+                self.out.push_str(&word[..host_end]);
+                self.behind_host(&word[host_end..]);
+            }
         } else if self.rest.starts_with("-----BEGIN ") && self.take_private_key() {
             self.expects = Expects::Nothing;
         } else if let Some(delimiter) = self.rest.chars().next().filter(|c| is_delimiter(*c)) {
             self.delimiter(delimiter);
         } else {
-            let end = self.rest.find(is_delimiter).unwrap_or(self.rest.len());
-            let (word, rest) = self.rest.split_at(end);
-            self.rest = rest;
+            let word = self.take_word();
             self.expects = self.word(word);
         }
     }
@@ -226,7 +240,7 @@ impl Redactor<'_> {
     fn url(&mut self, word: &str) {
         let authority_start = word.find("://").map_or(0, |at| at + 3);
         let authority_end = word[authority_start..]
-            .find(['/', '?', '#'])
+            .find(URL_ENDS)
             .map_or(word.len(), |at| authority_start + at);
         let authority = &word[authority_start..authority_end];
         self.out.push_str(&word[..authority_start]);
@@ -238,7 +252,12 @@ impl Redactor<'_> {
             }
             None => self.opaque(authority),
         }
-        let mut start = authority_end;
+        self.behind_host(&word[authority_end..]);
+    }
+
+    /// Path, query and fragment of a URL, piece by piece.
+    fn behind_host(&mut self, word: &str) {
+        let mut start = 0;
         while start < word.len() {
             let end = word[start + 1..]
                 .find(['&', '?', '#', '/'])

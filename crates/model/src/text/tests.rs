@@ -93,6 +93,15 @@ fn what_kubernetes_says_stays() {
 }
 
 #[test]
+fn what_follows_the_host_of_a_url_is_taken_as_before() {
+    let once = redact("://@passwordBearer ://");
+    assert_eq!(redact(&once), once);
+    let url = "https://me:hunter2@token.example/a ://";
+    assert_eq!(redact(url), "https://[redacted]@token.example/a ://");
+    assert_eq!(redact(&redact(url)), redact(url));
+}
+
+#[test]
 fn text_is_cut_at_a_character() {
     assert_eq!(truncate("äöü", 6), "äöü");
     assert_eq!(truncate("äöü€", 8), "äö…");
