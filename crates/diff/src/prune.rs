@@ -12,6 +12,7 @@ use regraft_model::apply::{ApplyRequest, Inventory};
 use regraft_model::config::{DeletionPolicy, Prune};
 use regraft_model::id::TargetKey;
 use regraft_model::source::Revision;
+use regraft_model::text::counted;
 use regraft_model::{Application, ApplicationName, Object, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,10 +57,10 @@ pub fn retire(
                 comparison.blocked.push(Blocked {
                     reason: "DeleteNeedsConfirmation".to_owned(),
                     message: format!(
-                        "{} left Git and its policy says Delete: {} objects would be deleted ({}); \
+                        "{} left Git and its policy says Delete: {} would be deleted ({}); \
                          confirm with `regraft confirm-delete {}` or put it back",
                         target.application,
-                        keys.len(),
+                        counted(keys.len(), "object"),
                         named(&keys),
                         target.application
                     ),
@@ -185,8 +186,8 @@ fn waiting_for_confirmation(
     Blocked {
         reason: "DeleteNeedsConfirmation".to_owned(),
         message: format!(
-            "{} objects left Git ({}), {why}; confirm with `regraft confirm-delete {}` or put them back",
-            keys.len(),
+            "{} left Git ({}), {why}; confirm with `regraft confirm-delete {}` or put them back",
+            counted(keys.len(), "object"),
             named(&keys),
             application.name
         ),

@@ -7,7 +7,7 @@ use crate::case::Case;
 use crate::draft::Draft;
 use regraft_model::finding::Change;
 use regraft_model::plan::{Answer, Delivery};
-use regraft_model::text::{one_line, redact, truncate};
+use regraft_model::text::{counted, one_line, redact, truncate};
 use regraft_model::{ClusterName, Commit, Finding, Plan};
 use std::fmt::Write as _;
 
@@ -78,10 +78,7 @@ fn subject(case: &Case<'_>, draft: &Draft<'_>, plan: &Plan) -> String {
         [edit] => candidates.push(below(&edit.path)),
         _ => candidates.extend(draft.failing.iter().next().map(|key| key.name.clone())),
     }
-    candidates.push(match plan.edits.len() {
-        1 => "1 file".to_owned(),
-        files => format!("{files} files"),
-    });
+    candidates.push(counted(plan.edits.len(), "file"));
     candidates
         .iter()
         .map(|what| one_line(&format!("revert({application}): restore {what} to {to}")))

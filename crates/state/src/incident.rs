@@ -18,6 +18,7 @@ use regraft_model::id::{ClusterName, Fence, IncidentId, MemberId, TargetKey};
 use regraft_model::incident::{Incident, Outcome, OutcomeKind, Phase, Step};
 use regraft_model::plan::{GuardResult, Plan, Rejected};
 use regraft_model::source::{Revision, TreeId};
+use regraft_model::text::counted;
 use regraft_model::time::Timestamp;
 use std::collections::BTreeMap;
 
@@ -208,9 +209,9 @@ fn planned(
     deadline: Timestamp,
 ) -> Result<(), Halt> {
     let message = format!(
-        "{} of {} files on {}",
+        "{} of {} on {}",
         plan.action,
-        plan.edits.len(),
+        counted(plan.edits.len(), "file"),
         plan.parent
     );
     decided(incident, plan.guards.clone(), plan.rejected.clone());

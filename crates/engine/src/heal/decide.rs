@@ -14,6 +14,7 @@ use regraft_model::id::TargetKey;
 use regraft_model::incident::{Incident, OutcomeKind};
 use regraft_model::plan::{Delivery, Plan};
 use regraft_model::source::Revision;
+use regraft_model::text::counted;
 use regraft_model::time::Timestamp;
 use regraft_remedy::{Case, Decision, Storm, decide, storm};
 use regraft_render::KindScopes;
@@ -132,9 +133,9 @@ impl Engine {
             }
             Delivery::Observe => {
                 let message = format!(
-                    "would commit {} of {} files on {}",
+                    "would commit {} of {} on {}",
                     plan.action,
-                    plan.edits.len(),
+                    counted(plan.edits.len(), "file"),
                     plan.parent.short()
                 );
                 (incident.waits_for != message).then(|| with_plan("WouldAct", message, plan))

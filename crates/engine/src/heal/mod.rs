@@ -23,6 +23,7 @@ use regraft_model::id::{ApplicationName, IncidentId};
 use regraft_model::incident::{Incident, OutcomeKind, Phase};
 use regraft_model::plan::{Answer, Delivery, Guard, GuardResult};
 use regraft_model::source::{Revision, TreeId};
+use regraft_model::text::counted;
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::command::{Command, Fault, Rejection, RejectionReason, Transition};
 
@@ -258,10 +259,10 @@ impl Engine {
         } = &transition
         {
             let told = format!(
-                "Proposed: {} of {} files, pushed to {pushed_to} for review; `regraft approve {} --diff {}` or `regraft veto \
+                "Proposed: {} of {}, pushed to {pushed_to} for review; `regraft approve {} --diff {}` or `regraft veto \
                  {} --reason ...`, before {deadline}",
                 plan.action,
-                plan.edits.len(),
+                counted(plan.edits.len(), "file"),
                 incident.id,
                 plan.diff_hash,
                 incident.id

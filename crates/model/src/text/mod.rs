@@ -70,6 +70,14 @@ pub fn one_line(text: &str) -> String {
         .join(" ")
 }
 
+/// A number of things: `1 file`, `2 files`.
+pub fn counted(number: usize, thing: &str) -> String {
+    match number {
+        1 => format!("1 {thing}"),
+        _ => format!("{number} {thing}s"),
+    }
+}
+
 /// The text cut to `max_bytes` at a character, with `…` where it was cut.
 pub fn truncate(text: &str, max_bytes: usize) -> String {
     const ELLIPSIS: &str = "…";

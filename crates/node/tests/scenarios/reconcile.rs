@@ -2,7 +2,7 @@
 
 use crate::{APPLY_BOUND, CLUSTER, SETTLE_BOUND, Stage};
 use regraft_testbed::fleet::list;
-use serde_json::json;
+use serde_json::{Value, json};
 
 impl Stage {
     pub(crate) fn deletions_beyond_the_cap_wait_for_a_person(&mut self) {
@@ -158,7 +158,28 @@ spec: {discount: 5}
         assert!(gone.is_err(), "what left Git is pruned");
         self.person.remove("apps/catalog/tiers.yaml").unwrap();
         self.person.publish("Remove its kind").unwrap();
-        self.wait_for_head("Synced");
+        // A kind takes all its objects with it, whoever made them.
+        let blocked = |found: &Value| {
+            let mut all = list(found);
+            let catalog = all.find(|it| it["name"] == "catalog").ok_or("no catalog")?;
+            match catalog["sync"] == "Blocked" {
+                true => Ok(()),
+                false => Err(catalog.to_string()),
+            }
+        };
+        let applications = ["get", "applications"];
+        self.fleet
+            .wait_for(
+                "the kind waits for a person",
+                APPLY_BOUND,
+                &applications,
+                blocked,
+            )
+            .unwrap();
+        self.fleet
+            .ask(1, &["confirm-delete", "catalog", "--yes"])
+            .unwrap();
+        self.fleet.wait_verified(SETTLE_BOUND).unwrap();
     }
 
     pub(crate) fn a_late_autoscaler_owns_the_replicas(&mut self) {
