@@ -14,6 +14,7 @@ use regraft_model::id::{ClusterName, TargetKey};
 use regraft_model::incident::{Incident, OutcomeKind};
 use regraft_model::plan::Plan;
 use regraft_model::source::{SourceTree, TreeId};
+use regraft_model::text::counted;
 use regraft_model::time::Timestamp;
 use regraft_remedy::{fingerprint, inputs_are_back, undone};
 use regraft_state::command::{Command, Transition};
@@ -84,9 +85,9 @@ impl Engine {
             return None;
         }
         let message = format!(
-            "{} is applied and healthy in {} clusters for {}",
+            "{} is applied and healthy in {} for {}",
             committed.short(),
-            clusters.len(),
+            counted(clusters.len(), "cluster"),
             application.policy.verify_for
         );
         Some(end(OutcomeKind::Verified, message, vec![]))

@@ -42,9 +42,10 @@ impl Stage {
         ] {
             self.fleet.wait_verified(SETTLE_BOUND).unwrap();
             let good = self.break_image("storefront", tag);
-            let incident = self.fleet.wait_ended("storefront", REPAIR_BOUND).unwrap();
+            let incident = self.wait_for_incident("storefront", |it| {
+                it["class"] == class && it["phase"] == "Ended"
+            });
             assert_eq!(incident["outcome"]["kind"], "Verified", "{incident:#}");
-            assert_eq!(incident["class"], class, "{incident:#}");
             assert_eq!(self.file("storefront"), good);
         }
     }
@@ -123,7 +124,7 @@ impl Stage {
         assert_eq!(self.commits_of(&incident), 0, "{incident:#}");
         assert_eq!(self.fleet.git.repository().head().unwrap(), head);
         self.fleet.ask(1, &["resume", "--all"]).unwrap();
-        let incident = self.fleet.wait_ended("storefront", REPAIR_BOUND).unwrap();
+        let incident = self.wait_for_incident("storefront", |it| it["phase"] == "Ended");
         assert_eq!(incident["outcome"]["kind"], "Verified", "{incident:#}");
         assert_eq!(self.commits_of(&incident), 1, "{incident:#}");
     }
@@ -131,7 +132,7 @@ impl Stage {
     pub(crate) fn a_revert_of_our_commit_is_a_veto(&mut self) {
         self.fleet.wait_verified(SETTLE_BOUND).unwrap();
         let good = self.break_image("storefront", "crash-vetoed");
-        let incident = self.fleet.wait_ended("storefront", REPAIR_BOUND).unwrap();
+        let incident = self.wait_for_incident("storefront", |it| it["phase"] == "Ended");
         assert_eq!(incident["outcome"]["kind"], "Verified", "{incident:#}");
         assert_eq!(self.file("storefront"), good);
 
@@ -249,7 +250,9 @@ impl Stage {
             .len()
     }
 
+    /// The incident of what was pushed last, once it is as wanted.
     fn wait_for_incident(&self, application: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        let pushed = self.person.head().unwrap();
         self.fleet
             .wait_for(
                 "the incident gets there",
@@ -257,7 +260,7 @@ impl Stage {
                 &["get", "incidents"],
                 |incidents| {
                     let newest = newest_incident(incidents, application).ok_or("no incident")?;
-                    if is_it(newest) {
+                    if newest["seenAt"] == pushed.as_str() && is_it(newest) {
                         Ok(newest.clone())
                     } else {
                         Err(format!("{newest:#}"))

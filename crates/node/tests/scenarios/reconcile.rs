@@ -23,7 +23,7 @@ impl Stage {
             .fleet
             .ask(1, &["confirm-delete", "storefront", "--yes"]);
         let nothing = nothing.unwrap_err().to_string();
-        assert!(nothing.contains("nothing was confirmed"), "{nothing}");
+        assert!(nothing.contains("NothingToConfirm"), "{nothing}");
 
         self.person.remove(file).unwrap();
         self.person.publish("Remove them again").unwrap();
