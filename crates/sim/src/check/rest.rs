@@ -6,7 +6,7 @@ use crate::git::REPOSITORY;
 use crate::world::{Occurrence, World};
 use regraft_model::InvariantId;
 use regraft_model::apply::ApplyRequest;
-use regraft_model::finding::{AppliedInputs, SyncState, TargetStatus};
+use regraft_model::finding::{SyncState, TargetStatus};
 use regraft_model::health::Health;
 use regraft_model::object::{APPLICATION_LABEL, Object};
 use serde_json::Value;
@@ -193,11 +193,11 @@ impl World {
 }
 
 fn is_settled(status: &TargetStatus) -> bool {
-    let tree = |inputs: &Option<AppliedInputs>| inputs.as_ref().map(|inputs| inputs.tree.clone());
     status.sync.state == SyncState::Synced
         && status.health == Health::Healthy
         && status.findings.is_empty()
-        && tree(&status.applied) == tree(&status.verified)
+        // The same files that came back with a revert are verified anew, so the trees say too little.
+        && status.applied == status.verified
 }
 
 fn told(status: &TargetStatus) -> String {
