@@ -233,21 +233,29 @@ impl World {
             }),
             3 => Occurrence::Begin(Fault::BreakWatch { member, cluster }),
             4 | 5 => Occurrence::Begin(Fault::Trouble { for_ms }),
-            6..=8 => {
-                // A bad commit comes just before or in the middle of the storm.
-                let application = self.some_application();
-                let bad = at + self.rng.range(-2_000, 12_000);
-                self.at(bad, Occurrence::Do(Deed::BreakImage { application }));
-                Occurrence::Begin(Fault::Storm {
-                    for_ms: for_ms + 20_000,
-                })
-            }
+            6..=8 => self.draw_storm(at, for_ms + 20_000),
             9 | 10 => Occurrence::Do(Deed::EditByHand { cluster }),
             11 => Occurrence::Do(Deed::DeleteByHand { cluster }),
             12 if self.rng.chance(30) => Occurrence::Begin(Fault::ReplaceCluster { cluster }),
             _ => Occurrence::Do(Deed::EditByHand { cluster }),
         };
         self.at(at, occurrence);
+    }
+
+    /// A bad commit just before or in the middle of a storm: of failures that nobody's commit brought, or of releases
+    /// that all go wrong, each by a commit of its own.
+    fn draw_storm(&mut self, at: i64, for_ms: i64) -> Occurrence {
+        let bad = at + self.rng.range(-2_000, 12_000);
+        let application = self.some_application();
+        if self.rng.chance(50) {
+            for (nth, application) in (1..).zip(self.application_names()) {
+                let next = bad + nth * self.rng.range(100, 600);
+                self.at(next, Occurrence::Do(Deed::BreakImage { application }));
+            }
+            return Occurrence::Do(Deed::BreakImage { application });
+        }
+        self.at(bad, Occurrence::Do(Deed::BreakImage { application }));
+        Occurrence::Begin(Fault::Storm { for_ms })
     }
 
     fn draw_member(&mut self, at: i64) {

@@ -300,29 +300,45 @@ impl World {
         })
     }
 
-    /// Unchanged workloads that fail in two clusters, all of it known to this member and true.
+    /// Workloads that fail in two clusters, whichever one application's commits are left out; all of it known to this
+    /// member and true.
     fn storm_seen_by(&self, member: usize) -> Option<String> {
         let view = self.members[member].engine.as_ref()?.view();
         let window = i64::try_from(self.scenario.policy.storm_window).unwrap_or(0) * 1000;
         let clock = self.clock(member);
-        let mut clusters = BTreeSet::new();
+        // Each failure's cluster, with the application whose commits explain it.
+        let mut failures = BTreeSet::new();
         for status in view.statuses.values() {
             let Some(cluster) = self.cluster_number(&status.key.cluster) else {
                 continue;
             };
-            let recent = status.findings.iter().any(|finding| {
-                finding.change == Change::Unchanged
-                    && clock.millis_since(finding.since) + CLOCKS_APART_MS < window
+            let recent = status.findings.iter().filter(|finding| {
+                clock.millis_since(finding.since) + CLOCKS_APART_MS < window
                     && self.clusters[cluster]
                         .failing_since
                         .contains_key(&finding.symptom.workload)
             });
-            if recent {
-                clusters.insert(status.key.cluster.to_string());
-            }
+            failures.extend(recent.map(|finding| {
+                let explained = finding.change == Change::Changed;
+                let by = explained.then_some(status.key.application.as_str());
+                (status.key.cluster.as_str(), by)
+            }));
         }
-        let names: Vec<_> = clusters.into_iter().collect();
-        (names.len() >= 2).then(|| format!("unchanged workloads fail in {}", names.join(" and ")))
+        let left = |explained: Option<&str>| -> BTreeSet<&str> {
+            let others = failures
+                .iter()
+                .filter(|(_, by)| by.is_none() || *by != explained);
+            others.map(|(cluster, _)| *cluster).collect()
+        };
+        let suspects = failures.iter().map(|(_, by)| *by);
+        let fewest = suspects.map(left).min_by_key(BTreeSet::len)?;
+        let names: Vec<_> = fewest.into_iter().collect();
+        (names.len() >= 2).then(|| {
+            format!(
+                "workloads fail in {} and no one application's commits explain it",
+                names.join(" and ")
+            )
+        })
     }
 
     /// Something that happens right after a lock was granted.
