@@ -20,15 +20,14 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds the binaries of packages; returns their folder.
+/// Builds the binaries of the workspace; returns their folder. All at once, as the tests do: cargo joins the features of
+/// what it is asked for, so that another selection would build dependencies anew.
 pub(crate) fn build(
     workspace: &Workspace,
     prepared: &Prepared,
     profile: Profile,
-    packages: &[&str],
 ) -> Result<PathBuf> {
-    let mut build = vec!["build", "--locked", "--bins"];
-    build.extend(packages.iter().flat_map(|package| ["-p", package]));
+    let mut build = vec!["build", "--workspace", "--bins", "--locked"];
     let folder = match profile {
         Profile::Dev => "debug",
         Profile::Release => {
@@ -48,8 +47,7 @@ pub(crate) fn drive(
     args: &[String],
 ) -> Result<()> {
     let prepared = bootstrap::prepare(workspace, Parts::All)?;
-    let packages = ["regraft-node", "regraft-testbed"];
-    let binaries = build(workspace, &prepared, profile, &packages)?;
+    let binaries = build(workspace, &prepared, profile)?;
     let before = leftovers::running(workspace, &prepared);
     let mut command = std::process::Command::new(binaries.join(driver));
     command

@@ -136,7 +136,7 @@ fn act(cli: &Cli) -> Result<()> {
                 false => Profile::Dev,
             };
             let prepared = bootstrap::prepare(&workspace, Parts::Build)?;
-            let binaries = drive::build(&workspace, &prepared, profile, &["regraft-node"])?;
+            let binaries = drive::build(&workspace, &prepared, profile)?;
             say::line(&format!("{} is built", binaries.join("regraft").display()));
             Ok(())
         }

@@ -1,14 +1,16 @@
 //! `cargo xtask test`: everything that proves this tree, on a bare machine, leaving nothing behind.
 
+use std::process::Command;
+
 use anyhow::{Result, bail};
 
 use crate::bootstrap::{self, Parts, Prepared};
 use crate::cargo;
 use crate::clock::{Stopwatch, human};
+use crate::drive::{self, Profile};
 use crate::leftovers;
 use crate::run;
 use crate::say;
-use crate::sim;
 use crate::verify;
 use crate::workspace::Workspace;
 
@@ -38,11 +40,7 @@ fn steps(workspace: &Workspace, prepared: &Prepared, watch: Stopwatch) -> Result
     step("verify");
     verify::verify(workspace, prepared)?;
     step("build");
-    run::shown(&mut cargo::command(
-        workspace,
-        prepared,
-        &["build", "--workspace", "--bins", "--locked"],
-    ))?;
+    let binaries = drive::build(workspace, prepared, Profile::Dev)?;
     step("test");
     run::shown(&mut cargo::command(
         workspace,
@@ -62,9 +60,6 @@ fn steps(workspace: &Workspace, prepared: &Prepared, watch: Stopwatch) -> Result
     ];
     run::shown(&mut cargo::command(workspace, prepared, &suites))?;
     step("simulate");
-    sim::run(
-        workspace,
-        prepared,
-        &["--seeds".to_owned(), SEEDS.to_string()],
-    )
+    let mut sim = Command::new(binaries.join("sim"));
+    run::shown(sim.args(["--seeds", &SEEDS.to_string()]))
 }
