@@ -2,14 +2,13 @@
 //!
 //! Guarantees: a commit is asked for only under a live lock (I2) and on the plan's parent (I3).
 
-use super::{COMMIT_AGAIN_MS, REVIEW, intent, wait};
+use super::{COMMIT_AGAIN_MS, REVIEW, Step, intent, wait};
 use crate::effect::{Effect, Level, prevented};
 use crate::intent::Intent;
 use crate::lead::say;
 use crate::planted::Bug;
 use crate::{CONFIRMED_MS, Engine};
 use regraft_model::InvariantId;
-use regraft_model::config::Application;
 use regraft_model::git::{CommitOutcome, CommitRequest};
 use regraft_model::id::{BranchName, Fence, IncidentId, LockScope};
 use regraft_model::incident::{Incident, Phase};
@@ -20,13 +19,8 @@ use regraft_state::command::{Command, LockRequest, Transition};
 use regraft_state::record::Lock;
 
 impl Engine {
-    pub(super) fn step_planned(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        application: &Application,
-        effects: &mut Vec<Effect>,
-    ) -> Option<Transition> {
+    pub(super) fn step_planned(&mut self, step: &mut Step<'_>) -> Option<Transition> {
+        let (incident, application) = (step.incident, step.application);
         let plan = incident.plan.as_ref()?;
         if self.head_of(incident).as_ref() != Some(&plan.parent) {
             return Some(replan("the head moved before the lock was granted"));
@@ -35,7 +29,7 @@ impl Engine {
             let message = format!("the lock is not free: {}", refusal.message);
             return Some(replan(message));
         }
-        if let Some(reason) = self.hands_off(now, application, effects) {
+        if let Some(reason) = self.hands_off(step) {
             return Some(replan(reason));
         }
         let policy = &application.policy;
@@ -47,22 +41,17 @@ impl Engine {
             lease: policy.lock_lease,
             budget: policy.max_concurrent_repairs,
         });
-        self.propose(now, intent(incident), command, effects);
+        self.propose(step.now, intent(incident), command, step.effects);
         None
     }
 
-    pub(super) fn step_locked(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        application: &Application,
-        effects: &mut Vec<Effect>,
-    ) -> Option<Transition> {
+    pub(super) fn step_locked(&mut self, step: &mut Step<'_>) -> Option<Transition> {
+        let incident = step.incident;
         let (Some(plan), Some(lock)) = (&incident.plan, self.view.locks.get(&incident.id).cloned())
         else {
             return Some(replan("the lock is gone"));
         };
-        let keeping = self.keep_lock(now, incident, application, &lock, effects);
+        let keeping = self.keep_lock(step, &lock);
         if let Some(refusal) = self.take_refusal(incident) {
             let message = format!("the lock was lost: {}", refusal.message);
             return Some(replan(message));
@@ -76,29 +65,28 @@ impl Engine {
                      are too far apart; set both by NTP",
                     incident.executor
                 );
-                return wait(incident, message, vec![], effects);
+                return wait(step, message, vec![]);
             }
         }
         // What is on its way to the remote cannot be called back; what is not yet must not leave.
-        if !self.is_committing(now, &incident.id)
-            && let Some(reason) = self.hands_off(now, application, effects)
+        if !self.is_committing(step.now, &incident.id)
+            && let Some(reason) = self.hands_off(step)
         {
             return Some(replan(reason));
         }
         let push_to = plan.branch.clone();
-        self.commit(now, incident, plan, push_to, Some(lock.fence), effects);
+        self.commit(step, plan, push_to, Some(lock.fence));
         None
     }
 
     pub(super) fn commit(
         &mut self,
-        now: Timestamp,
-        incident: &Incident,
+        step: &mut Step<'_>,
         plan: &Plan,
         push_to: BranchName,
         lock: Option<Fence>,
-        effects: &mut Vec<Effect>,
     ) {
+        let (now, incident) = (step.now, step.incident);
         let (confirmed, under_way) = (
             self.is_confirmed(now),
             self.is_committing(now, &incident.id),
@@ -111,7 +99,7 @@ impl Engine {
         }
         memory.committing = Some(now);
         let (key, message) = self.key_and_message(plan);
-        effects.push(Effect::Commit {
+        step.effects.push(Effect::Commit {
             incident: incident.id.clone(),
             lock,
             request: Box::new(CommitRequest {
@@ -221,12 +209,8 @@ impl Engine {
 
     /// Why a plan that passed every guard must not be carried out any more: guards are about a moment, and a storm or a
     /// person may come between the plan and its commit (I10).
-    fn hands_off(
-        &self,
-        now: Timestamp,
-        application: &Application,
-        effects: &mut Vec<Effect>,
-    ) -> Option<String> {
+    fn hands_off(&self, step: &mut Step<'_>) -> Option<String> {
+        let application = step.application;
         if application.suspend {
             return Some("suspended in its configuration".to_owned());
         }
@@ -234,8 +218,8 @@ impl Engine {
         if let Some(reason) = held.or_else(|| self.frozen(application)) {
             return Some(reason);
         }
-        let storm = self.storm(now, application)?;
-        effects.push(prevented(InvariantId::I10));
+        let storm = self.storm(step.now, application)?;
+        step.effects.push(prevented(InvariantId::I10));
         Some(storm.reason)
     }
 
@@ -252,15 +236,9 @@ impl Engine {
     }
 
     /// Renews the lock in good time.
-    pub(super) fn keep_lock(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        application: &Application,
-        lock: &Lock,
-        effects: &mut Vec<Effect>,
-    ) -> Keeping {
-        let lease = application.policy.lock_lease;
+    pub(super) fn keep_lock(&mut self, step: &mut Step<'_>, lock: &Lock) -> Keeping {
+        let (now, incident) = (step.now, step.incident);
+        let lease = step.application.policy.lock_lease;
         let left = lock.expires_at.0.saturating_sub(now.0);
         if left > lease.as_millis() / 2 {
             return Keeping::Held;
@@ -284,7 +262,8 @@ impl Engine {
             fence: incident.executor_fence,
             lease,
         };
-        self.propose(now, Intent::Renew(incident.id.clone()), command, effects);
+        let intent = Intent::Renew(incident.id.clone());
+        self.propose(now, intent, command, step.effects);
         match holds {
             true => Keeping::Held,
             false => Keeping::Renewing,

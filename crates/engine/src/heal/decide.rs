@@ -1,7 +1,7 @@
 //! From evidence to a plan: what phases Open and Proposed do.
 
 use super::commit::proposal_branch;
-use super::{DECIDE_AGAIN_MS, PUSH_DEADLINE, count_guards, end, wait};
+use super::{DECIDE_AGAIN_MS, PUSH_DEADLINE, Step, count_guards, end, wait};
 use crate::Engine;
 use crate::effect::{Effect, prevented};
 use crate::planted::Bug;
@@ -23,13 +23,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 impl Engine {
-    pub(super) fn step_open(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        application: &Application,
-        effects: &mut Vec<Effect>,
-    ) -> Option<Transition> {
+    pub(super) fn step_open(&mut self, step: &mut Step<'_>) -> Option<Transition> {
+        let (now, incident) = (step.now, step.incident);
         // A lock that was refused to an earlier plan says nothing about the next one.
         self.take_refusal(incident);
         let case = self.cases.get_mut(&incident.id);
@@ -37,13 +32,13 @@ impl Engine {
             let closed = vec![incident.suspect_tree.clone()];
             return Some(end(OutcomeKind::Escalated, message, closed));
         }
-        let history = self.history(now, incident, application, effects)?;
+        let history = self.history(step)?;
         let seen = Some((history.to.clone(), self.applied));
         let case = self.cases.get(&incident.id);
         if case.is_some_and(|memory| now < memory.decide_at && memory.decided_for == seen) {
             return None;
         }
-        let decision = self.decide_case(now, incident, application, &history);
+        let decision = self.decide_case(step, &history);
         let again = Timestamp(now.0 + DECIDE_AGAIN_MS);
         if let Some(memory) = self.cases.get_mut(&incident.id) {
             memory.decide_at = match &decision {
@@ -52,45 +47,35 @@ impl Engine {
             };
             memory.decided_for = seen;
         }
-        self.follow(now, incident, decision, effects)
+        self.follow(step, decision)
     }
 
-    pub(super) fn step_proposed(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        application: &Application,
-        effects: &mut Vec<Effect>,
-    ) -> Option<Transition> {
-        let tree = self.head_tree(application);
+    pub(super) fn step_proposed(&mut self, step: &mut Step<'_>) -> Option<Transition> {
+        let incident = step.incident;
+        let tree = self.head_tree(step.application);
         if tree.is_some_and(|tree| tree != incident.suspect_tree) {
             let message = "a commit changed the application's files".to_owned();
             return Some(end(OutcomeKind::Superseded, message, vec![]));
         }
         incident.approval.as_ref()?;
-        let history = self.history(now, incident, application, effects)?;
-        match self.decide_case(now, incident, application, &history) {
+        let history = self.history(step)?;
+        match self.decide_case(step, &history) {
             Decision::Act(plan) if plan.delivery != Delivery::Push => {
                 let message = format!("approved, but the plan now is to {}", plan.delivery);
-                wait(incident, message, plan.guards, effects)
+                wait(step, message, plan.guards)
             }
-            decision => self.follow(now, incident, decision, effects),
+            decision => self.follow(step, decision),
         }
     }
 
-    fn follow(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        decision: Decision,
-        effects: &mut Vec<Effect>,
-    ) -> Option<Transition> {
+    fn follow(&mut self, step: &mut Step<'_>, decision: Decision) -> Option<Transition> {
+        let incident = step.incident;
         match decision {
-            Decision::Act(plan) => self.act(now, incident, plan, effects),
-            Decision::Wait { reason, guards, .. } => wait(incident, reason, guards, effects),
+            Decision::Act(plan) => self.act(step, plan),
+            Decision::Wait { reason, guards, .. } => wait(step, reason, guards),
             Decision::AlreadyCommitted { revision } => {
-                effects.push(prevented(InvariantId::I11));
-                let deadline = self.verify_deadline(now, &incident.application);
+                step.effects.push(prevented(InvariantId::I11));
+                let deadline = self.verify_deadline(step.now, &incident.application);
                 Some(Transition::Adopt { revision, deadline })
             }
             Decision::Superseded { by, reason } => {
@@ -103,7 +88,7 @@ impl Engine {
                 guards,
                 rejected,
             } => {
-                count_guards(&guards, effects);
+                count_guards(&guards, step.effects);
                 Some(Transition::End {
                     outcome: OutcomeKind::Escalated,
                     message: format!("{reason_word}: {reason}"),
@@ -115,20 +100,15 @@ impl Engine {
         }
     }
 
-    fn act(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        plan: Box<Plan>,
-        effects: &mut Vec<Effect>,
-    ) -> Option<Transition> {
+    fn act(&mut self, step: &mut Step<'_>, plan: Box<Plan>) -> Option<Transition> {
+        let incident = step.incident;
         let delivery = match plan.delivery {
             Delivery::Propose if self.is_planted(Bug::ConsentIgnored) => Delivery::Push,
             delivery => delivery,
         };
         match delivery {
             Delivery::Push => {
-                let deadline = now.plus(PUSH_DEADLINE);
+                let deadline = step.now.plus(PUSH_DEADLINE);
                 Some(Transition::Plan { plan, deadline })
             }
             Delivery::Observe => {
@@ -147,19 +127,19 @@ impl Engine {
             }
             Delivery::Propose => {
                 let push_to = proposal_branch(&plan);
-                self.commit(now, incident, &plan, push_to, None, effects);
+                self.commit(step, &plan, push_to, None);
                 None
             }
         }
     }
 
-    fn decide_case(
-        &self,
-        now: Timestamp,
-        incident: &Incident,
-        application: &Application,
-        history: &History,
-    ) -> Decision {
+    fn decide_case(&self, step: &Step<'_>, history: &History) -> Decision {
+        let Step {
+            now,
+            incident,
+            application,
+            ..
+        } = *step;
         let frozen = self.frozen(application);
         let suspended = self.suspension_of(&application.name);
         let incidents = self.told_incidents();
@@ -214,13 +194,8 @@ impl Engine {
     }
 
     /// The history from the last inputs that were good in every target of the incident up to the head.
-    fn history(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        application: &Application,
-        effects: &mut Vec<Effect>,
-    ) -> Option<History> {
+    fn history(&mut self, step: &mut Step<'_>) -> Option<History> {
+        let (incident, application) = (step.incident, step.application);
         // Never verified here: the history is empty, and remedy says that nothing can be told (I7).
         let verified = incident.targets.keys().filter_map(|cluster| {
             let key = TargetKey::new(&application.name, cluster);
@@ -229,18 +204,12 @@ impl Engine {
         let verified = verified.min_by_key(|verified| verified.at);
         let from = verified.map(|verified| verified.revision);
         let from = from.or_else(|| self.head_of(incident))?;
-        self.history_since(now, incident, application, from, effects)
+        self.history_since(step, from)
     }
 
     /// The history from a revision up to the head, once the head is read.
-    pub(super) fn history_since(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        application: &Application,
-        from: Revision,
-        effects: &mut Vec<Effect>,
-    ) -> Option<History> {
+    pub(super) fn history_since(&mut self, step: &mut Step<'_>, from: Revision) -> Option<History> {
+        let (now, incident) = (step.now, step.incident);
         let to = self.head_of(incident)?;
         if self.tracked.get(&incident.repository)?.revision() != Some(&to) {
             return None;
@@ -256,24 +225,25 @@ impl Engine {
         if memory.asked != question || now >= memory.ask_again {
             memory.asked = question;
             memory.ask_again = Timestamp(now.0 + crate::ASK_AGAIN_MS);
-            effects.push(Effect::History {
+            step.effects.push(Effect::History {
                 incident: incident.id.clone(),
                 repository: incident.repository.clone(),
                 from,
                 to,
-                path: application.path.clone(),
+                path: step.application.path.clone(),
             });
         }
         None
     }
 
     /// Whether what failed works again without us, by itself or with other inputs.
-    pub(super) fn recovered(
-        &self,
-        now: Timestamp,
-        incident: &Incident,
-        application: &Application,
-    ) -> Option<Transition> {
+    pub(super) fn recovered(&self, step: &Step<'_>) -> Option<Transition> {
+        let Step {
+            now,
+            incident,
+            application,
+            ..
+        } = *step;
         if incident.targets.is_empty() {
             return None;
         }

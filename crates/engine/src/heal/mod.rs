@@ -31,8 +31,8 @@ use regraft_state::command::{Command, Fault, Rejection, RejectionReason, Transit
 const COMMIT_AGAIN_MS: i64 = 1000;
 /// Pause before a decision that waits is taken again although nothing changed.
 const DECIDE_AGAIN_MS: i64 = 5000;
-/// How long a plan may take to get its lock and its commit onto the branch. What it waits for there is a lock that is free
-/// within seconds, or a remote that is down: one that stays down for this long needs a person.
+/// How long a plan may take to get its lock and its commit onto the branch. What it waits for there is a lock that is
+/// free within seconds, or a remote that is down: one that stays down for this long needs a person.
 const PUSH_DEADLINE: Seconds = Seconds(900);
 /// How long a proposal waits for a person.
 const REVIEW: Seconds = Seconds(24 * 3600);
@@ -57,6 +57,14 @@ pub(crate) struct CaseMemory {
     no_history: Option<String>,
     /// The tree that our commit made of the application.
     repaired: Option<TreeId>,
+}
+
+/// An incident that is to be carried one step further.
+struct Step<'a> {
+    now: Timestamp,
+    incident: &'a Incident,
+    application: &'a Application,
+    effects: &'a mut Vec<Effect>,
 }
 
 impl Engine {
@@ -211,19 +219,25 @@ impl Engine {
         if now > incident.deadline {
             return Some(give_up(incident));
         }
+        let step = &mut Step {
+            now,
+            incident,
+            application: &application,
+            effects,
+        };
         if matches!(
             incident.phase,
             Phase::Open | Phase::Planned | Phase::Proposed
-        ) && let Some(over) = self.recovered(now, incident, &application)
+        ) && let Some(over) = self.recovered(step)
         {
             return Some(over);
         }
         match incident.phase {
-            Phase::Open => self.step_open(now, incident, &application, effects),
-            Phase::Planned => self.step_planned(now, incident, &application, effects),
-            Phase::Locked => self.step_locked(now, incident, &application, effects),
-            Phase::Committed => self.step_committed(now, incident, &application, effects),
-            Phase::Proposed => self.step_proposed(now, incident, &application, effects),
+            Phase::Open => self.step_open(step),
+            Phase::Planned => self.step_planned(step),
+            Phase::Locked => self.step_locked(step),
+            Phase::Committed => self.step_committed(step),
+            Phase::Proposed => self.step_proposed(step),
             Phase::Ended => None,
         }
     }
@@ -337,16 +351,11 @@ pub(super) fn end(outcome: OutcomeKind, message: String, closed: Vec<TreeId>) ->
 }
 
 /// Says what an incident waits for, once.
-pub(super) fn wait(
-    incident: &Incident,
-    message: String,
-    guards: Vec<GuardResult>,
-    effects: &mut Vec<Effect>,
-) -> Option<Transition> {
-    if incident.waits_for == message {
+fn wait(step: &mut Step<'_>, message: String, guards: Vec<GuardResult>) -> Option<Transition> {
+    if step.incident.waits_for == message {
         return None;
     }
-    count_guards(&guards, effects);
+    count_guards(&guards, step.effects);
     Some(Transition::Wait {
         reason: "Waiting".to_owned(),
         message,

@@ -1,6 +1,6 @@
 //! From a commit to its end: what phase Committed does, and who undid it later (I9).
 
-use super::end;
+use super::{Step, end};
 use crate::Engine;
 use crate::effect::{Effect, prevented};
 use crate::intent::Intent;
@@ -11,9 +11,9 @@ use regraft_model::config::Application;
 use regraft_model::finding::SyncState;
 use regraft_model::health::Health;
 use regraft_model::id::{ClusterName, TargetKey};
-use regraft_model::incident::{Incident, OutcomeKind};
+use regraft_model::incident::OutcomeKind;
 use regraft_model::plan::Plan;
-use regraft_model::source::{SourceTree, TreeId};
+use regraft_model::source::{Revision, SourceTree, TreeId};
 use regraft_model::text::counted;
 use regraft_model::time::Timestamp;
 use regraft_remedy::{fingerprint, inputs_are_back, undone};
@@ -21,16 +21,11 @@ use regraft_state::command::{Command, Transition};
 
 impl Engine {
     /// Waits until the repair is applied and healthy everywhere for the window.
-    pub(super) fn step_committed(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        application: &Application,
-        effects: &mut Vec<Effect>,
-    ) -> Option<Transition> {
+    pub(super) fn step_committed(&mut self, step: &mut Step<'_>) -> Option<Transition> {
+        let (incident, application) = (step.incident, step.application);
         let (plan, committed) = (incident.plan.as_ref()?, incident.committed.as_ref()?);
         if let Some(lock) = self.view.locks.get(&incident.id).cloned() {
-            self.keep_lock(now, incident, application, &lock, effects);
+            self.keep_lock(step, &lock);
         }
         if self.head_of(incident)? == plan.parent {
             return None;
@@ -44,18 +39,28 @@ impl Engine {
             // A person put it back: `look_for_vetoes` says so, this is no failure of ours.
             return None;
         }
-        if !self.stands(now, incident, application, &tree, effects)? {
-            if self.is_being_read(application, &tree) {
-                // Its files tell whether it puts back what we replaced.
-                return None;
-            }
-            let message = format!(
-                "a commit after {} changed the application's files: what runs now is not the repair, and is judged by \
-                 itself",
-                committed.short()
-            );
-            return Some(end(OutcomeKind::Superseded, message, vec![]));
+        if self.stands(step, &tree)? {
+            return self.repaired(step, committed, tree);
         }
+        if self.is_being_read(application, &tree) {
+            // Its files tell whether it puts back what we replaced.
+            return None;
+        }
+        let message = format!(
+            "a commit after {} changed the application's files: what runs now is not the repair, and is judged by itself",
+            committed.short()
+        );
+        Some(end(OutcomeKind::Superseded, message, vec![]))
+    }
+
+    /// Whether what the repair made of the application helped, as every cluster of it shows; none while one does not.
+    fn repaired(&self, step: &Step<'_>, committed: &Revision, tree: TreeId) -> Option<Transition> {
+        let Step {
+            now,
+            incident,
+            application,
+            ..
+        } = *step;
         let fleet = self.effective.get(&application.repository);
         let clusters = fleet.map(|it| it.fleet.active_clusters(application).cloned());
         let clusters: Vec<ClusterName> = clusters.into_iter().flatten().collect();
@@ -63,14 +68,11 @@ impl Engine {
         for cluster in &clusters {
             let key = TargetKey::new(&application.name, cluster);
             let status = self.view.statuses.get(&key)?;
-            let applied = status
-                .applied
-                .as_ref()
-                .filter(|applied| applied.tree == tree)?;
+            let applied = status.applied.as_ref();
+            let applied = applied.filter(|applied| applied.tree == tree)?;
             if !status.findings.is_empty() {
                 let message = format!(
-                    "{} is applied in {cluster} and it still fails; it stays, for it is the last state that \
-                     was verified",
+                    "{} is applied in {cluster} and it still fails; it stays, for it is the last state that was verified",
                     committed.short()
                 );
                 let closed = vec![incident.suspect_tree.clone(), tree];
@@ -94,14 +96,8 @@ impl Engine {
     }
 
     /// Whether the application's files at the head are those that our commit made; none while that is not known.
-    fn stands(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        application: &Application,
-        tree: &TreeId,
-        effects: &mut Vec<Effect>,
-    ) -> Option<bool> {
+    fn stands(&mut self, step: &mut Step<'_>, tree: &TreeId) -> Option<bool> {
+        let incident = step.incident;
         let committed = incident.committed.clone()?;
         let is_ours = self.head_of(incident)? == committed;
         let memory = self.cases.get_mut(&incident.id)?;
@@ -115,7 +111,7 @@ impl Engine {
             // The head does not come from our commit, or is far away from it.
             return Some(false);
         }
-        let history = self.history_since(now, incident, application, committed, effects)?;
+        let history = self.history_since(step, committed)?;
         let stands = have_same_files(&history.base, &history.tip);
         if let (true, Some(memory)) = (stands, self.cases.get_mut(&incident.id)) {
             memory.repaired = Some(tree.clone());
