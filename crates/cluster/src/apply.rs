@@ -1,6 +1,7 @@
 //! Carries out one request: widen the inventory, apply stage by stage, delete what left, narrow the inventory.
 //!
-//! Expected flow: inventory (union) -> per stage: dry run of all, write what differs, wait -> prune -> inventory (exact).
+//! Expected flow: inventory (union) -> per stage: dry run of all, write what differs, wait -> prune -> inventory
+//! (exact).
 //! Guarantees: nothing of a stage is written when the dry run of one of its objects fails; nothing is pruned after a
 //! failure; an object that the server's defaults make equal is not written (I6); whatever may exist because of us is
 //! in the inventory before it exists. Dropping the future at any point leaves a state that a later run completes.
@@ -397,7 +398,6 @@ mod tests {
         let staged = |name: &&str| StagedObject {
             object: map(name),
             conflicts: Conflicts::Refuse,
-            live_version: None,
         };
         let stage = Stage {
             objects: names.iter().map(staged).collect(),

@@ -1,9 +1,9 @@
 //! One connection to one API server: its client, what it knows about kinds, and its bounds.
 //!
 //! Expected flow: [`Connection::open`] until the server proved who it is; then requests through [`Connection::call`].
-//! Guarantees: at most [`MAX_REQUESTS_IN_FLIGHT`] requests, each with a time-out, none after the breaker opened; after an
-//! interruption (of a watch, or a request that got no answer) nothing is written before the server proved again that it
-//! is the same, and not put back to an older state; a proof is as old as its question.
+//! Guarantees: at most [`MAX_REQUESTS_IN_FLIGHT`] requests, each with a time-out, none after the breaker opened; after
+//! an interruption (of a watch, or a request that got no answer) nothing is written before the server proved again that
+//! it is the same, and not put back to an older state; a proof is as old as its question.
 //! Assumptions: watches hold connections of their own and are not counted as requests in flight.
 //! Errors: see [`Error`]; an answer of the server is never retried here.
 
@@ -191,8 +191,8 @@ impl Connection {
         self.call(Verb::Get, subject, request).await
     }
 
-    /// One small read that shows whether the server is there, and still is who it was. A connection to another one, or to
-    /// one that was put back to an older state, is lost: what was seen there is not what is there.
+    /// One small read that shows whether the server is there, and still is who it was. A connection to another one, or
+    /// to one that was put back to an older state, is lost: what was seen there is not what is there.
     pub(crate) async fn probe(&self) -> Result<(), Error> {
         let known = self.newest.load(Ordering::Acquire);
         // The proof is as old as the question: what is interrupted from here on is not cleared by it.

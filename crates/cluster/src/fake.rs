@@ -128,7 +128,8 @@ fn read(stream: &TcpStream) -> Option<Asked> {
     })
 }
 
-/// Who the server is, and its kinds: namespaces, ConfigMaps and `Widget` in `example.com/v2`. Anything else is an object.
+/// Who the server is, and its kinds: namespaces, ConfigMaps and `Widget` in `example.com/v2`. Anything else is an
+/// object.
 pub(crate) fn basics(asked: &Asked, uid: &str, version: u64) -> Answer {
     let line = asked.line.as_str();
     let answer = if asked.is_sign() {

@@ -147,8 +147,8 @@ async fn orphan(
     }
 }
 
-/// The object and its path, or nothing when it or its kind is gone. An object is there through every version of its kind
-/// that is served, also when the one it was applied through is not served any more.
+/// The object and its path, or nothing when it or its kind is gone. An object is there through every version of its
+/// kind that is served, also when the one it was applied through is not served any more.
 async fn find(
     connection: &Connection,
     key: &ObjectKey,
@@ -172,8 +172,8 @@ async fn find(
     }
 }
 
-/// Whether the server surely lacks a kind in every version. An aggregated API that is down leaves discovery too, but its
-/// group is still there and it answers 503.
+/// Whether the server surely lacks a kind in every version. An aggregated API that is down leaves discovery too, but
+/// its group is still there and it answers 503.
 async fn is_gone(connection: &Connection, group: &str, kind: &KindVersion) -> Result<bool, Error> {
     let mut versions = BTreeSet::from([kind.api_version.clone()]);
     if !group.is_empty() {

@@ -56,8 +56,8 @@ pub(crate) struct Session {
 struct Closed;
 
 impl Session {
-    /// Runs until nobody listens. A panic is a fault of ours; it costs the connection like any other loss, so that nobody
-    /// decides by what is not told any more.
+    /// Runs until nobody listens. A panic is a fault of ours; it costs the connection like any other loss, so that
+    /// nobody decides by what is not told any more.
     pub(crate) async fn run(mut self) {
         let mut told_lost = false;
         loop {

@@ -160,7 +160,6 @@ pub fn compare(
             staged.push(StagedObject {
                 object: object.into_owned(),
                 conflicts: desired.application.conflicts,
-                live_version: live.map(|live| live.resource_version().to_owned()),
             });
         }
     }

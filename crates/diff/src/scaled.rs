@@ -35,8 +35,8 @@ fn target_of(object: &Object) -> Option<ObjectKey> {
     })
 }
 
-/// What we want of an object: without `replicas` where it is among the scaled ones. Every way from Git to a cluster goes
-/// through here, so that what is compared, shown and applied is the same.
+/// What we want of an object: without `replicas` where it is among the scaled ones. Every way from Git to a cluster
+/// goes through here, so that what is compared, shown and applied is the same.
 pub fn wanted<'a>(
     object: &'a Object,
     live: Option<&Object>,

@@ -11,8 +11,8 @@ use regraft_model::source::Revision;
 use regraft_state::command::Command;
 use std::collections::BTreeSet;
 
-/// Everything an engine can ask for. Where an event answers an effect, it comes once, or never when the member dies; asking
-/// twice is harmless.
+/// Everything an engine can ask for. Where an event answers an effect, it comes once, or never when the member dies;
+/// asking twice is harmless.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Propose a command under this engine's session. Answered by `Proposed`.
@@ -60,8 +60,8 @@ pub enum Effect {
         /// Directory.
         path: String,
     },
-    /// Keep exactly these kinds of ours watched in a cluster; connects it when it is new. What it shows comes as `Cluster`
-    /// events for as long as it is watched.
+    /// Keep exactly these kinds of ours watched in a cluster; connects it when it is new. What it shows comes as
+    /// `Cluster` events for as long as it is watched.
     Watch {
         /// Cluster.
         cluster: ClusterName,

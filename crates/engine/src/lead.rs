@@ -385,8 +385,8 @@ impl Engine {
         tracked.all(|repository| self.read_head(repository).is_some())
     }
 
-    /// What the head says, and what was recorded: a target that leaves Git stays with its member until the configuration
-    /// without it is recorded, and from then on it is retiring.
+    /// What the head says, and what was recorded: a target that leaves Git stays with its member until the
+    /// configuration without it is recorded, and from then on it is retiring.
     fn wanted_targets(&self) -> BTreeSet<TargetKey> {
         let recorded = self.view.configurations.values().map(|known| &known.fleet);
         let fleets = self.fleets().chain(recorded);

@@ -5,6 +5,7 @@ use regraft_diff::scale_targets;
 use regraft_model::ApplicationName;
 use regraft_model::apply::{ClusterEvent, Inventory, KindScope, KindVersion};
 use regraft_model::object::{APPLICATION_LABEL, Object, ObjectKey};
+use regraft_render::KindScopes;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -27,8 +28,8 @@ pub(crate) struct ObservedCluster {
     /// Workloads that something scales.
     pub(crate) scaled: BTreeSet<ObjectKey>,
     listed: BTreeSet<KindVersion>,
-    /// Kinds, with their group, whose objects live in no namespace here.
-    unplaced: BTreeSet<(String, String)>,
+    /// Where the kinds that were listed live here.
+    scopes: KindScopes,
     children: BTreeMap<String, BTreeSet<ObjectKey>>,
     events: BTreeMap<String, VecDeque<Object>>,
 }
@@ -93,10 +94,7 @@ impl ObservedCluster {
                 None => Touched::All,
             },
             ClusterEvent::Listed { kind, scope } => {
-                if scope == KindScope::Cluster {
-                    self.unplaced
-                        .insert((kind.group().to_owned(), kind.kind.clone()));
-                }
+                self.scopes.tell(kind.group(), &kind.kind, scope);
                 self.listed.insert(kind);
                 Touched::All
             }
@@ -177,10 +175,10 @@ impl ObservedCluster {
     /// was taken for granted when they were rendered is left out.
     pub(crate) fn placed<'a>(&self, objects: &'a [Object]) -> Cow<'a, [Object]> {
         let is_misplaced = |object: &Object| {
-            let kind = || (object.group().to_owned(), object.kind().to_owned());
-            !object.namespace().is_empty() && self.unplaced.contains(&kind())
+            let scope = || self.scopes.of(object.group(), object.kind());
+            !object.namespace().is_empty() && scope() == KindScope::Cluster
         };
-        if self.unplaced.is_empty() || !objects.iter().any(is_misplaced) {
+        if !objects.iter().any(is_misplaced) {
             return Cow::Borrowed(objects);
         }
         let mut placed = objects.to_vec();
@@ -328,7 +326,7 @@ impl ObservedCluster {
         self.live.clear();
         self.scaled.clear();
         self.listed.clear();
-        self.unplaced.clear();
+        self.scopes = KindScopes::default();
         self.children.clear();
         self.events.clear();
     }
@@ -381,6 +379,11 @@ mod tests {
             observed.tell(ClusterEvent::Listed { kind, scope });
         }
         assert_eq!(namespaces(&observed), ["shop", ""]);
+        // The definition was made anew, and now says otherwise.
+        let kind = KindVersion::new("cert-manager.io/v1", "ClusterIssuer");
+        let scope = KindScope::Namespaced;
+        observed.tell(ClusterEvent::Listed { kind, scope });
+        assert_eq!(namespaces(&observed), ["shop", "shop"]);
     }
 
     #[test]

@@ -54,6 +54,7 @@ impl Engine {
             .map(|target| target.application.clone())
             .collect();
         self.rendered.keep_only(&mine);
+        self.unreadable_files.retain(|name, _| mine.contains(name));
         for name in mine {
             self.read_source(now, &name, effects);
         }

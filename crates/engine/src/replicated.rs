@@ -79,7 +79,8 @@ impl Engine {
     }
 
     /// Targets whose assignment is being written and that another member may have written to since this one was told of
-    /// their inventory: another one holds them, or nobody does although there was an inventory. What has none is new here.
+    /// their inventory: another one holds them, or nobody does although there was an inventory. What has none is new
+    /// here.
     fn targets_from_elsewhere(&self, writes: &[Write]) -> Vec<TargetKey> {
         writes
             .iter()

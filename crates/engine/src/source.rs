@@ -22,8 +22,8 @@ pub(crate) struct Tracked {
     pub(crate) parsed: Fleet,
     /// What is wrong with its configuration.
     pub(crate) problems: Vec<Problem>,
-    /// Why the remote or a revision cannot be read: what is known of Git may be old. One application's files that cannot be
-    /// read are told of with the application, and stop only that.
+    /// Why the remote or a revision cannot be read: what is known of Git may be old. One application's files that
+    /// cannot be read are told of with the application, and stop only that.
     pub(crate) unreadable: Option<String>,
     /// When the remote was last asked.
     pub(crate) asked_at: Option<Timestamp>,

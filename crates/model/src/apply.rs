@@ -111,7 +111,8 @@ pub enum ClusterEvent {
     },
 }
 
-/// Work for one target. The edge runs the stages in order; within a stage all objects are dry-run before any is written.
+/// Work for one target. The edge runs the stages in order; within a stage all objects are dry-run before any is
+/// written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApplyRequest {
     /// The target.
@@ -120,12 +121,13 @@ pub struct ApplyRequest {
     pub revision: Revision,
     /// Stages in order.
     pub stages: Vec<Stage>,
-    /// Objects to delete after the last stage, in order, each with its `apiVersion`. Only ours: the edge checks label and
-    /// installation again.
+    /// Objects to delete after the last stage, in order, each with its `apiVersion`. Only ours: the edge checks label
+    /// and installation again.
     pub prune: Vec<(ObjectKey, String)>,
     /// Objects to disown (label and annotations removed) instead of deleting, each with its `apiVersion`.
     pub orphan: Vec<(ObjectKey, String)>,
-    /// The inventory after success. Written as union with `inventory_before` before anything else, and exactly at the end.
+    /// The inventory after success. Written as union with `inventory_before` before anything else, and exactly at the
+    /// end.
     pub inventory: Inventory,
     /// The inventory as it was known.
     pub inventory_before: Inventory,
@@ -157,8 +159,6 @@ pub struct StagedObject {
     pub object: Object,
     /// What to do with fields others own.
     pub conflicts: Conflicts,
-    /// `resourceVersion` of the live object it was compared with, absent where there was none.
-    pub live_version: Option<String>,
 }
 
 /// What became of an [`ApplyRequest`].

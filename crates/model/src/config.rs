@@ -135,10 +135,11 @@ pub struct Policy {
     /// How long a repair must stay healthy to be Verified, and a revision to become the one to roll back to.
     /// Default 5 m (kubelet's back-off reaches 5 m: a restart that "works" must outlive it).
     pub verify_for: Seconds,
-    /// How long to wait for clusters that still roll the suspect out. Default 10 m (the rollout deadline of Deployments).
+    /// How long to wait for clusters that still roll the suspect out. Default 10 m (the rollout deadline of
+    /// Deployments).
     pub rollout_wait: Seconds,
-    /// How long a repair that is on the branch may take to be applied and healthy everywhere, before `verify_for` begins to
-    /// count at the latest. Default 15 m.
+    /// How long a repair that is on the branch may take to be applied and healthy everywhere, before `verify_for`
+    /// begins to count at the latest. Default 15 m.
     pub verify_deadline: Seconds,
     /// Quiet time after an incident of the application ended. Default 10 m.
     pub cooldown: Seconds,
@@ -158,7 +159,8 @@ pub struct Policy {
     pub storm_window: Seconds,
     /// What to do where the suspect runs healthy in other clusters. Default propose.
     pub partial_failure: PartialFailure,
-    /// Share of an application's objects, in percent, that one commit may delete unconfirmed. Default 30; at least one object.
+    /// Share of an application's objects, in percent, that one commit may delete unconfirmed. Default 30; at least one
+    /// object.
     pub delete_cap_percent: u32,
 }
 

@@ -33,8 +33,8 @@ pub struct Symptom {
     pub class: FailureClass,
     /// Whether the failing pods belong to the newest template of the workload.
     pub template: Template,
-    /// The object that holds the newest template (a ReplicaSet, or the workload); absent while the controller has not seen
-    /// the latest one, so that nobody can tell whose pods fail.
+    /// The object that holds the newest template (a ReplicaSet, or the workload); absent while the controller has not
+    /// seen the latest one, so that nobody can tell whose pods fail.
     pub newest_template: Option<ObjectKey>,
     /// What was seen, for people.
     pub evidence: Vec<Evidence>,
@@ -123,8 +123,8 @@ pub struct TargetStatus {
     pub verified_inputs: BTreeMap<String, String>,
     /// Deletions beyond the cap that wait for a person.
     pub pending_deletion: Option<PendingDeletion>,
-    /// Fence of the newest requested sync it has answered: it was Synced or Blocked at a head that the remote told after
-    /// that request.
+    /// Fence of the newest requested sync it has answered: it was Synced or Blocked at a head that the remote told
+    /// after that request.
     pub answered_sync: Fence,
 }
 

@@ -1,5 +1,6 @@
 //! An immutable repair: exact edits on an exact parent, with the guards that were asked.
 
+use crate::config::Mode;
 use crate::id::{ApplicationName, BranchName, IncidentId, PlanId, RepositoryName};
 use crate::object::ObjectKey;
 use crate::source::{BlobId, FileMode, Revision};
@@ -41,6 +42,8 @@ pub struct Plan {
     pub message: String,
     /// SHA-256 of the edits in hex: what an approval names.
     pub diff_hash: String,
+    /// Mode of the application when it was made.
+    pub mode: Mode,
     /// Where the commit goes.
     pub delivery: Delivery,
     /// What was asked before, and the answers.

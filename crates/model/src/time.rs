@@ -105,7 +105,8 @@ impl Seconds {
         i64::try_from(self.0.saturating_mul(1000)).unwrap_or(i64::MAX)
     }
 
-    /// Parses `1h30m`, `2m`, `90s`, `0s`. Units d, h, m, s, each at most once and in that order; none for anything else.
+    /// Parses `1h30m`, `2m`, `90s`, `0s`. Units d, h, m, s, each at most once and in that order; none for anything
+    /// else.
     pub fn parse(text: &str) -> Option<Self> {
         const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
         let (mut total, mut number, mut next_unit) = (0u64, String::new(), 0);

@@ -295,14 +295,6 @@ pub(crate) fn newest_first(incidents: &mut [Incident]) {
     });
 }
 
-/// `1 object`, `2 objects`.
-pub(crate) fn counted(count: usize, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        count => format!("{count} {noun}s"),
-    }
-}
-
 /// What differs between Git and one cluster.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -407,13 +399,6 @@ mod tests {
             json!([{"name": "shop", "appliedAt": "2027-01-15T08:00:00.000Z", "since": null, "verifiedAt": null,
                 "applied": 1_800_000_000_000_i64, "targets": {"since": [{"at": "2027-01-15T08:00:00.250Z"}]}}])
         );
-    }
-
-    #[test]
-    fn one_of_a_kind_is_no_plural() {
-        assert_eq!(counted(1, "object"), "1 object");
-        assert_eq!(counted(0, "object"), "0 objects");
-        assert_eq!(counted(2, "object"), "2 objects");
     }
 
     #[test]

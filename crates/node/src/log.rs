@@ -5,8 +5,8 @@ use crate::config::LogFormat;
 use tracing_subscriber::EnvFilter;
 
 /// Crates that say more than an operator wants to read at the member's level. The builder of `kube_client` calls every
-/// failed request an error and names no cluster, and its client warns of each watch that the server ended; openraft warns of elections that take their normal course. What matters
-/// of both is told by our own lines.
+/// failed request an error and names no cluster, and its client warns of each watch that the server ended; openraft
+/// warns of elections that take their normal course. What matters of both is told by our own lines.
 const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,tower=warn,rustls=warn,openraft=error,kube=warn,kube_client=warn,kube_client::client=error,kube_client::client::builder=off,kube_runtime=warn";
 
 /// Sets the one subscriber of this process up. `RUST_LOG` wins over the level.

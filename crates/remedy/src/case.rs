@@ -46,8 +46,8 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// The id of the incident's plan; planning again on another head keeps it. An incident has one repair: one that does not
-    /// help is left to a person.
+    /// The id of the incident's plan; planning again on another head keeps it. An incident has one repair: one that
+    /// does not help is left to a person.
     pub(crate) fn plan_id(&self) -> PlanId {
         PlanId(format!("{}.1", self.incident.id))
     }

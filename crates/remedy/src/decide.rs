@@ -134,6 +134,7 @@ fn plan(case: &Case<'_>, draft: &Draft<'_>, mut asked: Vec<GuardResult>) -> Plan
         suspect_inputs: draft.suspect_digests(),
         edits: draft.edits.clone(),
         message: String::new(),
+        mode: case.application.mode,
         delivery: delivery(case, &asked, &diff_hash),
         diff_hash,
         guards: asked,

@@ -48,9 +48,9 @@ pub fn undone(plan: &Plan, tip: &SourceTree) -> bool {
     })
 }
 
-/// Whether somebody gave back to the workloads that a plan of ours repaired what they failed with, whatever else changed in
-/// their files, while our commit is in the history: a veto as well (I9). `inputs` are the digests of the application's
-/// workloads by their keys.
+/// Whether somebody gave back to the workloads that a plan of ours repaired what they failed with, whatever else
+/// changed in their files, while our commit is in the history: a veto as well (I9). `inputs` are the digests of the
+/// application's workloads by their keys.
 pub fn inputs_are_back<'a>(
     plan: &Plan,
     inputs: impl IntoIterator<Item = (&'a ObjectKey, &'a String)>,

@@ -26,8 +26,8 @@ pub struct Storm {
 ///
 /// Explained are the failures that commits to one application explain, the one with the most of them; all other
 /// failures that began within the window are not. (By application, not by revision: while a later commit rolls out,
-/// clusters run the same suspect with different inputs.) They make a storm in two clusters or more, or above the policy's
-/// share and number of workloads.
+/// clusters run the same suspect with different inputs.) They make a storm in two clusters or more, or above the
+/// policy's share and number of workloads.
 pub fn storm(
     statuses: &BTreeMap<TargetKey, TargetStatus>,
     policy: &Policy,

@@ -28,8 +28,6 @@ pub struct Config {
     pub peers: BTreeMap<u64, PeerAddress>,
     /// Certificates; only a single member on loopback does without.
     pub tls: Option<TlsPaths>,
-    /// Whether the members in `peers` are to form a new cluster.
-    pub bootstrap: Bootstrap,
     /// How often and how long.
     pub timings: Timings,
     /// Stamps commands while this member leads.
@@ -45,15 +43,6 @@ pub struct PeerAddress {
     pub address: String,
     /// What people call it.
     pub name: String,
-}
-
-/// Whether a new cluster is formed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bootstrap {
-    /// The member with the lowest id forms the cluster of all `peers`, unless there is one already.
-    Form,
-    /// This member waits until the leader of an existing cluster speaks to it.
-    Join,
 }
 
 /// How often and how long. The defaults suit members in one region.
@@ -114,9 +103,9 @@ impl Config {
         Ok(())
     }
 
-    /// The member that forms the cluster.
+    /// Whether this member forms the cluster of all `peers`, unless there is one already: the one with the lowest id.
     pub(crate) fn forms_cluster(&self) -> bool {
-        self.bootstrap == Bootstrap::Form && self.peers.keys().next() == Some(&self.node_id)
+        self.peers.keys().next() == Some(&self.node_id)
     }
 }
 
@@ -129,7 +118,6 @@ impl fmt::Debug for Config {
             .field("raft_listen", &self.raft_listen)
             .field("peers", &self.peers)
             .field("tls", &self.tls)
-            .field("bootstrap", &self.bootstrap)
             .field("timings", &self.timings)
             .finish_non_exhaustive()
     }

@@ -8,7 +8,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long a remote may be silent before we give up: longer than a slow pre-receive hook, shorter than a person's patience.
+/// How long a remote may be silent before we give up: longer than a slow pre-receive hook, shorter than a person's
+/// patience.
 pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// One repository.

@@ -1,9 +1,10 @@
 //! Pushes one commit by compare-and-swap: a branch moves only from the tip the plan was made on.
 //!
 //! Expected flow: connect, compare the tip the remote shows with the expected one, send, hear the remote's answer.
-//! Guarantees: nothing is sent before the permit was asked, after the remote showed its tip. Over http and ssh the command carries the old tip, so the server itself refuses when the branch moved
-//! after we looked; over `file://` the reference is written under its lock with the same comparison. libgit2 by
-//! itself only checks that a push is a fast-forward, which a branch reset to an ancestor would pass.
+//! Guarantees: nothing is sent before the permit was asked, after the remote showed its tip. Over http and ssh the
+//! command carries the old tip, so the server itself refuses when the branch moved after we looked; over `file://` the
+//! reference is written under its lock with the same comparison. libgit2 by itself only checks that a push is a
+//! fast-forward, which a branch reset to an ancestor would pass.
 //! Errors: before anything was sent a [`Failure`]; afterwards [`Pushed::Unknown`].
 
 use crate::address::Address;

@@ -217,7 +217,8 @@ impl World {
         self.ensure_inventory(run, &name, exact);
     }
 
-    /// Whether the cluster has no list either where a request says that nothing is listed; otherwise the edge starts over.
+    /// Whether the cluster has no list either where a request says that nothing is listed; otherwise the edge starts
+    /// over.
     fn lists_nothing(&mut self, run: &mut ApplyRun, name: &str) -> bool {
         let cluster = &self.clusters[run.cluster];
         let listed = cluster.inventories.get(name);

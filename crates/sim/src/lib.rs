@@ -1,7 +1,7 @@
 //! Seeded fake worlds around the real engine and the real state: members, a log, a remote, clusters, people and faults
-//! in virtual time. What breaks an invariant is looked for at the occurrence that can break it: each log entry, question to
-//! a cluster or remote, write and push. I4 is checked by what each member makes of each entry, and over its whole state at
-//! rest; I6, and that every incident has ended (I8), at rest.
+//! in virtual time. What breaks an invariant is looked for at the occurrence that can break it: each log entry,
+//! question to a cluster or remote, write and push. I4 is checked by what each member makes of each entry, and over its
+//! whole state at rest; I6, and that every incident has ended (I8), at rest.
 //!
 //! ```text
 //!            ┌── Event ──> regraft_engine::Engine ── Effect ──┐
@@ -104,7 +104,8 @@ impl Outcome {
     }
 }
 
-/// Runs one seed until its world came to rest, a promise broke, or the steps ran out. Equal arguments give equal outcomes.
+/// Runs one seed until its world came to rest, a promise broke, or the steps ran out. Equal arguments give equal
+/// outcomes.
 pub fn run(seed: u64, options: &Options) -> Outcome {
     let keep = match options.trace {
         TraceLength::Recent => RECENT_LINES,

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 pub trait Read {
     /// The value at `key`, none when there is none. Errors: the store cannot be read.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
-    /// Visits every pair whose key starts with `prefix`, in key order, until `visit` returns [`Walk::Stop`]. Errors: the
-    /// store cannot be read; what was visited by then is not all.
+    /// Visits every pair whose key starts with `prefix`, in key order, until `visit` returns [`Walk::Stop`]. Errors:
+    /// the store cannot be read; what was visited by then is not all.
     fn scan(
         &self,
         prefix: &[u8],

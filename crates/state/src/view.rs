@@ -6,6 +6,7 @@ use crate::record::{
 };
 use crate::store::{Read, ReadError, Walk, Write};
 use crate::table::{self, prefix, target_of};
+use regraft_model::config::Application;
 use regraft_model::finding::TargetStatus;
 use regraft_model::id::{
     ApplicationName, ClusterName, Fence, IncidentId, RepositoryName, TargetKey,
@@ -128,6 +129,12 @@ impl View {
             }
         }
         Ok(())
+    }
+
+    /// An application as it was last configured without errors; of one that several repositories name, the first.
+    pub fn application(&self, name: &ApplicationName) -> Option<&Application> {
+        let mut configurations = self.configurations.values();
+        configurations.find_map(|it| it.fleet.applications.get(name))
     }
 
     /// The open incident of an application.

@@ -1,7 +1,7 @@
 //! The list of what was applied, kept as one ConfigMap per application in the cluster itself.
 //!
-//! Expected flow: read all at connect; before an apply the union is stored, after it the exact list. A write is left out
-//! only when the server is known to hold just that: this connection read it or wrote it last.
+//! Expected flow: read all at connect; before an apply the union is stored, after it the exact list. A write is left
+//! out only when the server is known to hold just that: this connection read it or wrote it last.
 //! Guarantees: only objects that were in a list of this installation are ever pruned (I5); an unreadable list stops its
 //! application, never counts as empty, and is never overwritten; the list of another installation is left alone; a list
 //! that another member wrote since it was told is not overwritten: the connection starts over and tells all anew.

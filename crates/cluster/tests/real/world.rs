@@ -237,7 +237,6 @@ pub(crate) fn stage(objects: &[Object], then: StageWait) -> Stage {
         .map(|object| StagedObject {
             object: object.clone(),
             conflicts: Conflicts::Refuse,
-            live_version: None,
         })
         .collect();
     Stage { objects, then }

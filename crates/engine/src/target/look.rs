@@ -80,7 +80,8 @@ impl Engine {
         look
     }
 
-    /// What Git says of a target, its inventory, and how the cluster differs from both; none when its files are not read.
+    /// What Git says of a target, its inventory, and how the cluster differs from both; none when its files are not
+    /// read.
     fn compared(
         &self,
         target: &TargetKey,
@@ -335,7 +336,8 @@ fn occasion_of(rendered: &Rendered) -> String {
     rendered.tree.0.chars().take(OCCASION_CHARS).collect()
 }
 
-/// How a target stands by what differs. What waits for a person is told with the `occasion` that the answer is good for.
+/// How a target stands by what differs. What waits for a person is told with the `occasion` that the answer is good
+/// for.
 pub(super) fn judge_comparison(comparison: &Comparison, occasion: &str) -> Look {
     let Some(blocked) = comparison.blocked.first() else {
         return Look::of(SyncState::Synced, "Synced", "");

@@ -7,6 +7,7 @@ use regraft_engine::{
 use regraft_model::apply::{
     ApplyOutcome, ApplyRequest, ClusterEvent, Inventory, KindScope, KindVersion, Written,
 };
+use regraft_model::config::Mode;
 use regraft_model::finding::FailureClass;
 use regraft_model::git::{Relation, Snapshot};
 use regraft_model::id::{IncidentId, MemberId, TargetKey};
@@ -204,6 +205,7 @@ impl Desk {
             edits,
             message: String::new(),
             diff_hash: "diff".to_owned(),
+            mode: Mode::Auto,
             delivery: Delivery::Push,
             guards: vec![],
             rejected: vec![],
@@ -426,7 +428,8 @@ impl Desk {
         })
     }
 
-    /// A new connection to a cluster that has an older object of the application, and what is asked for within a second.
+    /// A new connection to a cluster that has an older object of the application, and what is asked for within a
+    /// second.
     pub(crate) fn cluster_tells(&mut self) -> Vec<Effect> {
         let inventory = Inventory {
             installation: self.inventory_of.to_owned(),

@@ -3,12 +3,13 @@
 use super::connection::Client;
 use super::{Exit, Failure, print, read};
 use crate::clock;
-use crate::document::{ApplicationDocument, HASH_CHARS_MIN, counted};
+use crate::document::{ApplicationDocument, HASH_CHARS_MIN};
 use clap::{ArgGroup, Args};
 use regraft_model::finding::{PendingDeletion, SyncState};
 use regraft_model::health::Health;
 use regraft_model::id::Fence;
 use regraft_model::source::Revision;
+use regraft_model::text::counted;
 use regraft_wire::admin::v1 as wire;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::time::Duration;

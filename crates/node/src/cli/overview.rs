@@ -4,12 +4,13 @@ use super::listing::{self, Look};
 use super::story::{after_colon, heading, indented, line, section};
 use super::table::{age, or_dash};
 use crate::document::{
-    ApplicationDocument, ApplicationStory, ClusterStory, ReportDocument, StatusDocument, counted,
+    ApplicationDocument, ApplicationStory, ClusterStory, ReportDocument, StatusDocument,
 };
 use regraft_model::finding::SyncState;
 use regraft_model::health::Health;
 use regraft_model::incident::Incident;
 use regraft_model::problem::Problem;
+use regraft_model::text::counted;
 use regraft_model::time::Timestamp;
 
 /// Open incidents first; of the ended ones only the newest so many.

@@ -333,7 +333,7 @@ fn verified_incident() -> serde_json::Value {
                 "installation": "0a1b2c3d", "repository": "shop", "branch": "main", "action": "rollback", "parent": "b".repeat(40),
                 "restores": "a".repeat(40), "suspects": ["b".repeat(40)],
                 "edits": [{"path": "apps/storefront/deployment.yaml", "before": "1".repeat(40), "after": "2".repeat(40), "mode": "regular"}],
-                "message": "Roll storefront back", "diffHash": format!("0123456789ab{}", "0".repeat(52)), "delivery": "push",
+                "message": "Roll storefront back", "diffHash": format!("0123456789ab{}", "0".repeat(52)), "mode": "auto", "delivery": "push",
                 "guards": [{"guard": "Storm", "answer": "passed", "reason": "1 of 12 workloads fails"}],
                 "rejected": [{"alternative": "restart the pods", "reason": "the image would be missing again"}]
             },

@@ -290,10 +290,7 @@ pub(super) fn refused(rows: &mut [ApplicationDocument], report: Option<&ReportDo
 
 /// An incident and what explains it; `diff` is added by who can read the files.
 pub(super) fn incident(view: &View, incident: &Incident, diff: String) -> IncidentDocument {
-    let application = view
-        .configurations
-        .values()
-        .find_map(|it| it.fleet.applications.get(&incident.application));
+    let application = view.application(&incident.application);
     let suspects = incident
         .plan
         .iter()
@@ -303,10 +300,10 @@ pub(super) fn incident(view: &View, incident: &Incident, diff: String) -> Incide
         mode: match incident.is_open() {
             true => application.map(|application| application.mode),
             // The application's mode of today says nothing of what was decided then.
-            false => regraft_remedy::decided_in(&incident.guards),
+            false => incident.plan.as_ref().map(|plan| plan.mode),
         },
         lock: view.locks.get(&incident.id).cloned(),
-        suspended: application.and_then(|application| suspended(view, application)),
+        suspended: application.and_then(|it| Some(suspended(view, it)?.why)),
         targets: applications(view)
             .into_iter()
             .filter(|row| row.name == incident.application)
@@ -373,23 +370,40 @@ fn target(view: &View, application: &Application, key: &TargetKey) -> Applicatio
         incident: view
             .open_incident(&key.application)
             .map(|incident| incident.id.clone()),
-        suspended: suspended(view, application),
+        suspended: suspended(view, application).map(|it| it.why),
         pending_deletion: status.pending_deletion,
         answered_sync: status.answered_sync,
         configuration: None,
     }
 }
 
-/// Who suspended an application and why; `None` while nobody did.
-pub(super) fn suspended(view: &View, application: &Application) -> Option<String> {
-    let subjects = [Subject::All, Subject::Application(application.name.clone())];
-    let by_person = subjects
-        .iter()
-        .find_map(|subject| view.suspensions.get(subject));
-    match by_person {
-        Some(suspension) => Some(suspension_text(suspension)),
-        None => application.suspend.then(|| "suspended in Git".to_owned()),
+/// An application that nobody is to touch.
+pub(super) struct Suspended {
+    /// Who suspended it and why.
+    pub(super) why: String,
+    /// What a person does to end that.
+    pub(super) lifted_by: String,
+}
+
+/// Who suspended an application; `None` while nobody did.
+pub(super) fn suspended(view: &View, application: &Application) -> Option<Suspended> {
+    let name = &application.name;
+    let by_person = [
+        (Subject::All, "--all"),
+        (Subject::Application(name.clone()), name.as_str()),
+    ];
+    for (subject, argument) in by_person {
+        if let Some(suspension) = view.suspensions.get(&subject) {
+            return Some(Suspended {
+                why: suspension_text(suspension),
+                lifted_by: format!("`regraft resume {argument}`"),
+            });
+        }
     }
+    application.suspend.then(|| Suspended {
+        why: "suspended in Git".to_owned(),
+        lifted_by: format!("a commit without `suspend: true` in the Application {name}"),
+    })
 }
 
 fn suspension_text(suspension: &Suspension) -> String {

@@ -5,7 +5,8 @@
 //! - Guarantees: commands about one subject keep their order (one lane each); the same (client, sequence) is applied
 //!   once, however often it is proposed; within [`ANSWER_BOUND`] there is an answer, possibly "unknown".
 //! - Assumptions: the boot id is new at every start.
-//! - Errors: they end as [`ProposeOutcome::Unknown`], [`ProposeOutcome::Invalid`] or as [`Undecided`], with the reason for people.
+//! - Errors: they end as [`ProposeOutcome::Unknown`], [`ProposeOutcome::Invalid`] or as [`Undecided`], with the reason
+//!   for people.
 
 use super::engine::Engine;
 use super::metrics::Metrics;

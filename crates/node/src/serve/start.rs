@@ -13,7 +13,7 @@ use crate::clock;
 use crate::config::MemberConfig;
 use data_encoding::HEXLOWER;
 use regraft_engine::TrackedRepository;
-use regraft_replica::{Bootstrap, PeerAddress, Replica, StateMachine, Timings, TlsPaths};
+use regraft_replica::{PeerAddress, Replica, StateMachine, Timings, TlsPaths};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,7 +187,6 @@ async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
             cert: tls.cert.clone(),
             key: tls.key.clone(),
         }),
-        bootstrap: Bootstrap::Form,
         timings: Timings::default(),
         clock: Arc::new(|| clock::now().0),
         machine: Arc::new(StateMachine),

@@ -1,13 +1,12 @@
 //! What an incident waits for, wherever people look: who or what, and until when.
 
-use super::documents;
+use super::documents::suspended;
 use crate::document::HASH_CHARS_SHOWN;
 use regraft_model::config::Application;
 use regraft_model::finding::SyncState;
 use regraft_model::health::Health;
 use regraft_model::id::{ClusterName, TargetKey};
 use regraft_model::incident::{Incident, Phase};
-use regraft_state::record::Subject;
 use regraft_state::view::View;
 
 /// The incident with what it waits for. What its executor told last goes before what its phase says.
@@ -23,9 +22,9 @@ pub(super) fn told(view: &View, incident: &Incident) -> Incident {
 }
 
 fn of_phase(view: &View, incident: &Incident) -> String {
-    let application = application(view, incident);
-    if let Some(suspended) = application.and_then(|it| suspension(view, it)) {
-        return suspended;
+    let application = view.application(&incident.application);
+    if let Some(suspended) = application.and_then(|it| suspended(view, it)) {
+        return format!("{}: {}", suspended.lifted_by, suspended.why);
     }
     let (executor, deadline) = (incident.executor, incident.deadline);
     let what = match (incident.phase, application) {
@@ -43,25 +42,6 @@ fn of_phase(view: &View, incident: &Incident) -> String {
         (Phase::Ended, _) => return String::new(),
     };
     format!("{what}, until {deadline}")
-}
-
-fn application<'a>(view: &'a View, incident: &Incident) -> Option<&'a Application> {
-    let mut configurations = view.configurations.values();
-    configurations.find_map(|it| it.fleet.applications.get(&incident.application))
-}
-
-fn suspension(view: &View, application: &Application) -> Option<String> {
-    let why = documents::suspended(view, application)?;
-    let name = &application.name;
-    let own = Subject::Application(name.clone());
-    let action = if view.suspensions.contains_key(&Subject::All) {
-        "`regraft resume --all`".to_owned()
-    } else if view.suspensions.contains_key(&own) {
-        format!("`regraft resume {name}`")
-    } else {
-        format!("a commit without `suspend: true` in the Application {name}")
-    };
-    Some(format!("{action}: {why}"))
 }
 
 /// What holds the lock, as far as it is another repair.
@@ -142,15 +122,17 @@ fn effect(view: &View, incident: &Incident, application: &Application) -> String
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::serve::documents;
     use regraft_model::config::{
         ClusterSpec, Conflicts, DeletionPolicy, Fleet, Mode, Policy, Prune,
     };
     use regraft_model::finding::{AppliedInputs, FailureClass, SyncStatus, TargetStatus};
     use regraft_model::id::{Fence, LockScope, MemberId, PlanId};
+    use regraft_model::plan::{Action, Delivery, Plan};
     use regraft_model::problem::Location;
     use regraft_model::source::{Revision, TreeId};
     use regraft_model::time::Timestamp;
-    use regraft_state::record::{Configuration, Lock, Suspension};
+    use regraft_state::record::{Configuration, Lock, Subject, Suspension};
     use std::collections::BTreeMap;
 
     fn storefront() -> Application {
@@ -354,19 +336,37 @@ pub(super) mod tests {
         assert_eq!(ids, ["b-2", "d-4", "c-3", "a-1"]);
     }
 
+    fn plan(mode: Mode) -> Plan {
+        Plan {
+            id: "cart-12.1".into(),
+            installation: "i".to_owned(),
+            incident: "cart-12".into(),
+            application: "storefront".into(),
+            repository: "shop".into(),
+            branch: "main".into(),
+            action: Action::Rollback,
+            parent: Revision("b".repeat(40)),
+            restores: Revision("a".repeat(40)),
+            suspects: vec![],
+            suspect_inputs: BTreeMap::new(),
+            edits: vec![],
+            message: String::new(),
+            diff_hash: "d".repeat(64),
+            mode,
+            delivery: Delivery::Propose,
+            guards: vec![],
+            rejected: vec![],
+        }
+    }
+
     #[test]
     fn an_ended_incident_has_the_mode_it_was_decided_in() {
-        use regraft_model::plan::{Answer, Guard, GuardResult};
         let view = world();
         let mode = |incident: &Incident| documents::incident(&view, incident, String::new()).mode;
         assert_eq!(mode(&incident(Phase::Open)), Some(Mode::Auto));
         let mut ended = incident(Phase::Ended);
         assert_eq!(mode(&ended), None, "the mode of today decided nothing then");
-        ended.guards = vec![GuardResult {
-            guard: Guard::Mode,
-            answer: Answer::Propose,
-            reason: "mode propose: a person decides".to_owned(),
-        }];
+        ended.plan = Some(plan(Mode::Propose));
         assert_eq!(mode(&ended), Some(Mode::Propose));
     }
 }

@@ -12,6 +12,7 @@ mod reconcile;
 
 use regraft_testbed::fleet::list;
 use regraft_testbed::{Author, Fleet, FleetOptions, WorkClone};
+use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
@@ -81,21 +82,23 @@ impl Stage {
     /// Waits until the newest commit is recorded, and storefront is in this state at it.
     fn wait_for_head(&self, sync: &str) {
         let head = self.person.head().unwrap();
+        self.wait_for_applications("the head is recorded", |found| {
+            let mut all = list(found);
+            all.any(|it| {
+                it["name"] == "storefront" && it["head"] == head.as_str() && it["sync"] == sync
+            })
+        });
+    }
+
+    /// Waits until what `get applications` lists is as wanted.
+    fn wait_for_applications(&self, what: &str, is_so: impl Fn(&Value) -> bool) {
+        let question = ["get", "applications"];
+        let look = |found: &Value| match is_so(found) {
+            true => Ok(()),
+            false => Err(found.to_string()),
+        };
         self.fleet
-            .wait_for(
-                "the head is recorded",
-                APPLY_BOUND,
-                &["get", "applications"],
-                |found| {
-                    let mut all = list(found);
-                    let storefront = all.find(|it| it["name"] == "storefront");
-                    let storefront = storefront.ok_or("there is no storefront")?;
-                    match storefront["head"] == head.as_str() && storefront["sync"] == sync {
-                        true => Ok(()),
-                        false => Err(storefront.to_string()),
-                    }
-                },
-            )
+            .wait_for(what, APPLY_BOUND, &question, look)
             .unwrap();
     }
 }

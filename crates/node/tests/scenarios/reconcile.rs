@@ -2,7 +2,7 @@
 
 use crate::{APPLY_BOUND, CLUSTER, SETTLE_BOUND, Stage};
 use regraft_testbed::fleet::list;
-use serde_json::{Value, json};
+use serde_json::json;
 
 impl Stage {
     pub(crate) fn deletions_beyond_the_cap_wait_for_a_person(&mut self) {
@@ -159,23 +159,9 @@ spec: {discount: 5}
         self.person.remove("apps/catalog/tiers.yaml").unwrap();
         self.person.publish("Remove its kind").unwrap();
         // A kind takes all its objects with it, whoever made them.
-        let blocked = |found: &Value| {
-            let mut all = list(found);
-            let catalog = all.find(|it| it["name"] == "catalog").ok_or("no catalog")?;
-            match catalog["sync"] == "Blocked" {
-                true => Ok(()),
-                false => Err(catalog.to_string()),
-            }
-        };
-        let applications = ["get", "applications"];
-        self.fleet
-            .wait_for(
-                "the kind waits for a person",
-                APPLY_BOUND,
-                &applications,
-                blocked,
-            )
-            .unwrap();
+        self.wait_for_applications("the kind waits for a person", |found| {
+            list(found).any(|it| it["name"] == "catalog" && it["sync"] == "Blocked")
+        });
         self.fleet
             .ask(1, &["confirm-delete", "catalog", "--yes"])
             .unwrap();
@@ -261,18 +247,9 @@ spec: {discount: 5}
             .write("NOTES.md", "nothing for a cluster\n")
             .unwrap();
         let head = self.person.publish("Write a note").unwrap();
-        self.fleet
-            .wait_for(
-                "the head is recorded",
-                APPLY_BOUND,
-                &["get", "applications"],
-                |found| {
-                    let all =
-                        list(found).all(|it| it["head"] == head.as_str() && it["sync"] == "Synced");
-                    if all { Ok(()) } else { Err(found.to_string()) }
-                },
-            )
-            .unwrap();
+        self.wait_for_applications("the head is recorded", |found| {
+            list(found).all(|it| it["head"] == head.as_str() && it["sync"] == "Synced")
+        });
         let requests = self.fleet.cluster(CLUSTER).regraft_requests(mark).unwrap();
         assert_eq!(requests.writes, 0, "{requests:?}");
     }

@@ -73,8 +73,8 @@ fn wait_for<'a>(
     }
 }
 
-/// How long a cluster that cannot be seen is waited for: as long as a rollout, counted from when it was last seen. However
-/// old the incident is, a cluster that files are read for again or that is connected anew is back in a moment.
+/// How long a cluster that cannot be seen is waited for: as long as a rollout, counted from when it was last seen.
+/// However old the incident is, a cluster that files are read for again or that is connected anew is back in a moment.
 fn patience(case: &Case<'_>, cluster: &ClusterName) -> Timestamp {
     match status(case, cluster) {
         Some(status) => status

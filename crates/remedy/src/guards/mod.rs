@@ -10,7 +10,6 @@ mod standing;
 
 pub(crate) use approval::is_approved;
 pub(crate) use shared::is_below;
-pub use standing::decided_in;
 
 use crate::case::Case;
 use crate::draft::Draft;

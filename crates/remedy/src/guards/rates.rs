@@ -82,8 +82,8 @@ pub(super) fn action_rate(case: &Case<'_>) -> GuardResult {
     )
 }
 
-/// The same action on the same application, done without a person. What people approved says nothing of regraft going round
-/// in circles.
+/// The same action on the same application, done without a person. What people approved says nothing of regraft going
+/// round in circles.
 pub(super) fn same_action(case: &Case<'_>) -> GuardResult {
     let limit = case.application.policy.max_same_action_per_day;
     let done = of_application(case, &case.application.name)

@@ -62,22 +62,11 @@ pub(super) fn storm(case: &Case<'_>) -> GuardResult {
 }
 
 pub(super) fn mode(case: &Case<'_>) -> GuardResult {
-    mode_told(case.application.mode)
-}
-
-fn mode_told(mode: Mode) -> GuardResult {
-    match mode {
+    match case.application.mode {
         Mode::Observe => passed(Guard::Mode, "mode observe: it only says what it would do"),
         Mode::Propose => propose(Guard::Mode, "mode propose: a person decides"),
         Mode::Auto => passed(Guard::Mode, "mode auto"),
     }
-}
-
-/// The mode that a decision was made in, as its guards tell; `None` where the guard on modes was not asked.
-pub fn decided_in(guards: &[GuardResult]) -> Option<Mode> {
-    let told = guards.iter().find(|it| it.guard == Guard::Mode)?;
-    let mut modes = Mode::ALL.iter().copied();
-    modes.find(|mode| mode_told(*mode) == *told)
 }
 
 /// Two installations that repair the same files would not see each other's locks and vetoes.
@@ -170,8 +159,8 @@ fn undoes_what_was_vetoed<'a>(
         })
 }
 
-/// An earlier incident of the same inputs whose repair is on the branch, or that a person forbade: whatever else changed in
-/// the files since, somebody wants these inputs.
+/// An earlier incident of the same inputs whose repair is on the branch, or that a person forbade: whatever else
+/// changed in the files since, somebody wants these inputs.
 fn inputs_put_back<'a>(case: &Case<'a>, draft: &Draft<'_>) -> Option<&'a IncidentId> {
     let failing = draft.suspect_digests();
     case.incidents.iter().find_map(|incident| {

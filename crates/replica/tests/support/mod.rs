@@ -3,8 +3,7 @@
 use prost::Message as _;
 use regraft_replica::certs::{Authority, Overwrite};
 use regraft_replica::{
-    Bootstrap, Config, Machine, PeerAddress, ProposeError, Proposed, Replica, Role, Timings,
-    TlsPaths,
+    Config, Machine, PeerAddress, ProposeError, Proposed, Replica, Role, Timings, TlsPaths,
 };
 use regraft_state::command::Stamped;
 use regraft_state::store::{Batch, Read, Write};
@@ -121,7 +120,6 @@ impl Fleet {
                 })
                 .collect(),
             tls: Some(self.tls(node_id)),
-            bootstrap: Bootstrap::Form,
             timings: self.timings.clone(),
             clock: Arc::new(move || clock_ms.load(Ordering::Relaxed)),
             machine: Arc::new(Puts),

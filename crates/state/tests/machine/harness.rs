@@ -1,7 +1,7 @@
 //! A machine that follows its own writes, and the commands that tests send it.
 
 use prost::Message;
-use regraft_model::config::{Application, Fleet, Policy};
+use regraft_model::config::{Application, Fleet, Mode, Policy};
 use regraft_model::finding::{Change, FailureClass, Finding, Symptom, Template};
 use regraft_model::id::{Fence, IncidentId, LockScope, MemberId, TargetKey};
 use regraft_model::incident::OutcomeKind;
@@ -194,6 +194,7 @@ pub(crate) fn plan_for(id: &IncidentId, application: &str) -> Plan {
         edits: vec![],
         message: String::new(),
         diff_hash: "diff".to_owned(),
+        mode: Mode::Auto,
         delivery: Delivery::Push,
         guards: vec![],
         rejected: vec![],

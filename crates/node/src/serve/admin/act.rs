@@ -5,7 +5,6 @@ use super::refusal::Refusal;
 use crate::document::HASH_CHARS_MIN;
 use crate::serve::documents;
 use crate::serve::member::Member;
-use regraft_model::config::Application;
 use regraft_model::id::{ApplicationName, ClusterName, RepositoryName, TargetKey};
 use regraft_state::command::{Command, RejectionReason, Response};
 use regraft_state::record::{Confirmation, Subject};
@@ -265,32 +264,17 @@ async fn known(member: &Member, view: &View, subject: Subject) -> Result<Subject
 
 async fn application(member: &Member, view: &View, name: &str) -> Result<ApplicationName, Refusal> {
     let known = ApplicationName::from(name);
-    match configured(view, &known).is_some() || view.retiring.contains_key(&known) {
+    match view.application(&known).is_some() || view.retiring.contains_key(&known) {
         true => Ok(known),
         false => Err(read::no_application(member, view, name).await),
     }
 }
 
-fn configured<'a>(view: &'a View, name: &ApplicationName) -> Option<&'a Application> {
-    let mut configurations = view.configurations.values();
-    configurations.find_map(|it| it.fleet.applications.get(name))
-}
-
 /// Why a sync would do nothing.
 fn suspension(view: &View, name: &ApplicationName) -> Option<Refusal> {
-    let application = configured(view, name)?;
-    let why = documents::suspended(view, application)?;
-    let action = if view.suspensions.contains_key(&Subject::All) {
-        "`regraft resume --all`, then sync again".to_owned()
-    } else if view
-        .suspensions
-        .contains_key(&Subject::Application(name.clone()))
-    {
-        format!("`regraft resume {name}`, then sync again")
-    } else {
-        format!("take `suspend: true` out of the Application {name} in Git")
-    };
-    let message = format!("{name} is not synced: {why}");
+    let suspended = documents::suspended(view, view.application(name)?)?;
+    let message = format!("{name} is not synced: {}", suspended.why);
+    let action = format!("{}, then sync again", suspended.lifted_by);
     Some(Refusal::suspended(message, action))
 }
 

@@ -284,7 +284,6 @@ async fn previews(
         .map(|object| StagedObject {
             object,
             conflicts: application.conflicts,
-            live_version: None,
         })
         .collect();
     let previews = member.clusters.preview(cluster, staged).await;

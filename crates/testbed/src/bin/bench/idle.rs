@@ -13,8 +13,8 @@ const IDLE_BOUND: Duration = Duration::from_secs(120);
 const PERCENT_MAX: f64 = 2.0;
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Lets a minute pass and gives the seconds it took. Time itself is what is measured here; a member that ends is noticed
-/// at once.
+/// Lets a minute pass and gives the seconds it took. Time itself is what is measured here; a member that ends is
+/// noticed at once.
 pub(crate) fn a_minute(mut check: impl FnMut() -> Result<(), Error>) -> Result<f64> {
     let watch = Stopwatch::start();
     wait::until("a minute has passed", IDLE_BOUND, || {
