@@ -93,6 +93,8 @@ pub enum Signal {
     Kill,
     /// SIGTERM: please end.
     Terminate,
+    /// SIGHUP: read again what is on disk.
+    Hangup,
     /// SIGSTOP: hang, as a machine under too much load does.
     Freeze,
     /// SIGCONT: go on.
@@ -181,6 +183,7 @@ impl Process {
         let number = match signal {
             Signal::Kill => rustix::process::Signal::KILL,
             Signal::Terminate => rustix::process::Signal::TERM,
+            Signal::Hangup => rustix::process::Signal::HUP,
             Signal::Freeze => rustix::process::Signal::STOP,
             Signal::Thaw => rustix::process::Signal::CONT,
         };

@@ -1,6 +1,6 @@
 //! Real members on loopback, and the command line as a person uses it.
 
-use regraft_testbed::{Member, MemberOptions, Port, wait};
+use regraft_testbed::{Member, MemberOptions, Port, Signal, wait};
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -124,21 +124,7 @@ pub(crate) struct Trio {
 impl Trio {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let certs = folder.path().join("certs");
-        let certs = certs.to_str().unwrap();
-        let mut made = vec![regraft(&[
-            "certs",
-            "init",
-            "--cluster",
-            "trio",
-            "--dir",
-            certs,
-        ])];
-        made.extend(["1", "2", "3"].map(|id| regraft(&["certs", "member", id, "--dir", certs])));
-        made.push(regraft(&["certs", "client", "alice", "--dir", certs]));
-        for answer in made {
-            assert_eq!(answer.code, 0, "{}", answer.err);
-        }
+        make_certificates(&folder.path().join("certs"));
         let reserve = || -> Vec<Port> { (0..3).map(|_| Port::reserve().unwrap()).collect() };
         let (raft, admin, http) = (reserve(), reserve(), reserve());
         let mut peers = String::new();
@@ -176,6 +162,20 @@ impl Trio {
             ready(&mut trio.members[index], trio.http[index].number());
         }
         trio
+    }
+
+    /// Sends SIGHUP to member `id` and waits for its word about it.
+    pub(crate) fn hang_up(&self, id: usize, word: &str) {
+        let member = &self.members[id - 1];
+        member.signal(Signal::Hangup);
+        wait::until("the member answers the hangup", READY_BOUND, || {
+            let log = std::fs::read_to_string(member.log()).unwrap();
+            match log.contains(word) {
+                true => Ok(()),
+                false => Err(member.log_tail()),
+            }
+        })
+        .unwrap();
     }
 
     /// Asks member `id` as `alice`.
@@ -217,6 +217,23 @@ impl Trio {
     /// Waits until member `id` is ready.
     pub(crate) fn wait_ready(&mut self, id: usize) {
         ready(&mut self.members[id - 1], self.http[id - 1].number());
+    }
+}
+
+/// An authority, certificates of the members 1 to 3, and that of `alice`.
+pub(crate) fn make_certificates(folder: &Path) {
+    let folder = folder.to_str().unwrap();
+    let wanted: [&[&str]; 5] = [
+        &["init", "--cluster", "trio"],
+        &["member", "1"],
+        &["member", "2"],
+        &["member", "3"],
+        &["client", "alice"],
+    ];
+    for what in wanted {
+        let arguments = [&["certs"], what, &["--dir", folder]].concat();
+        let answer = regraft(&arguments);
+        assert_eq!(answer.code, 0, "{}", answer.err);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Three members as their own processes, with mutual TLS between them and to people.
 
-use crate::support::{READY_BOUND, Trio, regraft};
+use crate::support::{READY_BOUND, Trio, make_certificates, regraft};
 use regraft_testbed::wait;
 use std::time::Duration;
 
@@ -142,4 +142,31 @@ fn only_the_right_certificates_are_answered() {
         "{}",
         stranger.err
     );
+}
+
+#[test]
+fn new_certificates_count_after_a_hangup_and_broken_ones_never() {
+    let mut trio = Trio::start();
+    let certs = trio.folder.path().join("certs");
+    let own = certs.join("member-1.pem");
+    let before = std::fs::read(&own).unwrap();
+    std::fs::write(&own, "no certificate").unwrap();
+    trio.hang_up(1, "the certificates cannot be used: the old ones stay");
+    assert_eq!(trio.regraft(1, &["status"]).code, 0);
+    std::fs::write(&own, before).unwrap();
+
+    // All of it anew, as after a lost key.
+    std::fs::remove_dir_all(&certs).unwrap();
+    make_certificates(&certs);
+    let early = trio.regraft(1, &["status"]);
+    assert_eq!(early.code, 5, "{}{}", early.out, early.err);
+    for id in 1..=3 {
+        trio.hang_up(id, "new connections use the certificates as they are now");
+    }
+    // One that starts knows only the new ones: to be ready it has to reach the others, and they it.
+    trio.members[2].kill();
+    trio.members[2].restart().unwrap();
+    trio.wait_ready(3);
+    let answer = trio.regraft(3, &["suspend", "--all"]);
+    assert_eq!(answer.code, 0, "{}", answer.err);
 }
