@@ -163,21 +163,17 @@ impl Bench {
         let seconds = watch.seconds();
         self.fleet.ask(survivor, &["resume", "cart"])?;
         self.fleet.member(leader).restart()?;
-        self.fleet.wait_for(
-            "all members follow",
-            STEP_BOUND,
-            &["get", "members"],
-            |members| {
-                let roles: Vec<&Value> = list(members).map(|member| &member["role"]).collect();
-                let known = ["leader", "follower"];
-                let all = roles.iter().all(|role| known.iter().any(|it| *role == it));
-                if all && roles.len() == MEMBERS {
-                    Ok(())
-                } else {
-                    Err(members.to_string())
-                }
-            },
-        )?;
+        // Only who leads hears of all.
+        self.look("the leader hears of all members", || {
+            let leader = self.fleet.leader().map_err(|error| error.to_string())?;
+            let told = self.fleet.ask(leader, &["get", "members", "-o", "json"]);
+            let told = told.map_err(|error| error.to_string())?;
+            let members: Value = serde_json::from_str(&told).map_err(|error| error.to_string())?;
+            match list(&members).all(|member| member["contact"] == "Reachable") {
+                true => Ok(()),
+                false => Err(told),
+            }
+        })?;
         self.fleet.wait_verified(STEP_BOUND)?;
         Ok(seconds)
     }
