@@ -35,6 +35,7 @@ const MAX_DRY_RUNS: usize = 3;
 /// Runs a request.
 pub(crate) async fn run(connection: &Connection, request: ApplyRequest) -> ApplyOutcome {
     let mut outcome = ApplyOutcome {
+        number: request.number,
         target: request.target.clone(),
         revision: request.revision.clone(),
         ..ApplyOutcome::default()
@@ -404,6 +405,7 @@ mod tests {
             then: StageWait::Nothing,
         };
         ApplyRequest {
+            number: 0,
             target: TargetKey {
                 application: "shop".into(),
                 cluster: "east".into(),

@@ -62,7 +62,7 @@ impl KindWatch {
     pub(crate) async fn run(self) {
         let mut listing = Listing::default();
         let mut changes = self.connection.discovery.changes();
-        let mut told_absent = false;
+        let mut told_absent = None;
         let mut backoff = Backoff::new(RETRY_LEAST, RETRY_MOST);
         loop {
             changes.mark_unchanged();
@@ -73,7 +73,7 @@ impl KindWatch {
                 .await
             {
                 Ok(resource) => {
-                    told_absent = false;
+                    told_absent = None;
                     self.follow(&resource, &mut listing).await
                 }
                 Err(Error::NoSuchKind { .. }) => Ok(()),
@@ -89,9 +89,16 @@ impl KindWatch {
                 for key in listing.clear() {
                     self.tell_gone(key).await?;
                 }
-                if !std::mem::replace(&mut told_absent, true) {
-                    self.tell(ClusterEvent::NoSuchKind(self.kind.clone()))
-                        .await?;
+                let discovery = &self.connection.discovery;
+                let other = discovery.in_any_version(self.kind.group(), &self.kind.kind);
+                let served_otherwise = other.is_some();
+                if told_absent.replace(served_otherwise) != Some(served_otherwise) {
+                    let kind = self.kind.clone();
+                    self.tell(ClusterEvent::NoSuchKind {
+                        kind,
+                        served_otherwise,
+                    })
+                    .await?;
                 }
                 Ok::<(), Closed>(())
             };

@@ -104,6 +104,7 @@ impl Cluster {
         match self.link.connection() {
             Ok(connection) => apply::run(&connection, request).await,
             Err(error) => ApplyOutcome {
+                number: request.number,
                 failures: vec![classify::failure(None, &error)],
                 target: request.target,
                 revision: request.revision,

@@ -46,23 +46,13 @@ pub enum Complete {
 #[derive(Clone, Copy)]
 pub struct ClusterState<'a> {
     /// Live objects. Complete for the kinds of the desired objects and of the inventory.
-    pub live: &'a dyn Live,
+    pub live: &'a BTreeMap<ObjectKey, Object>,
+    /// Whether the server has the kind of an object in other versions only than those that `live` knows.
+    pub unseen: &'a dyn Fn(&ObjectKey) -> bool,
     /// Workloads an autoscaler scales, see [`scale_targets`]. Autoscalers among the desired objects count as well.
     pub scaled: &'a BTreeSet<ObjectKey>,
     /// What dry runs said.
     pub known_equal: &'a BTreeMap<ObjectKey, KnownEqual>,
-}
-
-/// Looks up live objects.
-pub trait Live {
-    /// The object with this key, as it was seen last.
-    fn get(&self, key: &ObjectKey) -> Option<&Object>;
-}
-
-impl Live for BTreeMap<ObjectKey, Object> {
-    fn get(&self, key: &ObjectKey) -> Option<&Object> {
-        BTreeMap::get(self, key)
-    }
 }
 
 /// The server answered an apply (or its dry run) of desired content with this object: both are equal, however
@@ -224,6 +214,7 @@ fn finish(
     let unchanged = staged.is_empty() && after == inventory.entries;
     if !unchanged {
         comparison.request = Some(ApplyRequest {
+            number: 0,
             target: desired.target.clone(),
             revision: desired.revision.clone(),
             stages: stages(staged),

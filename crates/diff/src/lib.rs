@@ -20,9 +20,7 @@ pub mod scaled;
 mod stages;
 pub mod stamp;
 
-pub use compare::{
-    Blocked, ClusterState, Comparison, Complete, Desired, KnownEqual, Live, compare,
-};
+pub use compare::{Blocked, ClusterState, Comparison, Complete, Desired, KnownEqual, compare};
 pub use prune::{deletion_token, retire};
 pub use scaled::{scale_targets, wanted};
 pub use stamp::stamp;

@@ -73,6 +73,7 @@ pub fn retire(
     }
     comparison.kept = leaving.orphan.iter().map(|(key, _)| key.clone()).collect();
     comparison.request = Some(ApplyRequest {
+        number: 0,
         target: target.clone(),
         revision: revision.clone(),
         stages: Vec::new(),
@@ -129,8 +130,9 @@ pub(crate) fn leaving(
         .chain(desired)
         .collect::<BTreeSet<_>>();
     let cap = cap(all.len(), application.policy.delete_cap_percent);
-    // What is not there costs nothing to delete: an object that the server refused never came to be.
-    let is_there = |key: &ObjectKey| cluster.live.get(key).is_some();
+    // What is not there costs nothing to delete: an object that the server refused never came to be. What is there
+    // through another version of its kind is not seen, and is deleted all the same.
+    let is_there = |key: &ObjectKey| cluster.live.contains_key(key) || (cluster.unseen)(key);
     let lost = deleted.iter().filter(|(key, _)| is_there(key)).count();
     let (dangerous, ordinary) = deleted
         .into_iter()

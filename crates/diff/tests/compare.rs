@@ -23,6 +23,8 @@ struct Bench {
     known_equal: BTreeMap<ObjectKey, KnownEqual>,
     inventory: Inventory,
     confirmation: Option<String>,
+    /// Kinds that are served in another version only.
+    unseen: Vec<String>,
     /// Other applications of this installation.
     others: BTreeSet<&'static str>,
 }
@@ -45,6 +47,7 @@ impl Bench {
                 policy: Policy::default(),
             },
             objects,
+            unseen: vec![],
             complete: Complete::Yes,
             live: BTreeMap::new(),
             known_equal: BTreeMap::new(),
@@ -91,6 +94,7 @@ impl Bench {
     fn with_cluster<T>(&self, ask: impl FnOnce(&ClusterState<'_>) -> T) -> T {
         ask(&ClusterState {
             live: &self.live,
+            unseen: &|key| self.unseen.contains(&key.kind),
             scaled: &scale_targets(self.live.values()),
             known_equal: &self.known_equal,
         })
@@ -392,6 +396,14 @@ fn what_is_not_there_does_not_count_against_the_cap() {
     for object in bench.objects.split_off(6) {
         bench.live.remove(&Object(object).key());
     }
+    bench.unseen = vec!["ConfigMap".to_owned()];
+    let held = bench.compare();
+    assert_eq!(
+        reasons(&held),
+        ["DeleteNeedsConfirmation"],
+        "it is there through another version"
+    );
+    bench.unseen = vec![];
     assert_eq!(pruned(&bench.settle()).len(), 4);
     assert_eq!(bench.inventory.entries.len(), 6);
 }

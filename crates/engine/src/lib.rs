@@ -101,6 +101,8 @@ pub struct Engine {
     unreadable_files: BTreeMap<ApplicationName, (Revision, String)>,
     observed: BTreeMap<ClusterName, ObservedCluster>,
     targets: BTreeMap<TargetKey, TargetMemory>,
+    /// Applies that were sent.
+    applies: u64,
     cases: BTreeMap<IncidentId, heal::CaseMemory>,
     proposals: Proposals,
     /// Questions under way, with the moment after which they may be asked again.
@@ -143,6 +145,7 @@ impl Engine {
             unreadable_files: BTreeMap::new(),
             observed: BTreeMap::new(),
             targets: BTreeMap::new(),
+            applies: 0,
             cases: BTreeMap::new(),
             proposals: Proposals::default(),
             asked: BTreeMap::new(),
@@ -388,6 +391,20 @@ impl Engine {
 
     fn fleets(&self) -> impl Iterator<Item = &Fleet> {
         self.effective.values().map(|effective| &effective.fleet)
+    }
+
+    /// The credentials that repositories name for a cluster, each with the first repository that does.
+    fn credentials_of<'a>(
+        &'a self,
+        cluster: &'a ClusterName,
+    ) -> BTreeMap<&'a str, &'a RepositoryName> {
+        let mut named = BTreeMap::new();
+        for (repository, effective) in &self.effective {
+            if let Some(credentials) = source::credentials_of(&effective.fleet, cluster) {
+                named.entry(credentials).or_insert(repository);
+            }
+        }
+        named
     }
 
     fn branch_of(&self, repository: &RepositoryName) -> BranchName {

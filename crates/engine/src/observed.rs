@@ -27,7 +27,8 @@ pub(crate) struct ObservedCluster {
     pub(crate) live: BTreeMap<ObjectKey, Object>,
     /// Workloads that something scales.
     pub(crate) scaled: BTreeSet<ObjectKey>,
-    listed: BTreeSet<KindVersion>,
+    /// What the cluster said of each kind that is watched.
+    kinds: BTreeMap<KindVersion, Presence>,
     /// Where the kinds that were listed live here.
     scopes: KindScopes,
     children: BTreeMap<String, BTreeSet<ObjectKey>>,
@@ -50,6 +51,17 @@ pub(crate) enum Sight {
         /// Why.
         reason: String,
     },
+}
+
+/// What a cluster has of a kind in one version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// Its objects, which were told.
+    Listed,
+    /// Nothing.
+    Absent,
+    /// Objects, if any, through another version: they were not told.
+    Otherwise,
 }
 
 /// The targets that an event means something for.
@@ -79,6 +91,9 @@ impl Touched {
 
 impl ObservedCluster {
     pub(crate) fn tell(&mut self, event: ClusterEvent) -> Touched {
+        if self.is_late(&event) {
+            return Touched::nothing();
+        }
         match event {
             ClusterEvent::Ready { uid, .. } => {
                 self.forget_all();
@@ -95,11 +110,18 @@ impl ObservedCluster {
             },
             ClusterEvent::Listed { kind, scope } => {
                 self.scopes.tell(kind.group(), &kind.kind, scope);
-                self.listed.insert(kind);
+                self.kinds.insert(kind, Presence::Listed);
                 Touched::All
             }
-            ClusterEvent::NoSuchKind(kind) => {
-                self.listed.insert(kind);
+            ClusterEvent::NoSuchKind {
+                kind,
+                served_otherwise,
+            } => {
+                let presence = match served_otherwise {
+                    true => Presence::Otherwise,
+                    false => Presence::Absent,
+                };
+                self.kinds.insert(kind, presence);
                 Touched::All
             }
             ClusterEvent::Seen(object) => self.see(object),
@@ -117,7 +139,7 @@ impl ObservedCluster {
             .filter(|kind| !kinds.contains(kind) && !kind.is_always_watched())
             .cloned()
             .collect();
-        self.listed.retain(|kind| !dropped.contains(kind));
+        self.kinds.retain(|kind, _| !dropped.contains(kind));
         let gone: Vec<ObjectKey> = self
             .live
             .iter()
@@ -131,7 +153,34 @@ impl ObservedCluster {
 
     /// Whether every one of these kinds was listed since the cluster was last reached.
     pub(crate) fn has_listed(&self, kinds: &BTreeSet<KindVersion>) -> bool {
-        kinds.is_subset(&self.listed)
+        kinds.iter().all(|kind| self.kinds.contains_key(kind))
+    }
+
+    /// Whether objects of this one's kind may be there that were not told.
+    pub(crate) fn is_unseen(&self, key: &ObjectKey) -> bool {
+        let mut otherwise = false;
+        for (kind, presence) in &self.kinds {
+            if kind.kind == key.kind && kind.group() == key.group {
+                match presence {
+                    Presence::Listed => return false,
+                    Presence::Otherwise => otherwise = true,
+                    Presence::Absent => {}
+                }
+            }
+        }
+        otherwise
+    }
+
+    /// Whether an event is of a kind that is not watched any more: it was on its way then, and what comes after it is
+    /// not told.
+    fn is_late(&self, event: &ClusterEvent) -> bool {
+        let kind = match event {
+            ClusterEvent::Seen(object) => &KindVersion::of(object),
+            ClusterEvent::Listed { kind, .. } | ClusterEvent::NoSuchKind { kind, .. } => kind,
+            _ => return false,
+        };
+        let watched = self.watched.as_ref();
+        !kind.is_always_watched() && watched.is_some_and(|(_, kinds)| !kinds.contains(kind))
     }
 
     /// The inventory of an application; none also where inventories were not told yet.
@@ -277,10 +326,7 @@ impl ObservedCluster {
     }
 
     fn see_event(&mut self, event: Object) -> Touched {
-        let uid = match event.text("/involvedObject/uid") {
-            "" => event.text("/regarding/uid"),
-            uid => uid,
-        };
+        let uid = event.text("/involvedObject/uid");
         if uid.is_empty() || !self.has_room_for_events_of(uid) {
             return Touched::nothing();
         }
@@ -325,7 +371,7 @@ impl ObservedCluster {
         self.inventories = None;
         self.live.clear();
         self.scaled.clear();
-        self.listed.clear();
+        self.kinds.clear();
         self.scopes = KindScopes::default();
         self.children.clear();
         self.events.clear();

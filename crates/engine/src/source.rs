@@ -9,7 +9,7 @@ use regraft_model::object::{Object, ObjectKey};
 use regraft_model::problem::{Problem, Severity};
 use regraft_model::source::{Revision, SourceTree, TreeId};
 use regraft_model::time::Timestamp;
-use regraft_render::{KindScopes, configuration, inputs_of, manifests};
+use regraft_render::{configuration, inputs_of, manifests};
 use regraft_state::record::Configuration;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -137,7 +137,7 @@ impl Rendered {
         tree: TreeId,
         mut files: SourceTree,
     ) -> Self {
-        let rendered = manifests(application, &files, &KindScopes::default());
+        let rendered = manifests(application, &files);
         let bare: Vec<Object> = rendered
             .objects
             .into_iter()
@@ -183,10 +183,11 @@ pub(crate) fn is_workload(object: &Object) -> bool {
     )
 }
 
-/// Name of the credentials of a cluster.
-pub(crate) fn credentials_of(fleet: &Fleet, cluster: &ClusterName) -> String {
-    match fleet.clusters.get(cluster) {
-        Some(spec) if !spec.credentials.is_empty() => spec.credentials.clone(),
-        _ => cluster.0.clone(),
+/// Name of the credentials of a cluster, where the configuration has it.
+pub(crate) fn credentials_of<'a>(fleet: &'a Fleet, cluster: &'a ClusterName) -> Option<&'a str> {
+    let spec = fleet.clusters.get(cluster)?;
+    match spec.credentials.as_str() {
+        "" => Some(cluster.as_str()),
+        named => Some(named),
     }
 }

@@ -68,6 +68,7 @@ impl Engine {
         };
         let compared = ClusterState {
             live: &observed.live,
+            unseen: &|key| observed.is_unseen(key),
             scaled: &observed.scaled,
             known_equal: &BTreeMap::new(),
         };

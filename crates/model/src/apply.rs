@@ -98,8 +98,13 @@ pub enum ClusterEvent {
         /// Where its objects live, as the server says.
         scope: KindScope,
     },
-    /// The server has no such kind (yet).
-    NoSuchKind(KindVersion),
+    /// The server has no such kind in this version (yet).
+    NoSuchKind {
+        /// Which.
+        kind: KindVersion,
+        /// It has the kind in another version: its objects are there, and are not told.
+        served_otherwise: bool,
+    },
     /// An object is there or changed.
     Seen(Object),
     /// An object is gone.
@@ -115,6 +120,8 @@ pub enum ClusterEvent {
 /// written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApplyRequest {
+    /// Tells it from the other requests of the engine that sent it; the answer carries it.
+    pub number: u64,
     /// The target.
     pub target: TargetKey,
     /// The revision applied.
@@ -164,6 +171,8 @@ pub struct StagedObject {
 /// What became of an [`ApplyRequest`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ApplyOutcome {
+    /// The request's number.
+    pub number: u64,
     /// The target.
     pub target: TargetKey,
     /// The revision applied.

@@ -8,7 +8,6 @@ use regraft_model::{
     Application, ApplicationName, Fleet, GuardResult, Incident, Plan, PlanId, Revision, TargetKey,
     Timestamp, TreeId,
 };
-use regraft_render::KindScopes;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything a decision about one incident depends on.
@@ -27,8 +26,6 @@ pub struct Case<'a> {
     /// What happened below the application's path from the last revision that was verified in every target of the
     /// incident to the current head.
     pub history: &'a History,
-    /// Which kinds are namespaced.
-    pub scopes: &'a KindScopes,
     /// Where every target of the whole fleet stands.
     pub statuses: &'a BTreeMap<TargetKey, TargetStatus>,
     /// All incidents that are known, also ended ones.

@@ -217,10 +217,10 @@ fn effect(plan: &Plan, case: &Case<'_>, found: &mut Vec<Violation>) {
         .map(|finding| finding.symptom.workload.clone())
         .collect();
     let tree = restored(&case.history.tip, &case.history.base, &plan.edits);
-    match line::render(case.application, &tree, case.scopes) {
+    match line::render(case.application, &tree) {
         Err(_) => found.push(Violation::RestoredTreeBroken),
         Ok(rendered) => {
-            let good = manifests(case.application, &case.history.base, case.scopes);
+            let good = manifests(case.application, &case.history.base);
             let good = line::inputs(&good, &failing);
             found.extend(
                 line::inputs(&rendered, &failing)

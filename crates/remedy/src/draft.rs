@@ -108,7 +108,7 @@ fn render_or_stop(
     word: &'static str,
     what: &str,
 ) -> Result<Rendered, Stop> {
-    line::render(case.application, files, case.scopes)
+    line::render(case.application, files)
         .map_err(|problem| Stop::escalate(word, format!("{what} cannot be rendered: {problem}")))
 }
 

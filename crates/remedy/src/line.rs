@@ -3,7 +3,7 @@
 use crate::case::Case;
 use regraft_model::problem::Severity;
 use regraft_model::{Application, Commit, ObjectKey, Revision, SourceTree};
-use regraft_render::{KindScopes, Rendered, inputs_of, manifests};
+use regraft_render::{Rendered, inputs_of, manifests};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Digest of each failing workload's inputs, absent where the workload is not there.
@@ -29,9 +29,8 @@ pub(crate) struct Line<'a> {
 
 impl<'a> Line<'a> {
     pub(crate) fn of(case: &Case<'a>, failing: &BTreeSet<ObjectKey>) -> Self {
-        let (history, application, scopes) = (case.history, case.application, case.scopes);
-        let inputs_at =
-            |files: &SourceTree| inputs(&manifests(application, files, scopes), failing);
+        let (history, application) = (case.history, case.application);
+        let inputs_at = |files: &SourceTree| inputs(&manifests(application, files), failing);
         Self {
             base: Point {
                 commit: None,
@@ -124,12 +123,8 @@ pub(crate) fn inputs(rendered: &Rendered, failing: &BTreeSet<ObjectKey>) -> Inpu
 }
 
 /// Renders files and says what is wrong with them, if that keeps objects out.
-pub(crate) fn render(
-    application: &Application,
-    files: &SourceTree,
-    scopes: &KindScopes,
-) -> Result<Rendered, String> {
-    let rendered = manifests(application, files, scopes);
+pub(crate) fn render(application: &Application, files: &SourceTree) -> Result<Rendered, String> {
+    let rendered = manifests(application, files);
     match rendered
         .problems
         .iter()

@@ -3,7 +3,7 @@
 use crate::closest::did_you_mean;
 use crate::fields::{Fields, Reader, excerpt};
 use crate::policy::{MODES, POLICY_FIELDS, policy};
-use crate::yaml::{Content, Node, Position, documents, problem};
+use crate::yaml::{Content, MAX_NODES, Node, Position, documents, problem};
 use regraft_model::config::{
     Application, CONFIG_API_VERSION, CONFIG_FOLDER, ClusterSpec, Conflicts, DeletionPolicy, Fleet,
     Mode, Policy, Prune,
@@ -73,7 +73,7 @@ pub fn configuration(repository: &RepositoryName, files: &SourceTree) -> (Fleet,
 
 /// All documents below the configuration folder.
 fn read(files: &SourceTree) -> (Vec<(String, Node)>, Vec<Problem>) {
-    let (mut all, mut problems) = (Vec::new(), Vec::new());
+    let (mut all, mut problems, mut room) = (Vec::new(), Vec::new(), MAX_NODES);
     let prefix = format!("{CONFIG_FOLDER}/");
     for (path, file) in files
         .files
@@ -87,7 +87,7 @@ fn read(files: &SourceTree) -> (Vec<(String, Node)>, Vec<Problem>) {
             problems.push(link(path));
             continue;
         }
-        let (nodes, mut found) = documents(path, &file.bytes);
+        let (nodes, mut found) = documents(path, &file.bytes, &mut room);
         problems.append(&mut found);
         all.extend(
             nodes

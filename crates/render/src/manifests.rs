@@ -3,7 +3,7 @@
 use crate::config::link;
 use crate::fields::{Reader, excerpt};
 use crate::scopes::KindScopes;
-use crate::yaml::{Content, Key, Node, Position, documents, problem};
+use crate::yaml::{Content, Key, MAX_NODES, Node, Position, documents, problem};
 use regraft_model::apply::KindScope;
 use regraft_model::config::Application;
 use regraft_model::object::{APPLICATION_LABEL, DIGEST_ANNOTATION, INSTALLATION_ANNOTATION};
@@ -63,8 +63,11 @@ impl Rendered {
 
 /// Reads all YAML and JSON files below the application's path, sub-directories included, in the order of their paths.
 /// Files and directories whose name begins with a dot are left alone.
-pub fn manifests(application: &Application, tree: &SourceTree, scopes: &KindScopes) -> Rendered {
-    let mut render = Render::default();
+pub fn manifests(application: &Application, tree: &SourceTree) -> Rendered {
+    let mut render = Render {
+        room: MAX_NODES,
+        ..Render::default()
+    };
     let prefix = format!("{}/", application.path);
     for (path, file) in &tree.files {
         let Some(below) = path.strip_prefix(&prefix) else {
@@ -79,7 +82,7 @@ pub fn manifests(application: &Application, tree: &SourceTree, scopes: &KindScop
             FileMode::Regular | FileMode::Executable => render.file(path, &file.bytes),
         }
     }
-    render.finish(application, scopes)
+    render.finish(application)
 }
 
 fn is_manifest(below: &str) -> bool {
@@ -92,6 +95,8 @@ fn is_manifest(below: &str) -> bool {
 
 #[derive(Default)]
 struct Render {
+    /// Values that may still be read.
+    room: usize,
     files: usize,
     found: Vec<RenderedObject>,
     problems: Vec<Problem>,
@@ -105,7 +110,7 @@ impl Render {
                 .push(not_plain(Position::default().of(path), tool));
             return;
         }
-        let (nodes, mut problems) = documents(path, bytes);
+        let (nodes, mut problems) = documents(path, bytes, &mut self.room);
         self.problems.append(&mut problems);
         for node in nodes
             .into_iter()
@@ -205,7 +210,7 @@ impl Render {
             }));
     }
 
-    fn finish(mut self, application: &Application, scopes: &KindScopes) -> Rendered {
+    fn finish(mut self, application: &Application) -> Rendered {
         if self.found.len() > MAX_OBJECTS {
             self.problems.push(problem(
                 application.location.clone(),
@@ -219,7 +224,7 @@ impl Render {
             ));
             self.found.truncate(MAX_OBJECTS);
         }
-        let mut scopes = scopes.clone();
+        let mut scopes = KindScopes::default();
         for rendered in &self.found {
             scopes.tell_crd(&rendered.object);
         }

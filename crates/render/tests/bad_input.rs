@@ -3,7 +3,7 @@
 use regraft_model::config::{Application, Fleet, Mode, Policy};
 use regraft_model::source::{FileMode, SourceFile};
 use regraft_model::{Location, Problem, SourceTree};
-use regraft_render::{KindScopes, configuration, manifests};
+use regraft_render::{configuration, manifests};
 use std::fmt::Write as _;
 
 fn tree<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> SourceTree {
@@ -251,7 +251,7 @@ fn manifest_mistakes_are_told_with_their_place_and_spare_their_siblings() {
             ("apps/shop/a-good.yaml", good),
             (path.as_str(), text.as_str()),
         ]);
-        let rendered = manifests(&application(), &files, &KindScopes::default());
+        let rendered = manifests(&application(), &files);
         told(title, &rendered.problems, &mut story);
         assert!(!rendered.problems.is_empty(), "{title}");
         assert!(
@@ -288,20 +288,46 @@ fn files_that_are_not_read_are_told() {
     let mut story = String::new();
     told(
         "links, sizes, encodings",
-        &manifests(&application(), &files, &KindScopes::default()).problems,
+        &manifests(&application(), &files).problems,
         &mut story,
     );
     let empty = tree([("apps/shop/README.md", "x")]);
     told(
         "nothing there",
-        &manifests(&application(), &empty, &KindScopes::default()).problems,
+        &manifests(&application(), &empty).problems,
         &mut story,
     );
     let comments = tree([("apps/shop/a.yaml", "# all gone\n")]);
     told(
         "nothing in it",
-        &manifests(&application(), &comments, &KindScopes::default()).problems,
+        &manifests(&application(), &comments).problems,
         &mut story,
     );
     insta::assert_snapshot!("files", story);
+}
+
+#[test]
+fn many_documents_have_no_more_room_for_values_than_one() {
+    let levels = (1..5).map(|level| {
+        let below = format!("*a{}", level - 1);
+        format!(
+            "a{level}: &a{level} [{}]\n",
+            [below.as_str(); 10].join(", ")
+        )
+    });
+    let document = format!(
+        "---\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n{}",
+        levels.collect::<String>()
+    );
+    let file = document.repeat(15);
+    let files = tree([
+        ("apps/shop/a.yaml", file.as_str()),
+        ("apps/shop/b.yaml", &file),
+    ]);
+    let problems = manifests(&application(), &files).problems;
+    let too_many = problems.iter().find(|it| it.reason == "TooManyValues");
+    assert_eq!(
+        too_many.map(|it| it.location.file.as_str()),
+        Some("apps/shop/b.yaml")
+    );
 }

@@ -1,13 +1,12 @@
 //! Good input to objects and configuration.
 
 use proptest::prelude::*;
-use regraft_model::apply::KindScope;
 use regraft_model::config::{
     Application, Conflicts, DeletionPolicy, Mode, PartialFailure, Policy, Prune,
 };
 use regraft_model::source::{FileMode, SourceFile};
 use regraft_model::{Location, Object, Seconds, SourceTree};
-use regraft_render::{KindScopes, Rendered, configuration, manifests};
+use regraft_render::{Rendered, configuration, manifests};
 use serde_json::{Value, json};
 
 fn file(bytes: &[u8]) -> SourceFile {
@@ -44,7 +43,7 @@ fn application() -> Application {
 }
 
 fn render(files: &[(&str, &str)]) -> Rendered {
-    manifests(&application(), &tree(files), &KindScopes::default())
+    manifests(&application(), &tree(files))
 }
 
 #[track_caller]
@@ -145,22 +144,15 @@ fn only_namespaced_kinds_get_the_default_namespace() {
             "apps/shop/d.yaml",
             "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: other}\n",
         ),
-        (
-            "apps/shop/e.yaml",
-            "apiVersion: told.example.com/v1\nkind: Thing\nmetadata: {name: t}\n",
-        ),
     ]);
-    let mut scopes = KindScopes::default();
-    scopes.tell("told.example.com", "Thing", KindScope::Cluster);
     assert_eq!(
-        keys(&manifests(&application(), &files, &scopes)),
+        keys(&manifests(&application(), &files)),
         [
             "Widget.example.com w",
             "CustomResourceDefinition.apiextensions.k8s.io w.example.com",
             "ClusterRole.rbac.authorization.k8s.io r",
             "Gadget.example.com shop/g",
             "Secret other/s",
-            "Thing.told.example.com t",
         ]
     );
 }
@@ -329,7 +321,7 @@ proptest! {
         let mut files = SourceTree::default();
         files.files.insert("apps/shop/a.yaml".to_owned(), file(&bytes));
         files.files.insert(".regraft/a.yaml".to_owned(), file(&bytes));
-        let _ = manifests(&application(), &files, &KindScopes::default());
+        let _ = manifests(&application(), &files);
         let _ = configuration(&"fleet".into(), &files);
     }
 
@@ -340,7 +332,7 @@ proptest! {
     ]), 0..60)) {
         let text = pieces.concat();
         let files = tree(&[("apps/shop/a.yaml", &text), (".regraft/a.yaml", &text), ("apps/shop/a.json", &text)]);
-        let rendered = manifests(&application(), &files, &KindScopes::default());
+        let rendered = manifests(&application(), &files);
         for problem in &rendered.problems {
             prop_assert!(!problem.message.is_empty() && !problem.action.is_empty());
         }

@@ -41,6 +41,7 @@ impl World {
         };
         self.give_way(member, &request.target);
         let outcome = ApplyOutcome {
+            number: request.number,
             target: request.target.clone(),
             revision: request.revision.clone(),
             ..ApplyOutcome::default()

@@ -219,7 +219,11 @@ impl World {
         link.listed.extend(new.iter().cloned());
         for kind in new {
             if !Cluster::serves(&kind) {
-                self.tell(member, cluster, None, ClusterEvent::NoSuchKind(kind));
+                let absent = ClusterEvent::NoSuchKind {
+                    kind,
+                    served_otherwise: false,
+                };
+                self.tell(member, cluster, None, absent);
                 continue;
             }
             let objects: Vec<_> = self.clusters[cluster]

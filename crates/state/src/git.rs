@@ -41,7 +41,8 @@ pub(crate) fn record_head(
     if relation == HeadRelation::Rewritten {
         let was = previous.as_ref().map_or("", Revision::short);
         frozen = Some(format!(
-            "{branch} moved from {was} to {}, which does not descend from it",
+            "{branch} moved from {was} to {}, which does not descend from it; `regraft resume --repository {repository}` \
+             lets healing go on",
             revision.short()
         ));
         audit::append(

@@ -212,21 +212,12 @@ fn suspended(
     transaction: &Transaction<'_>,
     application: &ApplicationName,
 ) -> Result<Option<Response>, Halt> {
-    let subjects = [
-        (Subject::All, "--all"),
-        (
-            Subject::Application(application.clone()),
-            application.as_str(),
-        ),
-    ];
-    for (subject, name) in subjects {
+    for subject in [Subject::All, Subject::Application(application.clone())] {
         if let Some(suspension) = transaction.get::<Suspension>(&table::suspension(&subject))? {
+            let lifted_by = suspension.lifted_by();
             return Ok(Some(rejected(
                 RejectionReason::Suspended,
-                format!(
-                    "{} suspended {subject} at {}: {}; `regraft resume {name}` lets it go on",
-                    suspension.actor, suspension.at, suspension.reason
-                ),
+                format!("{suspension}; {lifted_by} lets it go on"),
             )));
         }
     }

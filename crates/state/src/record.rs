@@ -152,6 +152,31 @@ pub struct Suspension {
     pub at: Timestamp,
 }
 
+impl Suspension {
+    /// What a person does to end it.
+    pub fn lifted_by(&self) -> String {
+        match &self.subject {
+            Subject::All => "`regraft resume --all`".to_owned(),
+            Subject::Application(name) => format!("`regraft resume {name}`"),
+            Subject::Repository(name) => format!("`regraft resume --repository {name}`"),
+        }
+    }
+}
+
+impl fmt::Display for Suspension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} suspended {} at {}",
+            self.actor, self.subject, self.at
+        )?;
+        match self.reason.as_str() {
+            "" => Ok(()),
+            reason => write!(f, ": {reason}"),
+        }
+    }
+}
+
 /// A person's confirmation of deletions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -137,6 +137,13 @@ impl View {
         configurations.find_map(|it| it.fleet.applications.get(name))
     }
 
+    /// Why an application is suspended by a person: everything is, or it is.
+    pub fn suspension_of(&self, application: &ApplicationName) -> Option<&Suspension> {
+        let own = Subject::Application(application.clone());
+        let all = self.suspensions.get(&Subject::All);
+        all.or_else(|| self.suspensions.get(&own))
+    }
+
     /// The open incident of an application.
     pub fn open_incident(&self, application: &ApplicationName) -> Option<&Incident> {
         self.incidents

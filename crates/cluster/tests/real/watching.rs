@@ -111,7 +111,10 @@ async fn a_kind_that_comes_later_is_told_missing_then_listed_then_missing_again(
         &[("late.example.com/v1", "Latecomer")],
     )
     .await;
-    let missing = ClusterEvent::NoSuchKind(kind.clone());
+    let missing = ClusterEvent::NoSuchKind {
+        kind: kind.clone(),
+        served_otherwise: false,
+    };
     world
         .until("that the kind is missing", |event| *event == missing)
         .await;

@@ -249,6 +249,7 @@ pub(crate) fn request(application: &str, objects: &[Object]) -> ApplyRequest {
     let (first, rest): (Vec<_>, Vec<_>) = objects.iter().partition(first);
     let own = |objects: Vec<&Object>| objects.into_iter().cloned().collect::<Vec<_>>();
     ApplyRequest {
+        number: 0,
         target: TargetKey {
             application: application.into(),
             cluster: "east".into(),

@@ -17,7 +17,6 @@ use regraft_model::source::Revision;
 use regraft_model::text::counted;
 use regraft_model::time::Timestamp;
 use regraft_remedy::{Case, Decision, Storm, decide, storm};
-use regraft_render::KindScopes;
 use regraft_state::command::Transition;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -160,7 +159,6 @@ impl Engine {
             application,
             fleet: &fleet,
             history: &history,
-            scopes: &KindScopes::default(),
             statuses: &statuses,
             incidents: &incidents,
             vetoes: &vetoes,

@@ -15,9 +15,12 @@ use regraft_model::incident::OutcomeKind;
 use regraft_model::plan::Plan;
 use regraft_model::source::{Revision, SourceTree, TreeId};
 use regraft_model::text::counted;
-use regraft_model::time::Timestamp;
+use regraft_model::time::{Seconds, Timestamp};
 use regraft_remedy::{fingerprint, inputs_are_back, undone};
 use regraft_state::command::{Command, Transition};
+
+/// How far ahead of this member's clock a leader's stamp may be and still be taken for a difference of good clocks.
+const MAX_CLOCK_SKEW: Seconds = Seconds(60);
 
 impl Engine {
     /// Waits until the repair is applied and healthy everywhere for the window.
@@ -64,7 +67,14 @@ impl Engine {
         let fleet = self.effective.get(&application.repository);
         let clusters = fleet.map(|it| it.fleet.active_clusters(application).cloned());
         let clusters: Vec<ClusterName> = clusters.into_iter().flatten().collect();
-        let mut healthy_since = incident.phase_since;
+        // What a clock that was far ahead has stamped says nothing; when the repair was applied does.
+        let committed_at = incident.phase_since;
+        let is_credible = committed_at <= now.plus(MAX_CLOCK_SKEW);
+        let mut healthy_since = if is_credible {
+            committed_at
+        } else {
+            Timestamp::default()
+        };
         for cluster in &clusters {
             let key = TargetKey::new(&application.name, cluster);
             let status = self.view.statuses.get(&key)?;

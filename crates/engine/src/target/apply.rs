@@ -80,7 +80,7 @@ impl Engine {
         memory: &mut TargetMemory,
         application: &ApplicationName,
         was_synced: bool,
-        request: ApplyRequest,
+        mut request: ApplyRequest,
         effects: &mut Vec<Effect>,
     ) -> SyncStatus {
         let tree = self
@@ -118,9 +118,11 @@ impl Engine {
         }
         memory.tried_for = asked;
         memory.unproven = false;
+        self.applies += 1;
+        request.number = self.applies;
         memory.in_flight = Some(InFlight {
             since: now,
-            revision: request.revision.clone(),
+            number: request.number,
             tree,
             inventory: request.inventory.clone(),
             writes: differs.clone(),
@@ -165,7 +167,7 @@ impl Engine {
         // The answer to an apply that another one has replaced settles nothing but what was seen.
         let sent = memory
             .in_flight
-            .take_if(|sent| sent.revision == outcome.revision);
+            .take_if(|sent| sent.number == outcome.number);
         let Some(sent) = sent else {
             self.dirty.targets.insert(target);
             return;

@@ -12,10 +12,11 @@ use regraft_model::InvariantId;
 use regraft_model::apply::Inventory;
 use regraft_model::config::Application;
 use regraft_model::finding::{PendingDeletion, SyncState};
-use regraft_model::id::{RepositoryName, TargetKey};
+use regraft_model::id::{ClusterName, RepositoryName, TargetKey};
 use regraft_model::source::TreeId;
 use regraft_model::time::Timestamp;
 use regraft_state::command::Command;
+use regraft_state::record::ClusterIdentity;
 use std::collections::BTreeSet;
 
 /// Characters of a tree's id that a confirmation of deletions carries.
@@ -103,6 +104,7 @@ impl Engine {
             },
             &ClusterState {
                 live: &observed.live,
+                unseen: &|key| observed.is_unseen(key),
                 scaled: &observed.scaled,
                 known_equal: &memory.known_equal,
             },
@@ -171,7 +173,22 @@ impl Engine {
             );
             return Some(Look::of(SyncState::Unknown, "Leaving", message));
         }
-        None
+        self.ambiguous_cluster(&target.cluster)
+            .map(|message| Look::of(SyncState::Blocked, "AmbiguousCluster", message))
+    }
+
+    /// Why nobody knows which cluster a name is for.
+    pub(super) fn ambiguous_cluster(&self, cluster: &ClusterName) -> Option<String> {
+        let named = self.credentials_of(cluster);
+        let told =
+            |(credentials, repository)| format!("`{credentials}` in the repository {repository}");
+        let told: Vec<_> = named.into_iter().map(told).collect();
+        (told.len() > 1).then(|| {
+            format!(
+                "{cluster} has the credentials {}: give one of them another name, or both the same credentials",
+                told.join(" and ")
+            )
+        })
     }
 
     /// Who suspended a target: Git for the application or the cluster, or a person.
@@ -230,7 +247,16 @@ impl Engine {
                     format!("{cluster} is seen for the first time"),
                 )
             }
-            Some(known) if known.uid != uid => {
+            Some(known) if known.uid == uid => {
+                let other = self.same_cluster(known)?;
+                let message = format!(
+                    "{} is the cluster that is registered as {other}: one cluster has one name; if it was renamed, \
+                     `regraft forget-cluster {other}`",
+                    target.cluster
+                );
+                Some(Look::of(SyncState::Blocked, "SameCluster", message))
+            }
+            Some(known) => {
                 let message = format!(
                     "{} had kube-system UID {}, now it has {uid}: another cluster answers; if it was made \
                      anew, `regraft forget-cluster {}`",
@@ -238,8 +264,15 @@ impl Engine {
                 );
                 Some(Look::of(SyncState::Blocked, "ClusterChanged", message))
             }
-            Some(_) => None,
         }
+    }
+
+    /// The name under which a cluster was registered before it was under this one.
+    fn same_cluster(&self, known: &ClusterIdentity) -> Option<&ClusterName> {
+        let order = |it: &ClusterIdentity| (it.since, it.cluster.clone());
+        let mut all = self.view.clusters.values();
+        let before = all.find(|it| it.uid == known.uid && order(it) < order(known))?;
+        Some(&before.cluster)
     }
 
     /// Whether what runs in a target, and what should, can be seen now.

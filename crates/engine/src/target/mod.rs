@@ -24,7 +24,6 @@ use regraft_model::object::ObjectKey;
 use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::Timestamp;
 use regraft_state::command::Command;
-use regraft_state::record::Subject;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// First pause after a failed apply, doubled up to [`MAX_PAUSE_MS`]; as Argo CD does (5 s x 2, at most 3 min), with a
@@ -68,7 +67,7 @@ pub(crate) struct TargetMemory {
 #[derive(Debug)]
 struct InFlight {
     since: Timestamp,
-    revision: Revision,
+    number: u64,
     tree: Option<TreeId>,
     /// What holds once it has succeeded.
     inventory: Inventory,
@@ -203,13 +202,13 @@ impl Engine {
     pub(crate) fn watch(&mut self, effects: &mut Vec<Effect>) {
         let mut wanted: BTreeMap<_, (String, BTreeSet<_>)> = BTreeMap::new();
         for target in self.my_targets() {
-            let credentials = self
-                .fleets()
-                .find(|fleet| fleet.clusters.contains_key(&target.cluster))
-                .map_or_else(
-                    || target.cluster.0.clone(),
-                    |fleet| crate::source::credentials_of(fleet, &target.cluster),
-                );
+            let named = self.credentials_of(&target.cluster);
+            if named.len() > 1 {
+                // Nobody knows which cluster is meant: none is seen, let alone written to.
+                continue;
+            }
+            let credentials = named.into_keys().next();
+            let credentials = credentials.unwrap_or(target.cluster.as_str()).to_owned();
             let entry = wanted.entry(target.cluster.clone()).or_default();
             entry.0 = credentials;
             if let Some(rendered) = self.rendered.get(&target.application) {
@@ -299,16 +298,11 @@ impl Engine {
         self.open_incident(now, &status, effects);
     }
 
-    /// Why a person stopped work on an application.
+    /// Why a person stopped work on an application, and what ends that.
     pub(crate) fn suspension_of(&self, application: &ApplicationName) -> Option<String> {
-        let subjects = [Subject::All, Subject::Application(application.clone())];
-        let suspension = subjects
-            .iter()
-            .find_map(|it| self.view.suspensions.get(it))?;
-        Some(format!(
-            "{} suspended {} at {}: {}",
-            suspension.actor, suspension.subject, suspension.at, suspension.reason
-        ))
+        let suspension = self.view.suspension_of(application)?;
+        let lifted_by = suspension.lifted_by();
+        Some(format!("{suspension}; {lifted_by} lets it go on"))
     }
 
     /// The list of deletions that a person confirmed for what Git says now.

@@ -34,12 +34,17 @@ impl Engine {
         };
         let suspended = self.suspension_of(&target.application);
         let observed = self.cluster_to_leave(target);
-        if observed.is_none() && !self.view.clusters.contains_key(&target.cluster) {
-            // A cluster is registered before anything is applied to it: nothing of ours is there.
+        let elsewhere = self.other_name(target, observed).is_some();
+        if (observed.is_none() || elsewhere) && !self.view.clusters.contains_key(&target.cluster) {
+            // A cluster is registered before anything is applied to it: nothing of ours is there, or it is another
+            // target's now.
             return self.retired(now, target, effects);
         }
-        let (Some(observed), None) = (observed, &suspended) else {
-            let waits = suspended.unwrap_or_else(|| gone_for_good(&target.cluster));
+        let waits = suspended
+            .or_else(|| self.ambiguous_cluster(&target.cluster))
+            .or_else(|| self.renamed(target, observed));
+        let (Some(observed), None) = (observed, &waits) else {
+            let waits = waits.unwrap_or_else(|| gone_for_good(&target.cluster));
             let message = format!("its objects are released when that is over: {waits}");
             let look = Look::of(SyncState::Unknown, "Retiring", message);
             return self.tell(now, target, memory, look, effects);
@@ -51,6 +56,7 @@ impl Engine {
         }
         let compared = ClusterState {
             live: &observed.live,
+            unseen: &|key| observed.is_unseen(key),
             scaled: &observed.scaled,
             known_equal: &memory.known_equal,
         };
@@ -91,6 +97,39 @@ impl Engine {
         .then_some(observed)
     }
 
+    /// What is to be known or said before an application leaves a cluster that it may still be for under another name.
+    fn renamed(&self, target: &TargetKey, observed: Option<&ObservedCluster>) -> Option<String> {
+        let cluster = &target.cluster;
+        if let Some(other) = self.other_name(target, observed) {
+            return Some(format!(
+                "{cluster} and {other} are the same cluster; `regraft forget-cluster {cluster}` leaves all to {other}"
+            ));
+        }
+        let application = self.application(&target.application)?;
+        let mut clusters = application.clusters.iter();
+        let unknown = clusters.find(|other| !self.view.clusters.contains_key(*other))?;
+        Some(format!(
+            "{unknown} may be the same cluster: that is known when it is connected"
+        ))
+    }
+
+    /// The other name under which the application is for the very cluster that it leaves.
+    fn other_name(
+        &self,
+        target: &TargetKey,
+        observed: Option<&ObservedCluster>,
+    ) -> Option<&ClusterName> {
+        let Sight::Clear { uid } = &observed?.sight else {
+            return None;
+        };
+        let application = self.application(&target.application)?;
+        let is_same = |other: &&ClusterName| {
+            let known = self.view.clusters.get(*other);
+            known.is_some_and(|known| known.uid == *uid)
+        };
+        application.clusters.iter().find(is_same)
+    }
+
     /// Nothing of it is left, or ever was.
     fn retired(&mut self, now: Timestamp, target: &TargetKey, effects: &mut Vec<Effect>) {
         let command = Command::Retired {
@@ -114,6 +153,7 @@ fn gone_for_good(cluster: &ClusterName) -> String {
 
 fn nothing_left(target: &TargetKey, revision: Revision, inventory: &Inventory) -> ApplyRequest {
     ApplyRequest {
+        number: 0,
         target: target.clone(),
         revision,
         stages: Vec::new(),

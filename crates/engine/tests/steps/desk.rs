@@ -128,6 +128,7 @@ impl Desk {
             .map(|staged| (staged.object.clone(), Written::Written))
             .collect();
         self.tell(Event::Applied(ApplyOutcome {
+            number: request.number,
             target: request.target,
             revision: request.revision,
             objects,
@@ -137,9 +138,13 @@ impl Desk {
 
     /// The leader gives the target to a member.
     pub(crate) fn assign(&mut self, member: u64) -> Vec<Effect> {
+        self.assign_target(target(), member)
+    }
+
+    pub(crate) fn assign_target(&mut self, target: TargetKey, member: u64) -> Vec<Effect> {
         let command = Command::Assign {
             after: self.view().spread,
-            grants: vec![(target(), MemberId(member))],
+            grants: vec![(target, MemberId(member))],
             revoked: vec![],
         };
         self.replicate(&command)
@@ -387,12 +392,17 @@ impl Desk {
     /// The application leaves Git.
     pub(crate) fn leave(&mut self) -> Vec<Effect> {
         let cluster_only = CONFIGURATION.split("---").next().unwrap_or_default();
+        self.reconfigure(cluster_only)
+    }
+
+    /// A commit changes the configuration.
+    pub(crate) fn reconfigure(&mut self, configuration: &str) -> Vec<Effect> {
         let mut asked = self.wait(POLL.as_millis());
         asked.extend(self.tell(Event::Fetched {
             repository: REPOSITORY.into(),
             outcome: Ok((crate::SECOND.into(), Some(Relation::Descends))),
         }));
-        asked.extend(self.load(crate::SECOND, cluster_only));
+        asked.extend(self.load(crate::SECOND, configuration));
         asked
     }
 
@@ -431,6 +441,11 @@ impl Desk {
     /// A new connection to a cluster that has an older object of the application, and what is asked for within a
     /// second.
     pub(crate) fn cluster_tells(&mut self) -> Vec<Effect> {
+        self.cluster_tells_as("eu")
+    }
+
+    /// As [`Self::cluster_tells`], of the same cluster under a name of its own.
+    pub(crate) fn cluster_tells_as(&mut self, name: &str) -> Vec<Effect> {
         let inventory = Inventory {
             installation: self.inventory_of.to_owned(),
             entries: BTreeMap::from([(
@@ -465,7 +480,7 @@ impl Desk {
         let mut asked = Vec::new();
         for event in told {
             asked.extend(self.tell(Event::Cluster {
-                cluster: "eu".into(),
+                cluster: name.into(),
                 event,
             }));
         }

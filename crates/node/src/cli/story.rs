@@ -103,10 +103,7 @@ fn timeline(out: &mut String, incident: &Incident) {
             out,
             &format!(
                 "  {} {seconds:>9}  {:<18} {} ({})",
-                step.at,
-                step.reason,
-                step.message.trim_end_matches([':', ' ']),
-                step.actor
+                step.at, step.reason, step.message, step.actor
             ),
         );
     }

@@ -374,6 +374,7 @@ fn not_connected(request: &ApplyRequest) -> Event {
 /// Nothing was tried, or it was given up: it may be tried again.
 fn failed(request: &ApplyRequest, reason: &str, message: &str) -> ApplyOutcome {
     ApplyOutcome {
+        number: request.number,
         target: request.target.clone(),
         revision: request.revision.clone(),
         failures: vec![ApplyFailure {

@@ -15,7 +15,6 @@ use regraft_model::health::Health;
 use regraft_model::id::{ApplicationName, ClusterName, MemberId, RepositoryName, TargetKey};
 use regraft_model::incident::{Incident, OutcomeKind};
 use regraft_replica::{Role, Status};
-use regraft_state::record::{Subject, Suspension};
 use regraft_state::view::View;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -387,36 +386,17 @@ pub(super) struct Suspended {
 
 /// Who suspended an application; `None` while nobody did.
 pub(super) fn suspended(view: &View, application: &Application) -> Option<Suspended> {
-    let name = &application.name;
-    let by_person = [
-        (Subject::All, "--all"),
-        (Subject::Application(name.clone()), name.as_str()),
-    ];
-    for (subject, argument) in by_person {
-        if let Some(suspension) = view.suspensions.get(&subject) {
-            return Some(Suspended {
-                why: suspension_text(suspension),
-                lifted_by: format!("`regraft resume {argument}`"),
-            });
-        }
+    if let Some(suspension) = view.suspension_of(&application.name) {
+        return Some(Suspended {
+            why: suspension.to_string(),
+            lifted_by: suspension.lifted_by(),
+        });
     }
+    let name = &application.name;
     application.suspend.then(|| Suspended {
         why: "suspended in Git".to_owned(),
         lifted_by: format!("a commit without `suspend: true` in the Application {name}"),
     })
-}
-
-fn suspension_text(suspension: &Suspension) -> String {
-    let Suspension {
-        subject,
-        reason,
-        actor,
-        ..
-    } = suspension;
-    match reason.is_empty() {
-        true => format!("{subject} is suspended by {actor}"),
-        false => format!("{subject} is suspended by {actor}: {reason}"),
-    }
 }
 
 /// Applications that were handed to a person, and are not healthy yet: their newest incident was escalated.
@@ -528,25 +508,6 @@ mod tests {
         assert_eq!(
             told(&alone, Proof::Old),
             "follower Reachable, unknown Unknown, unknown Unknown, unknown Unknown"
-        );
-    }
-
-    #[test]
-    fn a_suspension_without_a_reason_ends_with_who_made_it() {
-        let mut suspension = Suspension {
-            subject: Subject::Application("shop".into()),
-            reason: String::new(),
-            actor: "user/alice".to_owned(),
-            at: regraft_model::time::Timestamp(1),
-        };
-        assert_eq!(
-            suspension_text(&suspension),
-            "application/shop is suspended by user/alice"
-        );
-        suspension.reason = "maintenance".to_owned();
-        assert_eq!(
-            suspension_text(&suspension),
-            "application/shop is suspended by user/alice: maintenance"
         );
     }
 }

@@ -49,10 +49,7 @@ impl Gate {
             return Err(format!("the lock of {id} ran out at {}", lock.expires_at));
         }
         if let Some(suspension) = standing.suspension {
-            return Err(format!(
-                "{} suspended {}: {}",
-                suspension.actor, suspension.subject, suspension.reason
-            ));
+            return Err(suspension.to_string());
         }
         match standing.incident {
             Some(incident) if incident.phase == Phase::Locked => Ok(()),

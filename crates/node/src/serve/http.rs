@@ -69,10 +69,9 @@ async fn readyz(State(member): State<Arc<Member>>) -> (StatusCode, Json<Value>) 
             .iter()
             .filter(|(_, standing)| standing.state == state);
         found
-            .map(|(name, standing)| {
-                format!("{name}: {}", standing.message)
-                    .trim_end_matches([':', ' '])
-                    .to_owned()
+            .map(|(name, standing)| match standing.message.as_str() {
+                "" => name.to_string(),
+                message => format!("{name}: {message}"),
             })
             .collect()
     };

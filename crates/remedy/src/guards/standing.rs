@@ -11,19 +11,15 @@ use regraft_model::{Commit, Edit, Guard, GuardResult, IncidentId, Mode, SourceTr
 
 /// A pause ends when a person resumes; until then the incident waits, at most until its own deadline.
 pub(super) fn suspended(case: &Case<'_>) -> GuardResult {
-    let by_git = case
-        .application
-        .suspend
-        .then_some("suspended in its configuration");
+    let by_git = case.application.suspend.then_some(
+        "suspended in its configuration; a commit without `suspend: true` lets it go on",
+    );
     match case.suspended.or(by_git) {
         Some(why) => wait(
             Guard::Suspended,
             case.now,
             case.incident.deadline,
-            format!(
-                "healing is paused: {why}; `regraft resume {}` lets it go on",
-                case.application.name
-            ),
+            format!("healing is paused: {why}"),
         ),
         None => passed(Guard::Suspended, "healing is not paused"),
     }

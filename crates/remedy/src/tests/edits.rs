@@ -75,7 +75,7 @@ fn giving_a_workload_back_what_it_failed_with_is_a_veto_whatever_else_changed() 
     let plan = scenario.plan();
     let inputs_of = |tree: &SourceTree| {
         scenario.with(|case| {
-            let rendered = line::render(case.application, tree, case.scopes).expect("no problems");
+            let rendered = line::render(case.application, tree).expect("no problems");
             let inputs = line::inputs(&rendered, &BTreeSet::from([web()]));
             let there = inputs.into_iter();
             there

@@ -3,7 +3,7 @@ use crate::{Decision, check, restored, undone};
 use proptest::prelude::*;
 use regraft_model::plan::Delivery;
 use regraft_model::{Application, ObjectKey, SourceTree};
-use regraft_render::{KindScopes, inputs_of, manifests};
+use regraft_render::{inputs_of, manifests};
 
 /// One change of one file.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
 }
 
 fn inputs(application: &Application, files: &SourceTree, workload: &ObjectKey) -> Option<String> {
-    let rendered = manifests(application, files, &KindScopes::default());
+    let rendered = manifests(application, files);
     let objects: Vec<_> = rendered.objects.iter().map(|one| &one.object).collect();
     let found = objects.iter().find(|object| object.key() == *workload)?;
     Some(inputs_of(found, &objects))

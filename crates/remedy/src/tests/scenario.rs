@@ -14,7 +14,6 @@ use regraft_model::{
     Fleet, Health, Incident, IncidentId, Location, Mode, ObjectKey, Outcome, Phase, Plan, Policy,
     Revision, Seconds, SourceFile, SourceTree, Symptom, TargetKey, Timestamp, TreeId,
 };
-use regraft_render::KindScopes;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -190,7 +189,6 @@ impl Scenario {
             application: &self.application,
             fleet: &self.fleet,
             history: &self.history,
-            scopes: &KindScopes::default(),
             statuses: &self.statuses,
             incidents: &incidents,
             vetoes: &self.vetoes,

@@ -4,12 +4,13 @@ use super::scalar::plain;
 use super::{Content, Key, Node, Position, problem};
 use regraft_model::Problem;
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, Tag, options};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Deepest nesting, aliases expanded. The deepest CRD schemas in use stay below 60.
 const MAX_DEPTH: usize = 100;
-/// Most values in one document, aliases expanded: far above the largest CRD, far below what would hurt.
-const MAX_NODES: usize = 1_000_000;
+/// Most values of all documents that are read together, aliases expanded: far above what the largest applications have,
+/// far below what would hurt.
+pub(crate) const MAX_NODES: usize = 2_000_000;
 
 /// Builds nodes from the events of one chunk.
 pub(super) struct Builder<'a> {
@@ -17,7 +18,9 @@ pub(super) struct Builder<'a> {
     first_line: u32,
     stack: Vec<Open>,
     anchors: BTreeMap<usize, Anchored>,
+    /// Values that are read, of at most `room`.
     nodes: usize,
+    room: usize,
     documents: Vec<Node>,
 }
 
@@ -49,15 +52,21 @@ struct Anchored {
 type Outcome<T> = Result<T, Box<Problem>>;
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(file: &'a str, first_line: u32) -> Self {
+    pub(super) fn new(file: &'a str, first_line: u32, room: usize) -> Self {
         Self {
             file,
             first_line,
             stack: Vec::new(),
             anchors: BTreeMap::new(),
             nodes: 0,
+            room,
             documents: Vec::new(),
         }
+    }
+
+    /// How many values were read.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes
     }
 
     pub(super) fn read(&mut self, text: &str) -> Outcome<Vec<Node>> {
@@ -185,6 +194,7 @@ impl<'a> Builder<'a> {
                 ..
             } => {
                 self.merge(&mut entries, merges)?;
+                self.expect_distinct(&entries)?;
                 Content::Map(entries)
             }
         };
@@ -207,7 +217,7 @@ impl<'a> Builder<'a> {
             )));
         };
         let (nodes, height) = (anchored.nodes, anchored.height);
-        if self.nodes.saturating_add(nodes) > MAX_NODES {
+        if self.nodes.saturating_add(nodes) > self.room {
             return Err(self.too_many(at));
         }
         if self.stack.len() + height > MAX_DEPTH {
@@ -240,7 +250,7 @@ impl<'a> Builder<'a> {
         written: Option<(&str, ScalarStyle)>,
     ) -> Outcome<()> {
         self.nodes = self.nodes.saturating_add(nodes);
-        if self.nodes > MAX_NODES {
+        if self.nodes > self.room {
             return Err(self.too_many(node.at));
         }
         let (file, at) = (self.file, node.at);
@@ -257,14 +267,7 @@ impl<'a> Builder<'a> {
                 merges,
             } => match (key.take(), written) {
                 (Some((name, ScalarStyle::Plain)), _) if name.text == "<<" => merges.push(node),
-                (Some((name, _)), _) => {
-                    if let Some((first, _)) =
-                        entries.iter().find(|(other, _)| other.text == name.text)
-                    {
-                        return Err(Box::new(duplicate(file, &name, first)));
-                    }
-                    entries.push((name, node));
-                }
+                (Some((name, _)), _) => entries.push((name, node)),
                 (None, Some((text, style))) => {
                     *key = Some((
                         Key {
@@ -292,8 +295,22 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    fn expect_distinct(&self, entries: &[(Key, Node)]) -> Outcome<()> {
+        let mut first = BTreeMap::new();
+        for (key, _) in entries {
+            if let Some(first) = first.insert(key.text.as_str(), key) {
+                return Err(Box::new(duplicate(self.file, key, first)));
+            }
+        }
+        Ok(())
+    }
+
     /// `<<: *defaults`: entries that the map does not have itself.
     fn merge(&self, entries: &mut Vec<(Key, Node)>, merges: Vec<Node>) -> Outcome<()> {
+        if merges.is_empty() {
+            return Ok(());
+        }
+        let mut known: BTreeSet<String> = entries.iter().map(|(own, _)| own.text.clone()).collect();
         for merged in merges {
             let at = merged.at;
             let sources = match merged.content {
@@ -310,7 +327,7 @@ impl<'a> Builder<'a> {
                     )));
                 };
                 for (key, node) in inherited {
-                    if !entries.iter().any(|(own, _)| own.text == key.text) {
+                    if known.insert(key.text.clone()) {
                         entries.push((key, node));
                     }
                 }
@@ -332,7 +349,7 @@ impl<'a> Builder<'a> {
         Box::new(problem(
             at.of(self.file),
             "TooManyValues",
-            format!("holds more than {MAX_NODES} values, aliases expanded"),
+            format!("with it, more than {MAX_NODES} values are read together, aliases expanded"),
             "split it, or use fewer aliases",
         ))
     }

@@ -11,6 +11,7 @@ mod build;
 mod scalar;
 
 use build::Builder;
+pub(crate) use build::MAX_NODES;
 use regraft_model::{Location, Problem, Severity};
 use serde_json::{Map, Number, Value};
 
@@ -108,8 +109,9 @@ impl Node {
     }
 }
 
-/// The documents of a file that can be read, and what is wrong with the others.
-pub(crate) fn documents(file: &str, bytes: &[u8]) -> (Vec<Node>, Vec<Problem>) {
+/// The documents of a file that can be read, and what is wrong with the others. What is read together has room for
+/// [`MAX_NODES`] values.
+pub(crate) fn documents(file: &str, bytes: &[u8], room: &mut usize) -> (Vec<Node>, Vec<Problem>) {
     let whole = |reason: &str, message: String, action: &str| {
         (
             Vec::new(),
@@ -142,11 +144,12 @@ pub(crate) fn documents(file: &str, bytes: &[u8]) -> (Vec<Node>, Vec<Problem>) {
     };
     let (mut nodes, mut problems) = (Vec::new(), Vec::new());
     for chunk in chunks(text) {
-        let mut builder = Builder::new(file, chunk.first_line);
+        let mut builder = Builder::new(file, chunk.first_line, *room);
         match builder.read(chunk.text) {
             Ok(read) => nodes.extend(read),
             Err(found) => problems.push(*found),
         }
+        *room = room.saturating_sub(builder.nodes());
     }
     (nodes, problems)
 }

@@ -13,7 +13,6 @@ use regraft_model::config::Application;
 use regraft_model::id::ClusterName;
 use regraft_model::object::{Object, ObjectKey};
 use regraft_model::problem::{Problem, Severity};
-use regraft_render::KindScopes;
 use regraft_state::view::View;
 use regraft_wire::admin::v1 as wire;
 use serde_json::Value;
@@ -258,7 +257,7 @@ async fn previews(
         .files(head.revision.clone(), application.path.clone())
         .await
         .map_err(Incomparable::invalid)?;
-    let rendered = regraft_render::manifests(application, &files, &KindScopes::default());
+    let rendered = regraft_render::manifests(application, &files);
     let is_error = |problem: &&Problem| problem.severity == Severity::Error;
     if let Some(problem) = rendered.problems.iter().find(is_error) {
         return Err(Incomparable::invalid(problem.to_string()));
