@@ -1,7 +1,7 @@
 //! Log lines to standard error, for eyes or for collectors.
 
-use crate::cli::{Exit, Failure};
 use crate::config::LogFormat;
+use crate::failure::{Exit, Failure};
 use tracing_subscriber::EnvFilter;
 
 /// Crates that say more than an operator wants to read at the member's level. The builder of `kube_client` calls every

@@ -4,7 +4,7 @@ use super::check::Check;
 use super::parse::location;
 use super::schema;
 use super::{Kubeconfig, POLL_DEFAULT_S, POLL_MIN_S, Repository};
-use crate::cli::failure_chain;
+use crate::failure;
 use regraft_model::problem::Location;
 use regraft_model::time::Seconds;
 use regraft_repo::{Address, Credentials, CredentialsSource, SecretSource};
@@ -76,7 +76,7 @@ impl Check<'_> {
         let credentials = match Credentials::load(&read.credentials) {
             Ok(credentials) => credentials,
             Err(error) => {
-                let message = failure_chain(&error);
+                let message = failure::chain(&error);
                 return self.wrong(secret, error.reason(), message, error.next_action());
             }
         };
@@ -107,7 +107,7 @@ impl Check<'_> {
         self.wrong(
             at,
             error.reason(),
-            failure_chain(&error),
+            failure::chain(&error),
             error.next_action(),
         );
     }
