@@ -46,18 +46,13 @@ pub struct Config {
     pub kubeconfig: KubeconfigSource,
 }
 
-/// Where credentials are.
+/// Where credentials are: a kubeconfig file.
 #[derive(Clone, Debug)]
-pub enum KubeconfigSource {
-    /// A kubeconfig file.
-    Path {
-        /// Path of the file.
-        path: PathBuf,
-        /// The context, or the file's current one.
-        context: Option<String>,
-    },
-    /// The service account of this pod.
-    InCluster,
+pub struct KubeconfigSource {
+    /// Path of the file.
+    pub path: PathBuf,
+    /// The context, or the file's current one.
+    pub context: Option<String>,
 }
 
 /// Who the server is.
@@ -315,14 +310,7 @@ fn status(code: u16, bytes: &[u8]) -> Status {
 }
 
 async fn client(source: &KubeconfigSource, meter: &Meter) -> Result<Client, Error> {
-    let mut config = match source {
-        KubeconfigSource::Path { path, context } => from_file(path, context.as_deref()).await?,
-        KubeconfigSource::InCluster => {
-            kube::Config::incluster().map_err(|error| Error::InCluster {
-                reason: chain(&error),
-            })?
-        }
-    };
+    let mut config = from_file(&source.path, source.context.as_deref()).await?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;

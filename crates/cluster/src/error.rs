@@ -20,12 +20,6 @@ pub enum Error {
         /// Why, without its content.
         reason: String,
     },
-    /// Not inside a cluster, or without a service account.
-    #[error("cannot use the service account of this pod: {reason}")]
-    InCluster {
-        /// Why.
-        reason: String,
-    },
     /// The client could not be built from the configuration.
     #[error("cannot build a client: {reason}")]
     Client {

@@ -72,7 +72,7 @@ impl Server {
             "current-context": "a",
         });
         std::fs::write(&path, kubeconfig.to_string()).unwrap();
-        let kubeconfig = KubeconfigSource::Path {
+        let kubeconfig = KubeconfigSource {
             path,
             context: None,
         };

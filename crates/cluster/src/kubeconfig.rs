@@ -6,15 +6,13 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::path::Path;
 
 impl KubeconfigSource {
-    /// URL of the API server, without asking it anything. Empty for the service account of a pod.
+    /// URL of the API server, without asking it anything.
     ///
     /// # Errors
     ///
     /// The file cannot be read, is no kubeconfig, or its context names what it does not have.
     pub fn server(&self) -> Result<String, Error> {
-        let Self::Path { path, context } = self else {
-            return Ok(String::new());
-        };
+        let Self { path, context } = self;
         let kubeconfig = read(path)?;
         let missing = |what: &str, name: &str| Error::Kubeconfig {
             path: path.clone(),
@@ -93,7 +91,7 @@ users:
         let path = folder.path().join("kubeconfig");
         std::fs::write(&path, text).unwrap();
         let context = context.map(str::to_owned);
-        let source = KubeconfigSource::Path { path, context };
+        let source = KubeconfigSource { path, context };
         source.server().map_err(|error| {
             let text = error.to_string();
             assert!(!text.contains("hunter2"), "{text}");

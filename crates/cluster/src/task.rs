@@ -1,4 +1,5 @@
-//! Starting, waiting and backing off: the one place of this crate that spawns or sleeps.
+//! Starting, waiting and backing off: the one place of this crate that sleeps, and that starts what outlives its caller.
+//! What ends with its caller (the watches of a session) is in a set that the caller holds.
 
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -27,9 +27,9 @@ const LOST_AFTER: Duration = Duration::from_secs(2);
 /// Requests and writes since the start of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Requests by verb: `get`, `list`, `watch`, `dry-run`, `patch`, `create`, `delete`.
+    /// Requests by verb: `get`, `list`, `watch`, `dry-run`, `patch`, `update`, `create`, `delete`.
     pub requests: BTreeMap<&'static str, u64>,
-    /// Requests that may have changed the cluster: `patch`, `create` and `delete`.
+    /// Requests that may have changed the cluster: `patch`, `update`, `create` and `delete`.
     pub writes: u64,
     /// Objects that were written.
     pub written: u64,

@@ -11,8 +11,8 @@
 //!
 //! Assumptions: between `Ready` and `Lost` the caller's objects are complete (no news means no change).
 
-use crate::symptom::bears_crash_marks;
-use crate::{CRASH_LOOP_GRACE, WorkloadView, symptoms};
+use crate::symptom::{bears_crash_marks, symptoms};
+use crate::{CRASH_LOOP_GRACE, WorkloadView};
 use regraft_model::{FailureClass, ObjectKey, Seconds, Symptom, Timestamp};
 use std::collections::BTreeMap;
 
@@ -71,7 +71,7 @@ impl Dwell {
     }
 
     /// Records what is seen of a workload now; what is not among `symptoms` is not seen.
-    pub fn observe(
+    pub(crate) fn observe(
         &mut self,
         workload: &ObjectKey,
         symptoms: Vec<Symptom>,
@@ -98,7 +98,7 @@ impl Dwell {
     }
 
     /// What holds of a workload, as it was last observed.
-    pub fn held(&self, workload: &ObjectKey) -> Vec<Held> {
+    pub(crate) fn held(&self, workload: &ObjectKey) -> Vec<Held> {
         let first = (workload.clone(), FailureClass::CrashLoopBackOff);
         self.entries
             .range(first..)

@@ -151,7 +151,7 @@ fn container_evidence(failing: &Failing<'_>, now: Timestamp) -> Vec<Evidence> {
     evidence
 }
 
-/// The newest warnings, of core/v1 or events.k8s.io/v1.
+/// The newest warnings among the Events of core/v1.
 fn warnings(view: &WorkloadView<'_>, now: Timestamp) -> Vec<Evidence> {
     let mut warnings: Vec<_> = view
         .events
@@ -166,14 +166,7 @@ fn warnings(view: &WorkloadView<'_>, now: Timestamp) -> Vec<Evidence> {
         .into_iter()
         .take(MAX_EVENTS)
         .map(|(at, event)| {
-            let about = match event.0["involvedObject"].is_object() {
-                true => &event.0["involvedObject"],
-                false => &event.0["regarding"],
-            };
-            let message = match event.text("/message") {
-                "" => event.text("/note"),
-                message => message,
-            };
+            let about = &event.0["involvedObject"];
             let key = ObjectKey {
                 group: text(about, "apiVersion")
                     .split_once('/')
@@ -182,12 +175,8 @@ fn warnings(view: &WorkloadView<'_>, now: Timestamp) -> Vec<Evidence> {
                 namespace: text(about, "namespace").to_owned(),
                 name: text(about, "name").to_owned(),
             };
-            item(
-                key,
-                at,
-                "event",
-                &format!("{}: {message}", event.text("/reason")),
-            )
+            let text = format!("{}: {}", event.text("/reason"), event.text("/message"));
+            item(key, at, "event", &text)
         })
         .collect()
 }
@@ -196,7 +185,6 @@ fn event_time(event: &Object) -> Option<Timestamp> {
     [
         "/series/lastObservedTime",
         "/lastTimestamp",
-        "/deprecatedLastTimestamp",
         "/eventTime",
         "/metadata/creationTimestamp",
     ]

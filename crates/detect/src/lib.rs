@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! WorkloadView (live objects) ── symptoms ──> Symptom (seen now, with redacted evidence)
-//! Symptom ── Dwell::observe ──> Held { since, Pending | Confirmed }
+//! Symptom ── Dwell::observe_view ──> Held { since, Pending | Confirmed }
 //! ```
 //!
 //! It says what fails and since when, never why and never what to do. It reads no clock, and a failure that was not
@@ -18,7 +18,6 @@ mod view;
 mod tests;
 
 pub use dwell::{Confirmation, Dwell, Held};
-pub use symptom::symptoms;
 pub use view::WorkloadView;
 
 use regraft_model::Seconds;

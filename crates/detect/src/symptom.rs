@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 ///
 /// `now` only tells whether a container that runs has outlived its last crash; the evidence carries the times that
 /// the objects name, so that the same objects give the same symptoms (I6).
-pub fn symptoms(view: &WorkloadView<'_>, now: Timestamp) -> Vec<Symptom> {
+pub(crate) fn symptoms(view: &WorkloadView<'_>, now: Timestamp) -> Vec<Symptom> {
     if !view.workload.text("/metadata/deletionTimestamp").is_empty() {
         return Vec::new();
     }

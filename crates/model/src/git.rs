@@ -5,6 +5,13 @@ use crate::plan::Edit;
 use crate::source::{Commit, Revision, SourceTree, TreeId};
 use std::collections::BTreeMap;
 
+/// Trailer with the plan's id: the key that is looked for before committing.
+pub const PLAN_TRAILER: &str = "Regraft-Plan";
+/// Trailer with the incident's id.
+pub const INCIDENT_TRAILER: &str = "Regraft-Incident";
+/// Trailer with the installation's id.
+pub const INSTALLATION_TRAILER: &str = "Regraft-Installation";
+
 /// A revision of a repository: its configuration with bytes, and the id of every directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -72,9 +79,9 @@ pub struct CommitRequest {
     pub edits: Vec<Edit>,
     /// The message with its trailers.
     pub message: String,
-    /// Value of the `Regraft-Plan` trailer: looked for in the branch before committing.
+    /// Value of [`PLAN_TRAILER`]: looked for in the branch before committing.
     pub key: String,
-    /// Value of the `Regraft-Installation` trailer: another installation's commit with the same key is not ours.
+    /// Value of [`INSTALLATION_TRAILER`]: another installation's commit with the same key is not ours.
     pub installation: String,
     /// Search for `key` back to this revision (exclusive).
     pub search_from: Revision,

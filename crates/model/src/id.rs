@@ -113,14 +113,10 @@ impl fmt::Display for TargetKey {
     }
 }
 
-/// What a lock covers. Wider scopes exclude the narrower ones they contain.
+/// What a lock covers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum LockScope {
-    /// Everything.
-    Fleet,
-    /// One cluster.
-    Cluster(ClusterName),
     /// One application (a service) in every cluster it runs in.
     Application(ApplicationName),
 }
@@ -128,8 +124,6 @@ pub enum LockScope {
 impl fmt::Display for LockScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LockScope::Fleet => write!(f, "fleet"),
-            LockScope::Cluster(name) => write!(f, "cluster/{name}"),
             LockScope::Application(name) => write!(f, "application/{name}"),
         }
     }

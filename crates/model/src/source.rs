@@ -97,7 +97,7 @@ impl Commit {
         self.message.lines().next().unwrap_or_default()
     }
 
-    /// The value of the first trailer with this key, in exactly this spelling.
+    /// The value of the first trailer with this key; upper and lower case are alike, as Git has it.
     pub fn trailer(&self, key: &str) -> Option<&str> {
         self.trailers
             .iter()

@@ -1,4 +1,5 @@
-//! The one place that reads clocks, waits and starts tasks. Everything else is told the time.
+//! The one place of this crate that reads clocks and sleeps, and that starts threads and tasks of their own. Everything
+//! else is told the time. Tasks that end together are spawned into the set that ends them.
 
 use regraft_model::time::Timestamp;
 use std::future::Future;

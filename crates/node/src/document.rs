@@ -381,8 +381,6 @@ pub(crate) struct IncidentDocument {
     pub(crate) targets: Vec<ApplicationDocument>,
     /// The plan's edits as a unified diff; empty when the answering member cannot read the files.
     pub(crate) diff: String,
-    /// Commits that are undone, as people quote them.
-    pub(crate) suspects: Vec<String>,
 }
 
 #[cfg(test)]

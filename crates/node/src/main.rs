@@ -11,9 +11,11 @@
 //! asks for. It never decides what is applied, planned or committed.
 
 mod cli;
+mod client;
 mod clock;
 mod config;
 mod document;
+mod failure;
 mod log;
 mod serve;
 

@@ -117,7 +117,7 @@ fn identity(plan: &Plan, case: &Case<'_>, found: &mut Vec<Violation>) {
     if plan.suspects.is_empty() {
         found.push(Violation::NoSuspect);
     }
-    let known = |revision: &&Revision| {
+    let unknown = |revision: &&Revision| {
         !case
             .history
             .commits
@@ -127,7 +127,7 @@ fn identity(plan: &Plan, case: &Case<'_>, found: &mut Vec<Violation>) {
     found.extend(
         plan.suspects
             .iter()
-            .filter(known)
+            .filter(unknown)
             .cloned()
             .map(Violation::SuspectOutsideHistory),
     );

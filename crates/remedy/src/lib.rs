@@ -30,5 +30,5 @@ pub use case::{Case, Decision};
 pub use check::{Violation, check};
 pub use decide::decide;
 pub use edit::{diff_hash, fingerprint, inputs_are_back, restored, undone};
-pub use message::{INCIDENT_TRAILER, INSTALLATION_TRAILER, PLAN_TRAILER};
+pub use regraft_model::git::{INCIDENT_TRAILER, PLAN_TRAILER};
 pub use storm::{Storm, storm};

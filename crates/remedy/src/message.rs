@@ -6,17 +6,12 @@
 use crate::case::Case;
 use crate::draft::Draft;
 use regraft_model::finding::Change;
+pub(crate) use regraft_model::git::{INCIDENT_TRAILER, INSTALLATION_TRAILER, PLAN_TRAILER};
 use regraft_model::plan::{Answer, Delivery};
 use regraft_model::text::{counted, one_line, redact, truncate};
 use regraft_model::{ClusterName, Commit, Finding, Plan};
 use std::fmt::Write as _;
 
-/// Trailer with the plan's id: the key that is looked for before committing.
-pub const PLAN_TRAILER: &str = "Regraft-Plan";
-/// Trailer with the incident's id.
-pub const INCIDENT_TRAILER: &str = "Regraft-Incident";
-/// Trailer with the installation's id.
-pub const INSTALLATION_TRAILER: &str = "Regraft-Installation";
 const ACTION_TRAILER: &str = "Regraft-Action";
 const REVERTS_TRAILER: &str = "Regraft-Reverts";
 

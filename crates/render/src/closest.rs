@@ -3,8 +3,13 @@
 /// Most edits between a word and what it was meant to be.
 const MAX_EDITS: usize = 2;
 
-/// ` (did you mean ...?)` or nothing.
+/// `; did you mean ...?` or nothing.
 pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    closest(word, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"))
+}
+
+/// The known word that was probably meant. Upper and lower case are alike.
+pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|candidate| {
@@ -15,9 +20,7 @@ pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a s
         })
         .filter(|(distance, candidate)| *distance <= MAX_EDITS.min(candidate.len() / 2))
         .min()
-        .map_or(String::new(), |(_, candidate)| {
-            format!("; did you mean `{candidate}`?")
-        })
+        .map(|(_, candidate)| candidate)
 }
 
 /// Levenshtein's distance.

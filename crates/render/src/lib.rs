@@ -18,6 +18,7 @@ mod policy;
 mod scopes;
 mod yaml;
 
+pub use closest::closest;
 pub use config::configuration;
 pub use inputs::inputs_of;
 pub use manifests::{MAX_OBJECTS, Rendered, RenderedObject, manifests};

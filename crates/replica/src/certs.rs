@@ -310,7 +310,10 @@ impl fmt::Debug for Authority {
 }
 
 /// Refuses a cluster id that cannot be part of a certificate's name.
-pub(crate) fn check_cluster_id(id: &str) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::InvalidClusterId`] says what it may be.
+pub fn check_cluster_id(id: &str) -> Result<(), Error> {
     if is_label(id) {
         return Ok(());
     }

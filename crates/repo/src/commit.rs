@@ -8,7 +8,7 @@
 //! Assumptions: nobody else writes commits with our keys.
 //! Errors: all of them end as [`CommitOutcome::Failed`], which may be asked again.
 
-use crate::config::valid_branch;
+use crate::config::is_branch;
 use crate::connection::{Connection, Download, Heads};
 use crate::error::{Error, Failure, Operation};
 use crate::history::MAX_WALKED_COMMITS;
@@ -18,7 +18,7 @@ use crate::repository::{Repository, revision};
 use crate::store;
 use crate::view::View;
 use git2::{ErrorCode, Oid};
-use regraft_model::git::{CommitOutcome, CommitRequest};
+use regraft_model::git::{CommitOutcome, CommitRequest, INSTALLATION_TRAILER, PLAN_TRAILER};
 use regraft_model::{Revision, Timestamp};
 use std::sync::Arc;
 
@@ -123,7 +123,7 @@ impl Repository {
                 "it is for branch `{}`, tracked is `{}`",
                 request.branch, config.branch
             )
-        } else if !valid_branch(request.push_to.as_str()) {
+        } else if !is_branch(request.push_to.as_str()) {
             format!("`{}` is no valid name of a branch", request.push_to)
         } else if request.edits.is_empty() {
             "it changes nothing".to_owned()
@@ -158,14 +158,14 @@ impl Repository {
 fn missing_trailer(request: &CommitRequest) -> Option<(&'static str, &str)> {
     let trailers = message::trailers(&request.message);
     [
-        (message::PLAN_TRAILER, request.key.as_str()),
-        (message::INSTALLATION_TRAILER, request.installation.as_str()),
+        (PLAN_TRAILER, request.key.as_str()),
+        (INSTALLATION_TRAILER, request.installation.as_str()),
     ]
     .into_iter()
     .find(|(wanted, as_is)| {
         !trailers
             .iter()
-            .any(|(name, value)| name == wanted && value == as_is)
+            .any(|(name, value)| name.eq_ignore_ascii_case(wanted) && value == as_is)
     })
 }
 

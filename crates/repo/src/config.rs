@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// How long a remote may be silent before we give up: longer than a slow pre-receive hook, shorter than a person's
 /// patience.
-pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// One repository.
 #[derive(Clone)]
@@ -61,8 +61,6 @@ pub enum Proxy {
     Environment,
     /// Through none.
     Direct,
-    /// Through this one.
-    Url(String),
 }
 
 impl Config {
@@ -92,7 +90,7 @@ impl Config {
     /// [`Error::Configuration`] says which field is wrong and why.
     pub fn check(&self) -> Result<Address, Error> {
         let address = Address::parse(&self.url).map_err(|problem| self.refuse("url", problem))?;
-        if !valid_branch(self.branch.as_str()) {
+        if !is_branch(self.branch.as_str()) {
             let problem = format!("`{}` is no valid name of a branch", self.branch);
             return Err(self.refuse("branch", problem));
         }
@@ -101,15 +99,6 @@ impl Config {
         {
             let problem = "name and mail must not be empty or hold < or >".to_owned();
             return Err(self.refuse("author", problem));
-        }
-        if let Proxy::Url(url) = &self.proxy {
-            Address::parse(&format!("{}/proxy", url.trim_end_matches('/')))
-                .ok()
-                .filter(|address| matches!(address, Address::Http { .. }))
-                .ok_or_else(|| {
-                    let problem = "it must be http://host:port without user and password";
-                    self.refuse("proxy", problem.to_owned())
-                })?;
         }
         if self.patience < Duration::from_millis(100) {
             return Err(self.refuse("patience", "it must be at least 100ms".to_owned()));
@@ -156,7 +145,7 @@ impl Config {
 }
 
 /// Whether Git takes this for a branch. A leading dash is refused: other tools read it as an option.
-pub(crate) fn valid_branch(name: &str) -> bool {
+pub fn is_branch(name: &str) -> bool {
     !name.starts_with('-') && git2::Reference::is_valid_name(&format!("refs/heads/{name}"))
 }
 
@@ -221,7 +210,6 @@ mod tests {
             with(&|c| c.branch = "a..b".into()),
             with(&|c| c.branch = "-x".into()),
             with(&|c| c.author.name = "<>".to_owned()),
-            with(&|c| c.proxy = Proxy::Url("http://bot:s3cret@proxy:3128".to_owned())),
             with(&|c| c.patience = Duration::ZERO),
             with(&|c| {
                 c.credentials = Credentials::SshKey {
@@ -237,7 +225,6 @@ mod tests {
         ConfigurationInvalid: `branch` of repository fleet cannot be used: `a..b` is no valid name of a branch
         ConfigurationInvalid: `branch` of repository fleet cannot be used: `-x` is no valid name of a branch
         ConfigurationInvalid: `author` of repository fleet cannot be used: name and mail must not be empty or hold < or >
-        ConfigurationInvalid: `proxy` of repository fleet cannot be used: it must be http://host:port without user and password
         ConfigurationInvalid: `patience` of repository fleet cannot be used: it must be at least 100ms
         ConfigurationInvalid: `credentials` of repository fleet cannot be used: an http URL needs basic or bearer credentials
         ");

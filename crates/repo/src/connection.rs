@@ -276,9 +276,6 @@ impl Connection {
                 options.auto();
             }
             Proxy::Direct => {}
-            Proxy::Url(url) => {
-                options.url(url);
-            }
         }
         options
     }

@@ -2,7 +2,6 @@
 
 use crate::error::Error;
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// A secret longer than this is no password or token: somebody named the wrong file.
@@ -38,14 +37,12 @@ pub enum Credentials {
 }
 
 /// Where credentials come from, as a member's configuration names it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CredentialsSource {
     /// Nothing.
     #[default]
     None,
     /// User and password over http.
-    #[serde(rename_all = "camelCase")]
     Basic {
         /// Who.
         user: String,
@@ -53,18 +50,15 @@ pub enum CredentialsSource {
         password: SecretSource,
     },
     /// A bearer token over http.
-    #[serde(rename_all = "camelCase")]
     Bearer {
         /// The token.
         token: SecretSource,
     },
     /// A private key over ssh.
-    #[serde(rename_all = "camelCase")]
     Ssh {
         /// File of the private key.
         private_key: PathBuf,
         /// What unlocks it.
-        #[serde(default)]
         passphrase: Option<SecretSource>,
         /// File of host keys in OpenSSH's format.
         known_hosts: PathBuf,
@@ -72,8 +66,7 @@ pub enum CredentialsSource {
 }
 
 /// Where one secret comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
     /// A file; white space at its end is no part of the secret.
     File(PathBuf),
@@ -176,10 +169,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("password");
         std::fs::write(&file, "s3cret\n").unwrap();
-        let source: CredentialsSource = serde_json::from_value(serde_json::json!({
-            "basic": { "user": "bot", "password": { "file": file } }
-        }))
-        .unwrap();
+        let source = CredentialsSource::Basic {
+            user: "bot".to_owned(),
+            password: SecretSource::File(file),
+        };
         let loaded = Credentials::load(&source).unwrap();
         let Credentials::Basic { user, password } = &loaded else {
             panic!("{loaded:?}")

@@ -9,10 +9,10 @@ use regraft_model::{Commit, Revision, SourceTree, Timestamp};
 use std::collections::BTreeMap;
 
 /// Commits looked at for one history: a repository with 100 commits a day gets there in three months.
-pub const MAX_WALKED_COMMITS: usize = 10_000;
+pub(crate) const MAX_WALKED_COMMITS: usize = 10_000;
 
 /// Bytes of all files of all commits of one history.
-pub const MAX_HISTORY_BYTES: usize = 32 * 1024 * 1024;
+pub(crate) const MAX_HISTORY_BYTES: usize = 32 * 1024 * 1024;
 
 impl View<'_> {
     pub(crate) fn history(

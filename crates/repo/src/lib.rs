@@ -37,14 +37,8 @@ mod watch;
 mod tests;
 
 pub use address::{Address, Transport};
-pub use config::{Config, DEFAULT_PATIENCE, Identity, Proxy};
+pub use config::{Config, Identity, Proxy, is_branch};
 pub use credentials::{Credentials, CredentialsSource, SecretSource};
 pub use error::{Error, Failure, Operation};
-pub use history::{MAX_HISTORY_BYTES, MAX_WALKED_COMMITS};
-pub use message::PLAN_TRAILER;
 pub use push::Permit;
 pub use repository::{Fetched, Repository};
-pub use view::{
-    CONFIG_FOLDER, MAX_DEPTH, MAX_DIFF_BYTES, MAX_DIRECTORIES, MAX_FILE_BYTES, MAX_TREE_BYTES,
-    MAX_TREE_FILES,
-};

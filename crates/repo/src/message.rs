@@ -1,9 +1,6 @@
 //! Trailers of commit messages.
 
-/// The trailer that names a plan.
-pub const PLAN_TRAILER: &str = "Regraft-Plan";
-/// The trailer that names the installation.
-pub(crate) const INSTALLATION_TRAILER: &str = "Regraft-Installation";
+use regraft_model::git::{INSTALLATION_TRAILER, PLAN_TRAILER};
 
 /// `Key: value` lines of the last paragraph, in order; indented lines continue the one before. The subject is never a
 /// trailer.

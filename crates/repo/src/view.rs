@@ -10,25 +10,25 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Folder of a repository's configuration.
-pub const CONFIG_FOLDER: &str = ".regraft";
+pub(crate) const CONFIG_FOLDER: &str = ".regraft";
 
 /// Folders of one revision; a snapshot holds about 150 bytes for each.
-pub const MAX_DIRECTORIES: usize = 100_000;
+pub(crate) const MAX_DIRECTORIES: usize = 100_000;
 
 /// Folders within folders; beyond this somebody is attacking.
-pub const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// Bytes of one file: etcd takes no object beyond 1.5 MiB, and a file may hold several.
-pub const MAX_FILE_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const MAX_FILE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bytes of the files below one path, all of them in memory at once.
-pub const MAX_TREE_BYTES: usize = 32 * 1024 * 1024;
+pub(crate) const MAX_TREE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Files below one path.
-pub const MAX_TREE_FILES: usize = 20_000;
+pub(crate) const MAX_TREE_FILES: usize = 20_000;
 
 /// Bytes of a diff for people.
-pub const MAX_DIFF_BYTES: usize = 256 * 1024;
+pub(crate) const MAX_DIFF_BYTES: usize = 256 * 1024;
 
 /// Git's mode bits of a symbolic link and of an executable file.
 const MODE_LINK: i32 = 0o120_000;

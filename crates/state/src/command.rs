@@ -32,7 +32,8 @@ pub struct Stamped {
     pub command: Vec<u8>,
 }
 
-/// Who proposes what, once: the same (client, sequence) is applied once and answered alike for ever.
+/// Who proposes what, once: while the client's session is kept, the same (client, sequence) is applied once. It is
+/// answered alike while its answer is among the newest of the session, and refused as stale after that.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Envelope {
     /// The client's session: one for each start of a member, so that numbers begin anew with it.

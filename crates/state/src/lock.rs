@@ -94,7 +94,7 @@ pub(crate) fn release(transaction: &mut Transaction<'_>, id: &IncidentId) {
     transaction.delete(table::incident(prefix::LOCKS, id));
 }
 
-/// A refusal when live locks of other incidents overlap with `scope` or use up the budget.
+/// A refusal when a live lock of another incident covers `scope`, or live locks use up the budget.
 fn taken(
     transaction: &Transaction<'_>,
     id: &IncidentId,
@@ -107,7 +107,7 @@ fn taken(
             live.push(lock);
         }
     }
-    if let Some(lock) = live.iter().find(|lock| overlap(&lock.scope, scope)) {
+    if let Some(lock) = live.iter().find(|lock| lock.scope == *scope) {
         return Ok(Some(rejected(
             RejectionReason::Busy,
             format!(
@@ -127,14 +127,4 @@ fn taken(
             ),
         )
     }))
-}
-
-fn overlap(a: &LockScope, b: &LockScope) -> bool {
-    match (a, b) {
-        (LockScope::Fleet, _) | (_, LockScope::Fleet) => true,
-        // An application runs in clusters this machine does not look up: the wider scope excludes it.
-        (LockScope::Cluster(_), LockScope::Application(_))
-        | (LockScope::Application(_), LockScope::Cluster(_)) => true,
-        (a, b) => a == b,
-    }
 }

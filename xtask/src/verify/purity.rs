@@ -101,11 +101,12 @@ fn words(folder: &Path, depth: usize, problems: &mut Vec<String>) -> Result<()> 
 
 /// Lines of the code before its tests that use such a word, comments apart.
 fn found(text: &str) -> Vec<(usize, &'static str)> {
-    let code = text
-        .lines()
-        .take_while(|line| line.trim() != "#[cfg(test)]");
+    let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();
-    for (number, line) in code.enumerate() {
+    for (number, line) in lines.iter().enumerate() {
+        if begins_tests(&lines[number..]) {
+            break;
+        }
         let line = line.split("//").next().unwrap_or_default();
         found.extend(
             OUTSIDE
@@ -117,6 +118,14 @@ fn found(text: &str) -> Vec<(usize, &'static str)> {
     found
 }
 
+/// Whether the rest of a file is its block of tests. A module of tests in a file of its own (`mod tests;`) ends nothing.
+fn begins_tests(lines: &[&str]) -> bool {
+    let [mark, item, ..] = lines else {
+        return false;
+    };
+    mark.trim() == "#[cfg(test)]" && item.starts_with("mod ") && item.contains('{')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,5 +134,13 @@ mod tests {
     fn code_is_checked_and_comments_and_tests_are_not() {
         let text = "use std::collections::HashMap;\n// no std::fs here\nfn f() {}\n#[cfg(test)]\nmod tests { use std::fs; }";
         assert_eq!(found(text), [(1, "HashMap")]);
+    }
+
+    #[test]
+    fn code_after_the_name_of_a_file_of_tests_is_checked() {
+        let text =
+            "#[cfg(test)]\nmod tests;\nuse std::fs;\n#[cfg(test)]\nuse std::env;\nuse std::net;";
+        let words = [(3, "std::fs"), (5, "std::env"), (6, "std::net")];
+        assert_eq!(found(text), words);
     }
 }

@@ -83,7 +83,7 @@ impl World {
         let (events, told) = tokio::sync::mpsc::channel(64);
         let config = Config {
             name: "east".into(),
-            kubeconfig: KubeconfigSource::Path {
+            kubeconfig: KubeconfigSource {
                 path: kubeconfig,
                 context: None,
             },

@@ -1,5 +1,6 @@
 use super::world::{NOON, World, at, replica_set, waiting};
-use crate::{CRASH_LOOP_GRACE, Confirmation, Dwell, symptoms};
+use crate::symptom::symptoms;
+use crate::{CRASH_LOOP_GRACE, Confirmation, Dwell};
 use proptest::prelude::*;
 use regraft_model::finding::Template;
 use regraft_model::{FailureClass, ObjectKey, Seconds, Symptom, Timestamp};

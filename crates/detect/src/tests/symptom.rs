@@ -1,5 +1,5 @@
 use super::world::{NOON, World, at, event, pod, replica_set, terminated, waiting};
-use crate::symptoms;
+use crate::symptom::symptoms;
 use regraft_model::finding::Template;
 use regraft_model::{Evidence, FailureClass, Object, Symptom};
 use serde_json::{Value, json};

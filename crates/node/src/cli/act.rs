@@ -1,7 +1,7 @@
 //! Commands that change something: each is one command in the replicated log, under the caller's name.
 
-use super::connection::Client;
 use super::{Exit, Failure, print, read};
+use crate::client::Client;
 use crate::clock;
 use crate::document::{ApplicationDocument, HASH_CHARS_MIN};
 use clap::{ArgGroup, Args};

@@ -1,9 +1,9 @@
 //! `regraft diff`: what differs between Git and the clusters, and the exit code that says so.
 
-use super::connection::Client;
 use super::read::{document, read};
 use super::story::line;
 use super::{Exit, Failure, Format, output, print};
+use crate::client::Client;
 use crate::document::{DiffDocument, DiffOutcome, ObjectChange};
 use clap::Args;
 use regraft_wire::admin::v1 as wire;

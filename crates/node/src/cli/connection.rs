@@ -1,30 +1,16 @@
-//! Reaching a member: over its Unix socket, or over mutual TLS.
+//! Which member a person talks to, and what to tell when no conversation begins.
 
-use super::failure::root_cause;
 use super::{Connection, Exit, Failure};
+use crate::client::{self, Client};
 use crate::config::{self, AdminAddress};
-use hyper_util::rt::TokioIo;
+use crate::failure::root_cause;
 use regraft_replica::{Tls, TlsPaths};
 use regraft_wire::admin::v1 as wire;
-use regraft_wire::admin::v1::admin_client::AdminClient;
-use rustls::pki_types::ServerName;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::{TcpStream, UnixStream};
-use tonic::transport::{Channel, Endpoint};
 
-/// How long to wait for a connection: a member on the other side of the world answers in less.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to wait for an answer: longer than a proposal is tried again.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest document: an incident or a list of thousands of applications.
-pub(crate) const DOCUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Where a member of a package installation listens.
 const SOCKET_DEFAULT: &str = "/var/lib/regraft/admin.sock";
-
-/// A connected client.
-pub(crate) type Client = AdminClient<Channel>;
 
 /// Connects and runs one conversation.
 pub(super) fn ask<F>(connection: &Connection, talk: F) -> Result<(), Failure>
@@ -44,7 +30,11 @@ where
         })?;
     runtime.block_on(async {
         let client = match target(connection)? {
-            Target::Unix(path) => unix(path).await?,
+            Target::Unix(path) => {
+                let shown = path.display().to_string();
+                let client = client::unix(path).await;
+                client.map_err(|error| unreachable(&shown, &error))?
+            }
             Target::Tcp(address, paths) => {
                 let ca = paths.ca.clone();
                 let tls = Tls::load(paths).map_err(|error| {
@@ -55,39 +45,12 @@ where
                         "make a client certificate with `regraft certs client NAME` and name it with --cert and --key",
                     )
                 })?;
-                let client = tcp(&address, Arc::new(tls)).await.map_err(|error| no_tls(&address, &ca, &error))?;
+                let client = client::tcp(&address, Arc::new(tls)).await.map_err(|error| no_tls(&address, &ca, &error))?;
                 accepted(&address, client).await?
             }
         };
         talk(client).await
     })
-}
-
-/// Connects to `address` (`HOST:PORT`) with mutual TLS; the certificate must name the host.
-pub(crate) async fn tcp(address: &str, tls: Arc<Tls>) -> Result<Client, tonic::transport::Error> {
-    // The URI only names the authority of the requests; the connector decides where to and how.
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(ANSWER_TIMEOUT);
-    let address: Arc<str> = Arc::from(address);
-    let channel = endpoint
-        .connect_with_connector(tower::service_fn(move |_: tonic::transport::Uri| {
-            let (address, tls) = (Arc::clone(&address), Arc::clone(&tls));
-            async move {
-                let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
-                let host = host
-                    .trim_start_matches('[')
-                    .trim_end_matches(']')
-                    .to_owned();
-                let name = ServerName::try_from(host).map_err(std::io::Error::other)?;
-                let stream = TcpStream::connect(&*address).await?;
-                stream.set_nodelay(true)?;
-                let connector = tokio_rustls::TlsConnector::from(tls.client_config());
-                connector.connect(name, stream).await.map(TokioIo::new)
-            }
-        }))
-        .await?;
-    Ok(client(channel))
 }
 
 /// With TLS 1.3 a client is done with the handshake before the member has looked at its certificate: the refusal comes
@@ -175,25 +138,6 @@ fn target(connection: &Connection) -> Result<Target, Failure> {
             "make one with `regraft certs client NAME`, and give all three (or REGRAFT_CA, REGRAFT_CERT, REGRAFT_KEY)",
         )),
     }
-}
-
-async fn unix(path: PathBuf) -> Result<Client, Failure> {
-    let shown = path.display().to_string();
-    let endpoint = Endpoint::from_static("http://localhost")
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(ANSWER_TIMEOUT);
-    let channel = endpoint
-        .connect_with_connector(tower::service_fn(move |_: tonic::transport::Uri| {
-            let path = path.clone();
-            async move { UnixStream::connect(path).await.map(TokioIo::new) }
-        }))
-        .await
-        .map_err(|error| unreachable(&shown, &error))?;
-    Ok(client(channel))
-}
-
-fn client(channel: Channel) -> Client {
-    AdminClient::new(channel).max_decoding_message_size(DOCUMENT_BYTES_MAX)
 }
 
 fn unreachable(address: &str, error: &dyn std::error::Error) -> Failure {

@@ -10,7 +10,6 @@ mod act;
 mod certs;
 mod compare;
 mod connection;
-mod failure;
 mod health;
 mod listing;
 mod output;
@@ -21,12 +20,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use crate::failure::{self, Exit, Failure};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-pub(crate) use connection::tcp as connect;
-pub(crate) use failure::{Exit, Failure, chain as failure_chain};
 pub(crate) use output::{complain, print};
 
 /// What only Git can pause.

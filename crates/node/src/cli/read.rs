@@ -1,11 +1,11 @@
 //! Commands that only look.
 
-use super::connection::Client;
 use super::listing::{self, Look};
 use super::table::Width;
 use super::{
     Exit, Failure, Format, Freshness, ListFormat, complain, output, overview, print, story,
 };
+use crate::client::Client;
 use crate::clock;
 use crate::document::{
     ApplicationDocument, ApplicationStory, ClusterDocument, ClusterStory, IncidentDocument,

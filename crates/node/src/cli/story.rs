@@ -170,8 +170,8 @@ fn plan(out: &mut String, plan: &Plan, document: &IncidentDocument) {
             plan.parent.short()
         ),
     );
-    for suspect in &document.suspects {
-        line(out, &format!("  undoes {suspect}"));
+    for suspect in &plan.suspects {
+        line(out, &format!("  undoes {}", suspect.0));
     }
     if let Some(commit) = &document.incident.committed {
         line(out, &format!("  committed as {}", commit.0));

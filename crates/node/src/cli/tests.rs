@@ -347,7 +347,6 @@ fn verified_incident() -> serde_json::Value {
             "outcome": {"kind": "Verified", "reason": "healthy in all clusters for 10s"}, "endedAt": opened + 20_000
         },
         "mode": "auto", "lock": null, "suspended": null, "targets": [],
-        "diff": "--- a/apps/storefront/deployment.yaml\n+++ b/apps/storefront/deployment.yaml\n@@ -1 +1 @@\n-image: shop/storefront:broken\n+image: shop/storefront:1.0\n",
-        "suspects": ["b".repeat(40)]
+        "diff": "--- a/apps/storefront/deployment.yaml\n+++ b/apps/storefront/deployment.yaml\n@@ -1 +1 @@\n-image: shop/storefront:broken\n+image: shop/storefront:1.0\n"
     })
 }

@@ -5,6 +5,7 @@ use super::schema;
 use super::{AdminAddress, MemberConfig, Peer, Tls};
 use regraft_model::id::MemberId;
 use regraft_model::problem::{Problem, Severity};
+use regraft_replica::certs;
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,13 +19,11 @@ const DATA_DIR_MODE: u32 = 0o700;
 /// Bits of a file's mode that let its group and others read it.
 const OTHERS_READ_BITS: u32 = 0o044;
 const ADMIN_SOCKET: &str = "admin.sock";
-/// A Unix socket's path must fit into `sockaddr_un`.
-/// The little that is missing is for the name under which it is born.
+/// Longest path of a Unix socket: `sockaddr_un` holds 107 bytes, and the socket is born in a folder beside its place
+/// (`admin.new/s`), whose path is a little longer.
 const SOCKET_PATH_BYTES_MAX: usize = 100;
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 const NAME_BYTES_MAX: usize = 63;
-/// Longest id of a replicated cluster: it becomes part of the certificates' names.
-const CLUSTER_BYTES_MAX: usize = 40;
 
 /// Collects problems, so that a person corrects them all in one go.
 pub(super) struct Check<'a> {
@@ -73,7 +72,7 @@ impl Check<'_> {
         let data_dir = self.data_dir(&schema.data_dir);
         let raft = self.listener(schema.listen.raft.as_ref(), RAFT_DEFAULT);
         let http = self.listener(schema.listen.http.as_ref(), HTTP_DEFAULT);
-        let admin = self.admin(schema.listen.admin.as_ref(), &data_dir, &schema.peers);
+        let admin = self.admin(&schema, &data_dir);
         self.ports(&schema.listen);
         let tls = schema.tls.as_ref().map(|tls| self.tls(tls));
         self.needs_tls(&schema, raft, admin.as_ref());
@@ -121,21 +120,10 @@ impl Check<'_> {
     }
 
     fn cluster_id(&mut self, id: &Spanned<String>) {
-        let text = id.value.as_bytes();
-        let edge = |c: Option<&u8>| c.is_some_and(u8::is_ascii_alphanumeric);
-        let ok = text.len() <= CLUSTER_BYTES_MAX
-            && text
-                .iter()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == b'-')
-            && edge(text.first())
-            && edge(text.last());
-        if !ok {
-            self.wrong(
-                id,
-                "BadName",
-                format!("`{}` is no id for a replicated cluster", id.value),
-                format!("use at most {CLUSTER_BYTES_MAX} of a-z, 0-9 and `-`, beginning and ending with a letter or digit"),
-            );
+        if let Err(error) = certs::check_cluster_id(&id.value) {
+            let action =
+                "write a short name, for example home: it becomes part of the certificates' names";
+            self.wrong(id, "BadName", error.to_string(), action);
         }
     }
 
@@ -266,35 +254,34 @@ impl Check<'_> {
         parsed.ok()
     }
 
-    fn admin(
-        &mut self,
-        text: Option<&Spanned<String>>,
-        data_dir: &Path,
-        peers: &[schema::Peer],
-    ) -> Option<AdminAddress> {
-        let Some(text) = text else {
+    fn admin(&mut self, schema: &schema::File, data_dir: &Path) -> Option<AdminAddress> {
+        let Some(text) = &schema.listen.admin else {
             // A trio's members ask each other, so a socket on one machine's disk would not do.
-            return Some(match peers.is_empty() {
-                true => AdminAddress::Unix(data_dir.join(ADMIN_SOCKET)),
-                false => AdminAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 7201))),
-            });
+            if !schema.peers.is_empty() {
+                return Some(AdminAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 7201))));
+            }
+            let path = data_dir.join(ADMIN_SOCKET);
+            let action = "shorten `dataDir`, or set `listen.admin`";
+            self.socket(&schema.data_dir, &path, action);
+            return Some(AdminAddress::Unix(path));
         };
         let Some(path) = text.value.strip_prefix("unix:") else {
             return self.listener(Some(text), "").map(AdminAddress::Tcp);
         };
         let path = self.path(path.strip_prefix("//").unwrap_or(path));
-        if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
-            self.wrong(
-                text,
-                "TooLong",
-                format!(
-                    "{} is too long for a Unix socket: at most {SOCKET_PATH_BYTES_MAX} bytes",
-                    path.display()
-                ),
-                "choose a shorter path",
-            );
-        }
+        self.socket(text, &path, "choose a shorter path");
         Some(AdminAddress::Unix(path))
+    }
+
+    /// Must fit into the address of a Unix socket.
+    fn socket(&mut self, at: &Spanned<String>, path: &Path, action: &str) {
+        if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+            let message = format!(
+                "{} is too long for a Unix socket: at most {SOCKET_PATH_BYTES_MAX} bytes",
+                path.display()
+            );
+            self.wrong(at, "TooLong", message, action);
+        }
     }
 
     fn ports(&mut self, listen: &schema::Listen) {

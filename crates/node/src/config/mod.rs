@@ -97,7 +97,7 @@ pub(crate) struct Kubeconfig {
 impl Kubeconfig {
     /// Where the client finds it.
     pub(crate) fn source(&self) -> KubeconfigSource {
-        KubeconfigSource::Path {
+        KubeconfigSource {
             path: self.file.clone(),
             context: self.context.clone(),
         }

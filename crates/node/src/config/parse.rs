@@ -159,31 +159,10 @@ pub(super) fn location(file: &str, at: &serde_saphyr::Location) -> Location {
 }
 
 fn one_of(given: &str, expected: &[&'static str]) -> String {
-    let lower = given.to_lowercase();
-    let near = expected.iter().find(|name| {
-        name.to_lowercase() == lower.replace(['_', '-'], "")
-            || distance(&name.to_lowercase(), &lower) <= 2
-    });
-    match near {
+    match regraft_render::closest(given, expected.iter().copied()) {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!("one of: {}", expected.join(", ")),
     }
-}
-
-/// Levenshtein's distance; both words are short.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 /// The place is told by the problem's location already.

@@ -4,10 +4,10 @@ use super::check::Check;
 use super::parse::location;
 use super::schema;
 use super::{Kubeconfig, POLL_DEFAULT_S, POLL_MIN_S, Repository};
-use crate::cli::failure_chain;
+use crate::failure;
 use regraft_model::problem::Location;
 use regraft_model::time::Seconds;
-use regraft_repo::{Credentials, CredentialsSource, SecretSource};
+use regraft_repo::{Address, Credentials, CredentialsSource, SecretSource};
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,19 +28,7 @@ impl Check<'_> {
                 self.name("repository", &repository.name);
                 self.unique(&mut names, &repository.name, "repositories");
                 self.url(&repository.url);
-                if repository.branch.value.is_empty()
-                    || repository
-                        .branch
-                        .value
-                        .contains([' ', '~', '^', ':', '?', '*', '[', '\\'])
-                {
-                    self.wrong(
-                        &repository.branch,
-                        "BadName",
-                        format!("`{}` is no branch", repository.branch.value),
-                        "write its name, for example main",
-                    );
-                }
+                self.branch(&repository.branch);
                 let poll = repository
                     .poll_interval
                     .as_ref()
@@ -88,7 +76,7 @@ impl Check<'_> {
         let credentials = match Credentials::load(&read.credentials) {
             Ok(credentials) => credentials,
             Err(error) => {
-                let message = failure_chain(&error);
+                let message = failure::chain(&error);
                 return self.wrong(secret, error.reason(), message, error.next_action());
             }
         };
@@ -112,9 +100,6 @@ impl Check<'_> {
                 ..
             } => secret,
             regraft_repo::Error::Configuration {
-                field: "branch", ..
-            } => &given.branch,
-            regraft_repo::Error::Configuration {
                 field: "author", ..
             } => &given.name,
             _ => &given.url,
@@ -122,49 +107,31 @@ impl Check<'_> {
         self.wrong(
             at,
             error.reason(),
-            failure_chain(&error),
+            failure::chain(&error),
             error.next_action(),
         );
     }
 
     fn url(&mut self, url: &Spanned<String>) {
-        let known = ["https://", "http://", "ssh://", "file://"];
-        let scheme = known
-            .iter()
-            .find_map(|scheme| url.value.strip_prefix(scheme));
-        let scp_like = url
-            .value
-            .split_once(':')
-            .is_some_and(|(host, path)| host.contains('@') && !path.is_empty());
-        match scheme {
-            // The URL is not repeated: it holds the secret.
-            Some(rest)
-                if rest.split('/').next().is_some_and(|host| {
-                    host.rsplit_once('@')
-                        .is_some_and(|(user, _)| user.contains(':'))
-                }) =>
-            {
-                self.wrong(
-                    url,
-                    "PlainSecret",
-                    "the URL holds a password",
-                    "take it out, and name it with `credentials.passwordFile` or `passwordEnv`",
-                );
-            }
-            Some("") => self.wrong(
+        // The problem never repeats a user or a password.
+        if let Err(problem) = Address::parse(&url.value) {
+            self.wrong(
                 url,
                 "BadUrl",
-                "the URL names no repository",
-                "write the URL you would clone",
-            ),
-            Some(_) => {}
-            None if scp_like => {}
-            None => self.wrong(
-                url,
-                "BadUrl",
-                format!("`{}` is no URL of a repository", url.value),
-                "write https://, http://, ssh://, file:// or user@host:path",
-            ),
+                format!("the URL cannot be used: {problem}"),
+                "write the URL you would clone; secrets go into `credentials`, for example `passwordFile` or `passwordEnv`",
+            );
+        }
+    }
+
+    fn branch(&mut self, branch: &Spanned<String>) {
+        if !regraft_repo::is_branch(&branch.value) {
+            self.wrong(
+                branch,
+                "BadName",
+                format!("`{}` is no valid name of a branch", branch.value),
+                "write its name, for example main",
+            );
         }
     }
 

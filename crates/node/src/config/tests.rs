@@ -16,6 +16,9 @@ clusters: [{name: a, cluster: {server: 'https://a.example:6443'}}]
 users: [{name: me, user: {token: hunter2}}]
 ";
 
+/// A name that is too long for the path of a socket, and short enough for a folder.
+const LONG_NAME_BYTES: usize = 120;
+
 /// Reads `text` as a file in a fresh folder; problems are shown without the folder's name.
 fn read_text(text: &str) -> Result<MemberConfig, String> {
     let folder = tempfile::tempdir().unwrap();
@@ -196,6 +199,16 @@ fn every_mistake_is_told_with_its_place_and_a_next_action() {
             format!("{GOOD}repositories:\n  - {{name: r, url: shop, branch: main}}\n"),
         ),
         (
+            "user in the URL",
+            format!(
+                "{GOOD}repositories:\n  - {{name: r, url: 'https://hunter2@h/r.git', branch: main}}\n"
+            ),
+        ),
+        (
+            "bad branch",
+            format!("{GOOD}repositories:\n  - {{name: r, url: 'https://h/r.git', branch: a..b}}\n"),
+        ),
+        (
             "variable not set",
             format!(
                 "{GOOD}repositories:\n  - {{name: r, url: 'https://h/r.git', branch: main, credentials: {{tokenEnv: REGRAFT_NOT_SET}}}}\n"
@@ -250,6 +263,38 @@ fn every_mistake_is_told_with_its_place_and_a_next_action() {
         writeln!(shown, "{name}:\n{}", problems.trim_end()).unwrap();
     }
     insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn a_socket_that_is_too_long_for_its_address_is_told_where_its_path_comes_from() {
+    let long = "d".repeat(LONG_NAME_BYTES);
+    let told = |text: String| {
+        let problems = check(&text);
+        let place = problems.find(": TooLong: ").map(|end| &problems[..end]);
+        let action = problems.find('(').map(|start| problems[start..].trim_end());
+        format!(
+            "{} {}",
+            place.unwrap_or(&problems),
+            action.unwrap_or_default()
+        )
+    };
+    let shown = [
+        told(format!(
+            "member: {{id: 1}}\ncluster: demo\ndataDir: {long}\n"
+        )),
+        told(format!("{GOOD}listen: {{admin: 'unix:{long}'}}\n")),
+    ];
+    insta::assert_snapshot!(shown.join("\n"), @r"
+    member.yaml:3:10 (shorten `dataDir`, or set `listen.admin`)
+    member.yaml:4:17 (choose a shorter path)
+    ");
+    let elsewhere = format!(
+        "member: {{id: 1}}\ncluster: demo\ndataDir: {long}\nlisten: {{admin: 'unix:/run/regraft.sock'}}\n"
+    );
+    assert!(
+        read_text(&elsewhere).is_ok(),
+        "only the socket that is used counts"
+    );
 }
 
 #[test]

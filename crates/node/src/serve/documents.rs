@@ -290,11 +290,6 @@ pub(super) fn refused(rows: &mut [ApplicationDocument], report: Option<&ReportDo
 /// An incident and what explains it; `diff` is added by who can read the files.
 pub(super) fn incident(view: &View, incident: &Incident, diff: String) -> IncidentDocument {
     let application = view.application(&incident.application);
-    let suspects = incident
-        .plan
-        .iter()
-        .flat_map(|plan| &plan.suspects)
-        .map(|revision| revision.0.clone());
     IncidentDocument {
         mode: match incident.is_open() {
             true => application.map(|application| application.mode),
@@ -308,7 +303,6 @@ pub(super) fn incident(view: &View, incident: &Incident, diff: String) -> Incide
             .filter(|row| row.name == incident.application)
             .collect(),
         diff,
-        suspects: suspects.collect(),
         incident: waits::told(view, incident),
     }
 }

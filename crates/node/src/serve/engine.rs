@@ -1,7 +1,7 @@
 //! The one loop over events. It has a thread of its own: deciding is computation, and must delay nobody's network.
 
-use crate::cli::{Exit, Failure};
 use crate::clock;
+use crate::failure::{Exit, Failure};
 use regraft_engine::{Effect, Event, Report, Wanted};
 use regraft_model::Object;
 use regraft_model::config::Application;

@@ -1,8 +1,8 @@
 //! Tells the engine what happens around it: applied commands, its role, and that time goes on.
 
 use super::member::Member;
-use crate::cli::failure_chain;
 use crate::clock;
+use crate::failure;
 use regraft_engine::{Event, Proof, Role};
 use regraft_model::id::MemberId;
 use regraft_replica::{Change, Replica, Status};
@@ -136,7 +136,7 @@ pub(super) async fn hangups(member: Arc<Member>) {
                 tracing::info!("SIGHUP: new connections use the certificates as they are now")
             }
             Err(error) => tracing::warn!(
-                error = failure_chain(&error),
+                error = failure::chain(&error),
                 next = "correct the files under `tls`, and send SIGHUP again",
                 "the certificates cannot be used: the old ones stay"
             ),

@@ -3,10 +3,10 @@
 use super::engine::Engine;
 use super::gate::Gate;
 use super::metrics::{GitOperation, GitResult, Metrics};
-use crate::cli::{Exit, Failure, failure_chain};
 use crate::clock;
 use crate::config;
 use crate::document::ProblemDocument;
+use crate::failure::{self, Exit, Failure};
 use regraft_engine::Event;
 use regraft_model::git::{CommitOutcome, CommitRequest, History, HistoryError, Relation, Snapshot};
 use regraft_model::id::{ApplicationName, BranchName, Fence, IncidentId, RepositoryName};
@@ -316,7 +316,7 @@ impl Worker {
             } => {
                 let _ = reply.send(
                     self.diff_text(&parent, &edits)
-                        .map_err(|error| failure_chain(&error)),
+                        .map_err(|error| failure::chain(&error)),
                 );
             }
             Work::Files {
@@ -325,7 +325,7 @@ impl Worker {
                 reply,
             } => {
                 let files = self.read(&revision, &path).map(|(_, tree)| tree);
-                let _ = reply.send(files.map_err(|error| failure_chain(&error)));
+                let _ = reply.send(files.map_err(|error| failure::chain(&error)));
             }
         }
     }
@@ -364,7 +364,7 @@ impl Worker {
         };
         let problem = ProblemDocument {
             reason: error.reason().to_owned(),
-            message: failure_chain(error),
+            message: failure::chain(error),
             action: error.next_action().to_owned(),
         };
         if obstacles.get(&operation) != Some(&problem) {
@@ -414,7 +414,7 @@ impl Worker {
         path: &str,
     ) -> Result<History, HistoryError> {
         self.ensure(to)
-            .map_err(|error| HistoryError::Unreadable(failure_chain(&error)))?;
+            .map_err(|error| HistoryError::Unreadable(failure::chain(&error)))?;
         self.repository.history(from, to, path, HISTORY_COMMITS_MAX)
     }
 
@@ -427,7 +427,7 @@ impl Worker {
     fn commit(&mut self, request: &CommitRequest, permit: &Permit) -> CommitOutcome {
         if let Err(error) = self.renew_credentials() {
             return CommitOutcome::Failed {
-                reason: failure_chain(&error),
+                reason: failure::chain(&error),
             };
         }
         self.repository.commit(request, clock::now(), permit)
@@ -458,7 +458,7 @@ impl Worker {
 
 /// The chain of causes as one sentence, before another one.
 fn sentence(error: &Error) -> String {
-    let chain = failure_chain(error);
+    let chain = failure::chain(error);
     format!("{}.", chain.trim_end_matches('.'))
 }
 

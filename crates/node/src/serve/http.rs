@@ -2,9 +2,9 @@
 
 use super::documents;
 use super::member::Member;
-use crate::cli::{Exit, Failure};
 use crate::clock;
 use crate::document::{ConnectionState, ReportDocument};
+use crate::failure::{Exit, Failure};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};

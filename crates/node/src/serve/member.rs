@@ -30,7 +30,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// How old the proof is that this member's state is the majority's.
+    /// When this member last had proof that its state is the majority's.
     pub(super) fn confirmed_at(&self) -> Option<Timestamp> {
         self.confirmed.borrow().map(|proof| proof.at)
     }

@@ -28,7 +28,7 @@ mod start;
 mod state;
 mod waits;
 
-use crate::cli::{Exit, Failure};
+use crate::failure::{Exit, Failure};
 use crate::{config, log};
 use std::path::Path;
 

@@ -5,6 +5,7 @@ use super::clusters::Clusters;
 use super::git::{BUSY, Git, Work};
 use super::metrics::Metrics;
 use super::propose::Proposer;
+use crate::log::PAGE;
 use regraft_engine::{Effect, Event, Level};
 use regraft_model::id::RepositoryName;
 use std::collections::BTreeMap;
@@ -144,6 +145,12 @@ fn say(level: Level, subject: &str, message: &str) {
     match level {
         Level::Info => tracing::info!(target: "regraft", subject, "{message}"),
         Level::Warning => tracing::warn!(target: "regraft", subject, "{message}"),
-        Level::Page => tracing::error!(target: "page", subject, "{message}"),
+        // What to do depends on the words; the page of the manual tells it for each.
+        Level::Page => tracing::error!(
+            target: PAGE,
+            subject,
+            next = "see \"What pages a person\" in docs/operations.md",
+            "{message}"
+        ),
     }
 }

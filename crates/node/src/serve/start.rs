@@ -8,9 +8,10 @@ use super::metrics::Metrics;
 use super::propose::{People, Proposer};
 use super::runner::Runner;
 use super::{admin, announce, engine, follow, git, http};
-use crate::cli::{Exit, Failure};
 use crate::clock;
 use crate::config::MemberConfig;
+use crate::failure::{Exit, Failure};
+use crate::log::PAGE;
 use data_encoding::HEXLOWER;
 use regraft_engine::TrackedRepository;
 use regraft_replica::{PeerAddress, Replica, StateMachine, Timings, TlsPaths};
@@ -27,6 +28,8 @@ use tokio_util::task::TaskTracker;
 const STOP_BOUND: Duration = Duration::from_secs(3);
 /// Random bytes of a boot and of an installation.
 const RANDOM_BYTES: usize = 8;
+/// What a person does about a member that halted.
+const AFTER_HALT: &str = "do not delete anything: read the log, and see docs/operations.md";
 const TERMINATE: &str = "SIGTERM";
 const INTERRUPT: &str = "SIGINT";
 
@@ -214,11 +217,9 @@ async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
                 "CannotListen",
                 "does another process listen there? change `listen.raft`",
             ),
-            Error::Halted { .. } | Error::DamagedDatabase { .. } | Error::NewerDisk { .. } => (
-                Exit::Halted,
-                "Halted",
-                "do not delete anything: read the log, and see docs/operations.md",
-            ),
+            Error::Halted { .. } | Error::DamagedDatabase { .. } | Error::NewerDisk { .. } => {
+                (Exit::Halted, "Halted", AFTER_HALT)
+            }
             _ => (Exit::Failed, "CannotStart", "the log says more"),
         };
         Failure::of(exit, reason, &error, action)
@@ -236,12 +237,13 @@ async fn wait(
             Ok(())
         }
         reason = follow::fatal(replica) => {
-            tracing::error!(target: "page", %reason, "the replicated state is halted");
-            Err(Failure::new(Exit::Halted, "Halted", reason, "do not delete anything: read the log, and see docs/operations.md"))
+            tracing::error!(target: PAGE, %reason, next = AFTER_HALT, "the replicated state is halted");
+            Err(Failure::new(Exit::Halted, "Halted", reason, AFTER_HALT))
         }
         () = ended.cancelled() => {
-            tracing::error!(target: "page", "the engine ended");
-            Err(Failure::new(Exit::Halted, "EngineEnded", "the engine ended by a fault of its own", "please report this with the log; the member may be started again"))
+            let next = "please report this with the log; the member may be started again";
+            tracing::error!(target: PAGE, next, "the engine ended");
+            Err(Failure::new(Exit::Halted, "EngineEnded", "the engine ended by a fault of its own", next))
         }
     }
 }

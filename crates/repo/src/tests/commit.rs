@@ -323,6 +323,18 @@ fn requests_that_must_not_become_commits_are_refused_with_a_reason() {
 }
 
 #[test]
+fn trailers_are_found_whatever_their_case() {
+    let world = World::new();
+    world.write("apps/web/deployment.yaml", b"image: web:1\n");
+    let good = world.commit("Good");
+    world.write("apps/web/deployment.yaml", b"image: web:2\n");
+    let bad = world.commit("Bad");
+    let mut request = world.request(&bad, &good);
+    request.message = request.message.replace("Regraft-", "regraft-");
+    committed(world.repository().commit(&request, AT, &always()));
+}
+
+#[test]
 fn a_folder_goes_with_its_last_file_and_files_and_folders_change_places() {
     let world = World::new();
     world.write("apps/web/now-file/x.yaml", b"x\n");

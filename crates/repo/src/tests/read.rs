@@ -1,5 +1,6 @@
 use super::world::World;
-use crate::{Error, MAX_FILE_BYTES};
+use crate::Error;
+use crate::view::MAX_FILE_BYTES;
 use regraft_model::source::FileMode;
 use regraft_model::{Revision, SourceFile};
 use std::os::unix::ffi::OsStrExt;
@@ -148,7 +149,11 @@ fn a_diff_is_what_people_know_and_is_cut_when_it_is_too_long() {
     insta::assert_snapshot!(repository.diff_text(&bad, &edits).unwrap());
     let edits = world.restore(&huge, &good, "apps/web");
     let cut = repository.diff_text(&huge, &edits).unwrap();
-    assert!(cut.len() < crate::MAX_DIFF_BYTES + 100, "{}", cut.len());
+    assert!(
+        cut.len() < crate::view::MAX_DIFF_BYTES + 100,
+        "{}",
+        cut.len()
+    );
     assert!(cut.ends_with("... cut after 262144 bytes\n"));
     let wrong = repository.diff_text(&good, &edits).unwrap_err();
     assert!(matches!(wrong, Error::Edit { .. }), "{wrong}");

@@ -10,7 +10,3 @@ pub(crate) use store::Author;
 pub(crate) const REPOSITORY: &str = "fleet";
 /// Its tracked branch.
 pub(crate) const BRANCH: &str = "main";
-/// The trailer that names a plan: the key looked for before committing.
-pub(crate) const PLAN_TRAILER: &str = "Regraft-Plan";
-/// The trailer that names the installation.
-pub(crate) const INSTALLATION_TRAILER: &str = "Regraft-Installation";

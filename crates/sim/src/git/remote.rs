@@ -1,9 +1,9 @@
 //! The remote's branches, and what a member's push meets there.
 
+use super::BRANCH;
 use super::store::{Author, Store, Tree};
-use super::{BRANCH, INSTALLATION_TRAILER, PLAN_TRAILER};
 use crate::plant::PlantedBug;
-use regraft_model::git::{CommitOutcome, CommitRequest};
+use regraft_model::git::{CommitOutcome, CommitRequest, INSTALLATION_TRAILER, PLAN_TRAILER};
 use regraft_model::id::{BranchName, Fence, IncidentId, MemberId};
 use regraft_model::source::Revision;
 use std::collections::BTreeMap;

@@ -2,11 +2,11 @@
 
 use super::read;
 use super::refusal::Refusal;
-use crate::cli::{connect, failure_chain};
 use crate::config::Peer;
 use crate::document::{DiffDocument, DiffOutcome, ObjectChange, ObjectDiffDocument};
 use crate::serve::engine::Question;
 use crate::serve::member::Member;
+use crate::{client, failure};
 use regraft_cluster::Preview;
 use regraft_model::apply::StagedObject;
 use regraft_model::config::Application;
@@ -109,9 +109,9 @@ async fn ask(
         .as_ref()
         .ok_or_else(|| format!("member {} has no `admin` address in `peers`", peer.id))?;
     let tls = member.replica.tls().ok_or("there are no certificates")?;
-    let mut client = connect(address, tls)
+    let mut client = client::tcp(address, tls)
         .await
-        .map_err(|error| failure_chain(&error))?;
+        .map_err(|error| failure::chain(&error))?;
     let request = wire::DiffRequest {
         application: application.to_owned(),
         reach: wire::Reach::Callee.into(),

@@ -1,7 +1,7 @@
 //! Where people connect: a socket only its owner may open, or mutual TLS.
 
-use crate::cli::{Exit, Failure};
 use crate::config::AdminAddress;
+use crate::failure::{Exit, Failure};
 use futures::StreamExt as _;
 use regraft_replica::Tls;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};

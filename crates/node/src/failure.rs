@@ -5,7 +5,7 @@ use regraft_wire::admin::v1 as wire;
 use std::fmt;
 
 /// What every exit code means. `--help` prints this table; README and docs/operations.md have the same words.
-pub(super) const EXIT_CODES: [(u8, &str); 9] = [
+pub(crate) const EXIT_CODES: [(u8, &str); 9] = [
     (0, "done"),
     (
         1,
@@ -36,7 +36,7 @@ pub(super) const EXIT_CODES: [(u8, &str); 9] = [
 ];
 
 /// The table for `--help`.
-pub(super) fn exit_codes() -> String {
+pub(crate) fn exit_codes() -> String {
     let lines = EXIT_CODES.map(|(code, meaning)| format!("  {code:<3}  {meaning}"));
     format!("Exit codes:\n{}", lines.join("\n"))
 }
