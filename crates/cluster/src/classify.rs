@@ -63,9 +63,10 @@ pub(crate) fn failure(key: Option<ObjectKey>, error: &Error) -> ApplyFailure {
         }
         Error::InventoryDiffers { .. } => (Retry::Transient, "InventoryDiffers", error.to_string()),
         Error::InventoryNotOurs { .. } => (Retry::Stalled, "NotOurs", error.to_string()),
-        Error::Kubeconfig { .. } | Error::InCluster { .. } | Error::Client { .. } => {
-            (Retry::Waiting, "Credentials", error.to_string())
-        }
+        Error::Kubeconfig { .. }
+        | Error::InCluster { .. }
+        | Error::Plugin { .. }
+        | Error::Client { .. } => (Retry::Waiting, "Credentials", error.to_string()),
     };
     failed(key, retry, reason, message)
 }
