@@ -16,7 +16,9 @@ use regraft_wire::raft::v1::raft_client::RaftClient;
 use std::error::Error as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use support::{Fleet, applied, get, kill, kill_all, leader_of, now_ms, put, until};
+use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
 
 /// Asks member 1 for a read point, with these certificates and these claims.
@@ -105,6 +107,21 @@ async fn only_the_member_that_its_certificate_names_is_admitted() {
         ask(&fleet, client_paths(&fleet.authority, alice), "shop", 2, 1).await,
         @r#"PermissionDenied: the caller says it is member 2 of cluster shop, but its certificate is of client alice"#
     );
+    kill(member).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_keep_no_member_out() {
+    let fleet = Fleet::new(3);
+    let member = single(&fleet).await;
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(TcpStream::connect(fleet.addresses[&1]).await.unwrap());
+    }
+    // Much less than one of them may take for its handshake.
+    let asking = ask(&fleet, fleet.tls(2), "shop", 2, 1);
+    let answer = tokio::time::timeout(Duration::from_secs(4), asking).await;
+    assert_eq!(answer.as_deref(), Ok("admitted"));
     kill(member).await;
 }
 
