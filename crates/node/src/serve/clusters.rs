@@ -81,6 +81,13 @@ struct Running {
     ended: CancellationToken,
 }
 
+impl Running {
+    /// Whether the same is under way; not once it was told to stop, or ended by a fault of ours.
+    fn carries_out(&self, request: &ApplyRequest) -> bool {
+        self.request == *request && !self.cancel.is_cancelled() && !self.ended.is_cancelled()
+    }
+}
+
 impl Clusters {
     /// Must be called inside the runtime.
     pub(super) fn new(kubeconfigs: &[Kubeconfig], engine: Engine) -> Self {
@@ -180,9 +187,7 @@ impl Clusters {
             return Some(not_connected(&request));
         };
         let before = match link.running.get(&request.target) {
-            Some(running) if running.request == request && !running.cancel.is_cancelled() => {
-                return None;
-            }
+            Some(running) if running.carries_out(&request) => return None,
             Some(running) => {
                 running.cancel.cancel();
                 Some(running.ended.clone())
