@@ -265,7 +265,7 @@ async fn a_member_with_the_wrong_folder_certificate_or_peers_does_not_start() {
             name: "x".to_owned(),
         },
     );
-    insta::assert_snapshot!(refused_start(&fleet, config).await, @"node id 0 is not usable: node ids start at 1 and are never used twice");
+    insta::assert_snapshot!(refused_start(&fleet, config).await, @"member id 0 is not usable: member ids start at 1 and are never used twice");
 
     let mut config = fleet.config(2);
     config.timings.heartbeat_ms = 700;
