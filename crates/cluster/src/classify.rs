@@ -63,7 +63,7 @@ pub(crate) fn failure(key: Option<ObjectKey>, error: &Error) -> ApplyFailure {
         }
         Error::InventoryDiffers { .. } => (Retry::Transient, "InventoryDiffers", error.to_string()),
         Error::InventoryNotOurs { .. } => (Retry::Stalled, "NotOurs", error.to_string()),
-        Error::Kubeconfig { .. } | Error::Client { .. } => {
+        Error::Kubeconfig { .. } | Error::Plugin { .. } | Error::Client { .. } => {
             (Retry::Waiting, "Credentials", error.to_string())
         }
     };

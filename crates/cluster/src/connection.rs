@@ -12,6 +12,7 @@ use crate::discovery::Discovery;
 use crate::error::{Error, chain};
 use crate::inventory::Stored;
 use crate::kubeconfig::from_file;
+use crate::plugin::Plugin;
 use crate::traffic::{Breaker, Meter, Traffic, Verb};
 use kube::Client;
 use kube::client::{Body, ClientBuilder};
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
+use tower::util::MapRequestLayer;
 
 /// Most requests in flight to one cluster, watches aside: what an API server takes from one client without queueing.
 pub(crate) const MAX_REQUESTS_IN_FLIGHT: usize = 32;
@@ -75,6 +77,8 @@ struct Sign {
 /// One connection.
 pub(crate) struct Connection {
     pub(crate) client: Client,
+    /// Where the kubeconfig names one.
+    pub(crate) plugin: Option<Arc<Plugin>>,
     pub(crate) discovery: Discovery,
     pub(crate) digests: Digests,
     pub(crate) stored: Stored,
@@ -104,9 +108,10 @@ impl Connection {
             traffic: Arc::clone(traffic),
             breaker: Arc::clone(&breaker),
         };
-        let client = client(&config.kubeconfig, &meter).await?;
+        let (client, plugin) = client(&config.kubeconfig, &meter).await?;
         let mut connection = Connection {
             client,
+            plugin,
             discovery: Discovery::default(),
             digests: Digests::default(),
             stored: Stored::default(),
@@ -309,8 +314,12 @@ fn status(code: u16, bytes: &[u8]) -> Status {
     }
 }
 
-async fn client(source: &KubeconfigSource, meter: &Meter) -> Result<Client, Error> {
+async fn client(
+    source: &KubeconfigSource,
+    meter: &Meter,
+) -> Result<(Client, Option<Arc<Plugin>>), Error> {
     let mut config = from_file(&source.path, source.context.as_deref()).await?;
+    let plugin = Plugin::replace(&mut config.auth_info).await?.map(Arc::new);
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;
@@ -328,7 +337,13 @@ async fn client(source: &KubeconfigSource, meter: &Meter) -> Result<Client, Erro
     let builder = ClientBuilder::try_from(config).map_err(|error| Error::Client {
         reason: chain(&error),
     })?;
-    Ok(builder.with_layer(meter).build())
+    let signer = plugin.clone();
+    let signing = MapRequestLayer::new(move |request| match &signer {
+        Some(plugin) => plugin.sign(request),
+        None => request,
+    });
+    let client = builder.with_layer(&signing).with_layer(meter).build();
+    Ok((client, plugin))
 }
 
 #[cfg(test)]
@@ -354,6 +369,19 @@ mod tests {
             fake::basics(asked, uid, version)
         });
         (server, shows)
+    }
+
+    #[tokio::test]
+    async fn every_request_carries_the_token_of_the_credential_plugin() {
+        let script = r#"echo '{"kind": "ExecCredential", "status": {"token": "t"}}'"#;
+        let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script]});
+        let server = Server::start_for(&json!({"exec": exec}), |asked| {
+            match asked.authorization.as_deref() {
+                Some("bearer t") => fake::basics(asked, "one", 1),
+                other => fake::refusal(401, &format!("{other:?}")),
+            }
+        });
+        patch(&server.connect().await).await.unwrap();
     }
 
     async fn patch(connection: &Connection) -> Result<Value, Error> {

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 pub(crate) struct Asked {
     /// `GET /version HTTP/1.1`.
     pub(crate) line: String,
+    /// Its `Authorization` header, in small letters.
+    pub(crate) authorization: Option<String>,
     /// Its body, or null.
     pub(crate) body: Value,
 }
@@ -38,7 +40,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(mut answer: impl FnMut(&Asked) -> Answer + Send + 'static) -> Self {
+    /// The kubeconfig has a user without credentials.
+    pub(crate) fn start(answer: impl FnMut(&Asked) -> Answer + Send + 'static) -> Self {
+        Self::start_for(&json!({}), answer)
+    }
+
+    pub(crate) fn start_for(
+        user: &Value,
+        mut answer: impl FnMut(&Asked) -> Answer + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -67,7 +77,7 @@ impl Server {
         let path = dir.path().join("kubeconfig");
         let kubeconfig = json!({
             "clusters": [{"name": "a", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
-            "users": [{"name": "a", "user": {}}],
+            "users": [{"name": "a", "user": user}],
             "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
             "current-context": "a",
         });
@@ -107,7 +117,7 @@ fn read(stream: &TcpStream) -> Option<Asked> {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
-    let mut length = 0;
+    let (mut length, mut authorization) = (0, None);
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
@@ -118,12 +128,16 @@ fn read(stream: &TcpStream) -> Option<Asked> {
         if let Some(value) = header.strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
+        if let Some(value) = header.strip_prefix("authorization:") {
+            authorization = Some(value.trim().to_owned());
+        }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let line = line.trim().to_owned();
     (!line.is_empty()).then(|| Asked {
         line,
+        authorization,
         body: serde_json::from_slice(&body).unwrap_or_default(),
     })
 }

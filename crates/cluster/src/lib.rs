@@ -23,6 +23,7 @@ mod follow;
 mod inventory;
 mod kubeconfig;
 mod managed;
+mod plugin;
 mod preview;
 mod release;
 mod request;

@@ -148,6 +148,10 @@ impl Session {
         tasks.spawn(watch_crds(Arc::clone(&connection), Arc::clone(&dirty)));
         tasks.spawn(refresh_kinds(Arc::clone(&connection), dirty));
         tasks.spawn(probe(Arc::clone(&connection)));
+        if let Some(plugin) = connection.plugin.clone() {
+            let breaker = Arc::clone(&connection.breaker);
+            tasks.spawn(async move { plugin.keep_fresh(&breaker).await });
+        }
         let ended = self.follow_kinds(&connection, &mut tasks).await;
         // Writers first, so that nothing is written after the loss is told; then the watches, so that it comes last.
         self.link.cut(&connection.breaker.reason());

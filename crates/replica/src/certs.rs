@@ -38,7 +38,7 @@ const CLIENT_SUFFIX: &str = ".client.regraft";
 pub enum Identity {
     /// A member of a cluster.
     Member {
-        /// Its node id.
+        /// Its member id.
         node_id: u64,
         /// Its cluster.
         cluster_id: String,
@@ -508,7 +508,7 @@ mod tests {
         let error = authority
             .member(0, &[], NOW_MS, Overwrite::Refuse)
             .unwrap_err();
-        insta::assert_snapshot!(error, @"node id 0 is not usable: node ids start at 1 and are never used twice");
+        insta::assert_snapshot!(error, @"member id 0 is not usable: member ids start at 1 and are never used twice");
         let error = authority
             .client("../x", NOW_MS, Overwrite::Refuse)
             .unwrap_err();

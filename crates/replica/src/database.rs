@@ -2,7 +2,8 @@
 
 use crate::error::Error;
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, ErrorKind, LogLevel, Options, WriteOptions,
+    BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, Options,
+    WriteOptions,
 };
 use std::path::Path;
 use tokio::sync::watch;
@@ -49,8 +50,18 @@ impl Closed {
     }
 }
 
+/// What may be missing after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// A last record that was not written whole: others were promised all that was synced, so that damage before it is
+    /// told and nothing is left out.
+    AllSynced,
+    /// Everything from some record on: who owns the database has it elsewhere.
+    AllUpToSomePoint,
+}
+
 /// Opens the database in `path`, makes it when there is none, and refuses a newer format.
-pub(crate) fn open(path: &Path) -> Result<DB, Error> {
+pub(crate) fn open(path: &Path, keeps: Keeps) -> Result<DB, Error> {
     let failed = |source: rocksdb::Error| match source.kind() {
         ErrorKind::Corruption => Error::DamagedDatabase {
             path: path.to_owned(),
@@ -67,7 +78,7 @@ pub(crate) fn open(path: &Path) -> Result<DB, Error> {
             source,
         })?;
     }
-    let db = DB::open(&options(), path).map_err(failed)?;
+    let db = DB::open(&options(keeps), path).map_err(failed)?;
     match db.get(FORMAT_KEY).map_err(failed)? {
         None => {
             let mut synced = WriteOptions::default();
@@ -101,13 +112,17 @@ pub(crate) fn sync_dir(path: &Path) -> std::io::Result<()> {
     std::fs::File::open(path)?.sync_all()
 }
 
-fn options() -> Options {
+fn options(keeps: Keeps) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
     table.set_cache_index_and_filter_blocks(true);
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_block_based_table_factory(&table);
+    options.set_wal_recovery_mode(match keeps {
+        Keeps::AllSynced => DBRecoveryMode::TolerateCorruptedTailRecords,
+        Keeps::AllUpToSomePoint => DBRecoveryMode::PointInTime,
+    });
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_max_write_buffer_number(WRITE_BUFFERS_MAX);
@@ -132,25 +147,83 @@ mod tests {
     fn a_damaged_database_is_not_one_in_use() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let db = open(&path).unwrap();
-        assert!(matches!(open(&path), Err(Error::OpenDatabase { .. })));
+        let db = open(&path, Keeps::AllSynced).unwrap();
+        assert!(matches!(
+            open(&path, Keeps::AllSynced),
+            Err(Error::OpenDatabase { .. })
+        ));
         drop(db);
         std::fs::write(path.join("CURRENT"), "no manifest").unwrap();
-        assert!(matches!(open(&path), Err(Error::DamagedDatabase { .. })));
+        assert!(matches!(
+            open(&path, Keeps::AllSynced),
+            Err(Error::DamagedDatabase { .. })
+        ));
     }
 
     #[test]
     fn a_newer_disk_format_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let db = open(&path).unwrap();
+        let db = open(&path, Keeps::AllSynced).unwrap();
         db.put(FORMAT_KEY, (FORMAT + 1).to_be_bytes()).unwrap();
         drop(db);
-        let text = open(&path)
+        let text = open(&path, Keeps::AllSynced)
             .map(|_| ())
             .unwrap_err()
             .to_string()
             .replace(&*dir.path().to_string_lossy(), "DIR");
         insta::assert_snapshot!(text, @"DIR/log has disk format 2, this version reads up to 1: start the newer version again");
+    }
+
+    /// A database with ten synced records that are not in a table yet, closed, and its write-ahead log.
+    fn ten_records(path: &Path) -> (std::path::PathBuf, Vec<u8>) {
+        let db = open(path, Keeps::AllSynced).unwrap();
+        let mut synced = WriteOptions::default();
+        synced.set_sync(true);
+        for number in 0..10_u8 {
+            db.put_opt([number], [number; 100], &synced).unwrap();
+        }
+        drop(db);
+        let logs = std::fs::read_dir(path).unwrap();
+        let log = logs
+            .map(|entry| entry.unwrap().path())
+            .find(|file| file.extension().is_some_and(|it| it == "log"))
+            .unwrap();
+        let bytes = std::fs::read(&log).unwrap();
+        (log, bytes)
+    }
+
+    fn records(db: &DB) -> usize {
+        (0..10_u8)
+            .filter(|number| db.get([*number]).unwrap().is_some())
+            .count()
+    }
+
+    #[test]
+    fn a_synced_record_that_is_damaged_is_told_and_none_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let (log, mut bytes) = ten_records(&path);
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&log, bytes).unwrap();
+        let opened = open(&path, Keeps::AllSynced);
+        assert!(
+            matches!(opened, Err(Error::DamagedDatabase { .. })),
+            "{opened:?}"
+        );
+        let rest = open(&path, Keeps::AllUpToSomePoint).unwrap();
+        assert!(records(&rest) < 10);
+    }
+
+    #[test]
+    fn a_last_record_that_was_not_written_whole_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let (log, mut bytes) = ten_records(&path);
+        bytes.truncate(bytes.len() - 50);
+        std::fs::write(&log, bytes).unwrap();
+        let db = open(&path, Keeps::AllSynced).unwrap();
+        assert_eq!(records(&db), 9);
     }
 }

@@ -25,8 +25,8 @@ pub enum Error {
         /// What was given.
         name: String,
     },
-    /// Node ids start at 1: 0 means "no member" on the wire.
-    #[error("node id {id} is not usable: node ids start at 1 and are never used twice")]
+    /// Member ids start at 1: 0 means "no member" on the wire.
+    #[error("member id {id} is not usable: member ids start at 1 and are never used twice")]
     InvalidNodeId {
         /// What was given.
         id: u64,

@@ -1,13 +1,13 @@
 //! Accepts connections of mutual TLS for a gRPC server.
 //!
-//! Handshakes run beside each other, bounded in number and time, so that a slow or hostile client
-//! delays nobody. A connection reaches the server only after its certificate was verified; the server
+//! Handshakes run beside each other, bounded in number and time; where there is no room for another, the oldest gives
+//! way, so that slow or idle clients delay nobody. A connection reaches the server only after its certificate was verified; the server
 //! finds its [`Peer`] in the extensions of every request.
 
 use crate::tls::{Peer, Tls};
-use futures::TryFutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{AbortHandle, Abortable, Aborted, BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
-/// Handshakes at the same time; more wait in the kernel's backlog.
+/// Handshakes at the same time; honest ones take milliseconds.
 const HANDSHAKES_MAX: usize = 32;
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,6 +44,8 @@ pub fn incoming(
         tls,
         stop,
         handshakes: FuturesUnordered::new(),
+        under_way: BTreeMap::new(),
+        next: 0,
     };
     futures::stream::unfold(accepting, |mut accepting| async move {
         accepting
@@ -53,17 +55,23 @@ pub fn incoming(
     })
 }
 
-/// Who could not prove who they are, and why.
-struct Refused {
+type Handshake = BoxFuture<'static, Done>;
+
+/// A handshake that came to its end, or gave way.
+struct Done {
+    number: u64,
     from: SocketAddr,
-    error: io::Error,
+    outcome: Result<io::Result<Connection>, Aborted>,
 }
 
 struct Accepting {
     listener: TcpListener,
     tls: Arc<Tls>,
     stop: CancellationToken,
-    handshakes: FuturesUnordered<BoxFuture<'static, Result<Connection, Refused>>>,
+    handshakes: FuturesUnordered<Handshake>,
+    /// By number: the oldest first.
+    under_way: BTreeMap<u64, AbortHandle>,
+    next: u64,
 }
 
 impl Accepting {
@@ -71,39 +79,68 @@ impl Accepting {
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return None,
-                Some(done) = self.handshakes.next(), if !self.handshakes.is_empty() => match done {
-                    Ok(connection) => return Some(connection),
-                    Err(Refused { from, error }) => {
-                        tracing::info!(%from, %error, "a connection was refused");
+                Some(done) = self.handshakes.next(), if !self.handshakes.is_empty() => {
+                    if let Some(connection) = self.end(done) {
+                        return Some(connection);
                     }
-                },
-                accepted = self.listener.accept(), if self.handshakes.len() < HANDSHAKES_MAX => {
-                    match accepted {
-                        Ok((stream, from)) => self.handshakes.push(handshake(Arc::clone(&self.tls), stream, from)),
-                        Err(error) => {
-                            tracing::warn!(%error, "cannot accept connections");
-                            let _ = tokio::time::timeout(ACCEPT_REST, self.stop.cancelled()).await;
-                        }
+                }
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, from)) => self.begin(stream, from),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept connections");
+                        let _ = tokio::time::timeout(ACCEPT_REST, self.stop.cancelled()).await;
                     }
                 }
             }
         }
     }
+
+    fn begin(&mut self, stream: TcpStream, from: SocketAddr) {
+        if self.under_way.len() >= HANDSHAKES_MAX
+            && let Some((_, oldest)) = self.under_way.pop_first()
+        {
+            oldest.abort();
+        }
+        let number = self.next;
+        self.next += 1;
+        let (abort, registration) = AbortHandle::new_pair();
+        self.under_way.insert(number, abort);
+        let shaking = Abortable::new(handshake(Arc::clone(&self.tls), stream), registration);
+        let done = shaking.map(move |outcome| Done {
+            number,
+            from,
+            outcome,
+        });
+        self.handshakes.push(done.boxed());
+    }
+
+    fn end(&mut self, done: Done) -> Option<Connection> {
+        let Done {
+            number,
+            from,
+            outcome,
+        } = done;
+        self.under_way.remove(&number);
+        match outcome {
+            Ok(Ok(connection)) => Some(connection),
+            Ok(Err(error)) => {
+                tracing::info!(%from, %error, "a connection was refused");
+                None
+            }
+            Err(Aborted) => {
+                tracing::debug!(%from, "a handshake gave way to a newer one");
+                None
+            }
+        }
+    }
 }
 
-fn handshake(
-    tls: Arc<Tls>,
-    stream: TcpStream,
-    from: SocketAddr,
-) -> BoxFuture<'static, Result<Connection, Refused>> {
-    let shaking = async move {
-        stream.set_nodelay(true)?;
-        let acceptor = tokio_rustls::TlsAcceptor::from(tls.server_config());
-        let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
-        let peer = Peer::of(stream.get_ref().1);
-        Ok(Connection { stream, peer })
-    };
-    Box::pin(shaking.map_err(move |error| Refused { from, error }))
+async fn handshake(tls: Arc<Tls>, stream: TcpStream) -> io::Result<Connection> {
+    stream.set_nodelay(true)?;
+    let acceptor = tokio_rustls::TlsAcceptor::from(tls.server_config());
+    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+    let peer = Peer::of(stream.get_ref().1);
+    Ok(Connection { stream, peer })
 }
 
 impl Connected for Connection {

@@ -135,6 +135,7 @@ impl Replica {
         listener: Option<TcpListener>,
         storage: Storage,
     ) -> Result<Self, Error> {
+        check_promises(&config, &storage)?;
         let peers = Arc::new(Peers::new(
             config.node_id,
             config.cluster_id.clone(),
@@ -565,6 +566,21 @@ fn open_storage(config: &Config) -> Result<Storage, Error> {
         state,
         snapshots,
     })
+}
+
+/// Every vote is durable before anything of its term is applied, snapshots included. A state without one stands beside a
+/// log that was lost, and a member that forgot its votes could help to elect two leaders.
+fn check_promises(config: &Config, storage: &Storage) -> Result<(), Error> {
+    match storage.state.position().applied {
+        Some(applied) if !storage.log.has_vote() => Err(Error::DamagedDatabase {
+            path: config.data_dir.join("log"),
+            reason: format!(
+                "it holds no vote, but the state beside it is applied up to entry {}: the log was lost",
+                applied.index
+            ),
+        }),
+        _ => Ok(()),
+    }
 }
 
 async fn start_engine(

@@ -16,7 +16,9 @@ use regraft_wire::raft::v1::raft_client::RaftClient;
 use std::error::Error as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use support::{Fleet, applied, get, kill, kill_all, leader_of, now_ms, put, until};
+use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
 
 /// Asks member 1 for a read point, with these certificates and these claims.
@@ -109,6 +111,21 @@ async fn only_the_member_that_its_certificate_names_is_admitted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_keep_no_member_out() {
+    let fleet = Fleet::new(3);
+    let member = single(&fleet).await;
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(TcpStream::connect(fleet.addresses[&1]).await.unwrap());
+    }
+    // Much less than one of them may take for its handshake.
+    let asking = ask(&fleet, fleet.tls(2), "shop", 2, 1);
+    let answer = tokio::time::timeout(Duration::from_secs(4), asking).await;
+    assert_eq!(answer.as_deref(), Ok("admitted"));
+    kill(member).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_another_authority_is_refused_by_both_sides() {
     let fleet = Fleet::new(3);
     let member = single(&fleet).await;
@@ -184,6 +201,19 @@ async fn a_member_that_lost_its_disk_is_not_believed() {
     kill_all(members.into_values()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_lost_its_log_alone_does_not_start() {
+    let fleet = Fleet::new(3);
+    let mut config = fleet.config(1);
+    config.peers.retain(|id, _| *id == 1);
+    single(&fleet).await.shutdown().await;
+    std::fs::remove_dir_all(fleet.data_dir(1).join("log")).unwrap();
+    let refused = refused_start(&fleet, config.clone()).await;
+    insta::assert_snapshot!(refused, @"the database DIR/data-1/log is damaged: it holds no vote, but the state beside it is applied up to entry 2: the log was lost");
+    // Also when there is a new one.
+    assert_eq!(refused_start(&fleet, config).await, refused);
+}
+
 async fn refused_start(fleet: &Fleet, config: Config) -> String {
     let error = Replica::start(config).await.map(|_| ()).unwrap_err();
     let mut text = error.to_string();
@@ -235,7 +265,7 @@ async fn a_member_with_the_wrong_folder_certificate_or_peers_does_not_start() {
             name: "x".to_owned(),
         },
     );
-    insta::assert_snapshot!(refused_start(&fleet, config).await, @"node id 0 is not usable: node ids start at 1 and are never used twice");
+    insta::assert_snapshot!(refused_start(&fleet, config).await, @"member id 0 is not usable: member ids start at 1 and are never used twice");
 
     let mut config = fleet.config(2);
     config.timings.heartbeat_ms = 700;

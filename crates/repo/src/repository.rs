@@ -165,12 +165,18 @@ impl Repository {
         })
     }
 
-    /// The unified diff of edits on a parent, for people; bounded.
+    /// The unified diff of edits on a parent, for people; bounded. Of a file that `hides` says yes to, before or after,
+    /// it shows only that it changes, and its blobs.
     ///
     /// # Errors
     /// [`Error::Edit`] when an edit does not fit the parent, [`Error::RevisionMissing`], [`Error::Corrupt`].
-    pub fn diff_text(&self, parent: &Revision, edits: &[Edit]) -> Result<String, Error> {
-        self.with_view(|view| view.diff_text(parent, edits))
+    pub fn diff_text(
+        &self,
+        parent: &Revision,
+        edits: &[Edit],
+        hides: fn(&[u8]) -> bool,
+    ) -> Result<String, Error> {
+        self.with_view(|view| view.diff_text(parent, edits, hides))
     }
 
     /// Fetches the tracked branch and others; a worn clone is made anew first.

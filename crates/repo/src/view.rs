@@ -2,7 +2,10 @@
 
 use crate::connection::said;
 use crate::error::Error;
-use git2::{DiffFormat, DiffOptions, ErrorClass, ErrorCode, ObjectType, Oid, TreeEntry};
+use git2::{
+    DiffFile, DiffFormat, DiffLineType, DiffOptions, ErrorClass, ErrorCode, ObjectType, Oid,
+    TreeEntry,
+};
 use regraft_model::git::{Relation, Snapshot};
 use regraft_model::source::FileMode;
 use regraft_model::{BlobId, Edit, RepositoryName, Revision, SourceFile, SourceTree, TreeId};
@@ -29,6 +32,9 @@ pub(crate) const MAX_TREE_FILES: usize = 20_000;
 
 /// Bytes of a diff for people.
 pub(crate) const MAX_DIFF_BYTES: usize = 256 * 1024;
+
+/// Stands for the lines of a file that are not for everybody.
+const HIDDEN: &str = "(hidden: the file holds a Secret, or cannot be read; see it in Git)\n";
 
 /// Git's mode bits of a symbolic link and of an executable file.
 const MODE_LINK: i32 = 0o120_000;
@@ -180,7 +186,12 @@ impl View<'_> {
         })
     }
 
-    pub(crate) fn diff_text(&self, parent: &Revision, edits: &[Edit]) -> Result<String, Error> {
+    pub(crate) fn diff_text(
+        &self,
+        parent: &Revision,
+        edits: &[Edit],
+        hides: fn(&[u8]) -> bool,
+    ) -> Result<String, Error> {
         let commit = self.commit(parent)?;
         let before = self.tree(commit.tree_id())?;
         let after = self.tree(self.edited(&commit, edits)?)?;
@@ -191,11 +202,25 @@ impl View<'_> {
             .diff_tree_to_tree(Some(&before), Some(&after), Some(&mut options))
             .map_err(|error| self.damaged(&error))?;
         let mut text = Vec::new();
-        let printed = diff.print(DiffFormat::Patch, |_, _, line| {
-            if matches!(line.origin(), '+' | '-' | ' ') {
-                text.push(line.origin() as u8);
+        let mut is_hidden = true;
+        let printed = diff.print(DiffFormat::Patch, |file, _, line| {
+            match line.origin_value() {
+                DiffLineType::FileHeader => {
+                    text.extend_from_slice(line.content());
+                    let sides = [file.old_file(), file.new_file()];
+                    is_hidden = sides.iter().any(|side| self.hides(side, hides));
+                    if is_hidden {
+                        text.extend_from_slice(HIDDEN.as_bytes());
+                    }
+                }
+                _ if is_hidden => {}
+                _ => {
+                    if matches!(line.origin(), '+' | '-' | ' ') {
+                        text.push(line.origin() as u8);
+                    }
+                    text.extend_from_slice(line.content());
+                }
             }
-            text.extend_from_slice(line.content());
             text.len() <= MAX_DIFF_BYTES
         });
         match printed {
@@ -208,6 +233,12 @@ impl View<'_> {
             }
             Err(error) => Err(self.damaged(&error)),
         }
+    }
+
+    /// Whether one side of a change is not for everybody; also when it cannot be read. No file hides nothing.
+    fn hides(&self, side: &DiffFile<'_>, hides: fn(&[u8]) -> bool) -> bool {
+        let blob = self.git.find_blob(side.id());
+        !side.id().is_zero() && blob.map_or(true, |blob| hides(blob.content()))
     }
 
     /// A tree that must be there, since something names it.

@@ -23,6 +23,14 @@ pub enum Halt {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] ReadError),
+    /// A record or an answer has no text.
+    #[error("{what} cannot be written: {reason}")]
+    Unwritable {
+        /// Which.
+        what: String,
+        /// Why.
+        reason: String,
+    },
     /// The bytes at this index are no command this version knows.
     #[error("log entry {index} is not a command this version knows: {reason}")]
     Unknown {
@@ -70,8 +78,10 @@ pub fn apply(read: &dyn Read, index: u64, entry: &[u8]) -> Result<Applied, Halt>
     };
     let now = transaction.now;
     transaction.put(table::TIME.to_owned(), &now)?;
-    let response = serde_json::to_vec(&response)
-        .map_err(|error| ReadError(format!("answer cannot be written: {error}")))?;
+    let response = serde_json::to_vec(&response).map_err(|error| Halt::Unwritable {
+        what: format!("the answer to log entry {index}"),
+        reason: error.to_string(),
+    })?;
     Ok(Applied {
         batch: transaction.into_batch(),
         response,

@@ -41,8 +41,10 @@ impl<'a> Transaction<'a> {
     }
 
     pub(crate) fn put<T: Serialize>(&mut self, key: String, value: &T) -> Result<(), Halt> {
-        let bytes = serde_json::to_vec(value)
-            .map_err(|error| ReadError(format!("record {key} cannot be written: {error}")))?;
+        let bytes = serde_json::to_vec(value).map_err(|error| Halt::Unwritable {
+            what: format!("record {key}"),
+            reason: error.to_string(),
+        })?;
         self.written.insert(key, Some(bytes));
         Ok(())
     }
@@ -97,4 +99,24 @@ impl<'a> Transaction<'a> {
 fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, Halt> {
     serde_json::from_slice(bytes)
         .map_err(|error| ReadError(format!("record {key} cannot be read: {error}")).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Memory;
+
+    #[test]
+    fn a_record_that_cannot_be_written_is_not_told_as_unreadable() {
+        let store = Memory::default();
+        let mut transaction = Transaction::new(&store, 1, Timestamp(0), "me".to_owned());
+        // JSON has only texts for keys.
+        let record = BTreeMap::from([((1, 2), 3)]);
+        let halt = transaction.put("lock/1".to_owned(), &record).unwrap_err();
+        let text = halt.to_string();
+        assert_eq!(
+            text,
+            "record lock/1 cannot be written: key must be a string"
+        );
+    }
 }

@@ -2,7 +2,7 @@
 //! that a dead one delays nobody.
 
 use super::engine::Engine;
-use super::hand::Hand;
+use super::hand::{Busy, Hand};
 use crate::clock;
 use crate::config::Kubeconfig;
 use crate::document::ConnectionState;
@@ -13,7 +13,6 @@ use regraft_model::apply::{
 };
 use regraft_model::id::{ClusterName, TargetKey};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -34,8 +33,6 @@ pub(super) struct Clusters {
     engine: Engine,
     runtime: tokio::runtime::Handle,
     links: Arc<Mutex<BTreeMap<ClusterName, Link>>>,
-    /// Numbers applies, so that one that was replaced does not clear away its successor.
-    next_apply: AtomicU64,
 }
 
 /// What is known of a connection.
@@ -74,7 +71,7 @@ struct Connection {
 
 /// An apply under way.
 struct Running {
-    request: ApplyRequest,
+    /// The request's.
     number: u64,
     cancel: CancellationToken,
     /// Ends when the apply no longer touches the cluster.
@@ -92,7 +89,6 @@ impl Clusters {
             engine,
             runtime: tokio::runtime::Handle::current(),
             links: Arc::default(),
-            next_apply: AtomicU64::new(0),
         }
     }
 
@@ -165,8 +161,8 @@ impl Clusters {
         cut(locked(&self.links).remove(name));
     }
 
-    /// Starts an apply. The same request again is taken for a reminder; another one for the same target takes the
-    /// place of the one under way, so that a new revision never waits for an old one.
+    /// Starts an apply. It takes the place of the one under way for the same target, so that a new revision never waits
+    /// for an old one.
     pub(super) fn apply(
         &self,
         request: ApplyRequest,
@@ -179,19 +175,12 @@ impl Clusters {
         let Some(connection) = &link.connection else {
             return Some(not_connected(&request));
         };
-        let before = match link.running.get(&request.target) {
-            Some(running) if running.request == request && !running.cancel.is_cancelled() => {
-                return None;
-            }
-            Some(running) => {
-                running.cancel.cancel();
-                Some(running.ended.clone())
-            }
-            None => None,
-        };
+        let before = link.running.get(&request.target).map(|running| {
+            running.cancel.cancel();
+            running.ended.clone()
+        });
         let running = Running {
-            request: request.clone(),
-            number: self.next_apply.fetch_add(1, Ordering::Relaxed),
+            number: request.number,
             cancel: CancellationToken::new(),
             ended: CancellationToken::new(),
         };
@@ -203,6 +192,7 @@ impl Clusters {
         let (cluster, permits) = (connection.cluster.clone(), Arc::clone(&link.permits));
         let (shared, engine) = (Arc::clone(&self.links), self.engine.clone());
         let target = request.target.clone();
+        let refused = failed(&request, "Busy", &Busy.to_string());
         let begun = connection.hand.begin(move || async move {
             let _ended = ended.drop_guard();
             if let Some(before) = before {
@@ -224,11 +214,7 @@ impl Clusters {
                 link.running.insert(target, running);
                 None
             }
-            Err(busy) => Some(Event::Applied(failed(
-                &running.request,
-                "Busy",
-                &busy.to_string(),
-            ))),
+            Err(Busy) => Some(Event::Applied(refused)),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::engine::Engine;
 use super::gate::Gate;
 use super::metrics::{GitOperation, GitResult, Metrics};
+use super::secret;
 use crate::clock;
 use crate::config;
 use crate::document::ProblemDocument;
@@ -435,7 +436,7 @@ impl Worker {
 
     fn diff_text(&mut self, parent: &Revision, edits: &[Edit]) -> Result<String, Error> {
         self.ensure(parent)?;
-        self.repository.diff_text(parent, edits)
+        self.repository.diff_text(parent, edits, secret::may_be_in)
     }
 
     fn ensure(&mut self, revision: &Revision) -> Result<(), Error> {

@@ -24,6 +24,7 @@ mod member;
 mod metrics;
 mod propose;
 mod runner;
+mod secret;
 mod start;
 mod state;
 mod waits;

@@ -18,7 +18,7 @@
 mod tail;
 mod writer;
 
-use crate::database::{self, Closed, Open};
+use crate::database::{self, Closed, Keeps, Open};
 use crate::error::Error;
 use crate::types::{
     Entry, LogId, Types, Vote, entry_from_wire, entry_to_wire, log_id_from_wire, log_id_to_wire,
@@ -99,7 +99,7 @@ pub(crate) fn open(
     path: &Path,
     make_durable: MakeDurable,
 ) -> Result<(LogStore, KnownDisks, Closed), Error> {
-    let db = database::open(path)?;
+    let db = database::open(path, Keeps::AllSynced)?;
     let damaged = |error: io::Error| Error::DamagedDatabase {
         path: path.to_owned(),
         reason: error.to_string(),
@@ -128,6 +128,11 @@ pub(crate) fn open(
 }
 
 impl LogStore {
+    /// Whether this member ever voted or followed a vote, as it did before anything was applied.
+    pub(crate) fn has_vote(&self) -> bool {
+        self.shared.memory().vote.is_some()
+    }
+
     async fn send(&self, job: Job) -> io::Result<()> {
         self.queue.send(job).await.map_err(|_| stopped())
     }

@@ -4,7 +4,7 @@
 //! state/CURRENT      "db-7"          state/db-7/   RocksDB
 //! ```
 
-use crate::database::{self, Closed, Open};
+use crate::database::{self, Closed, Keeps, Open};
 use crate::error::Error;
 use rocksdb::DB;
 use std::io::{self, Write as _};
@@ -125,7 +125,7 @@ impl Drop for Place {
 fn open_generation(dir: &Path, number: u64, open: &Open) -> Result<Generation, Error> {
     let path = dir.join(format!("{PREFIX}{number}"));
     Ok(Generation {
-        db: database::open(&path)?,
+        db: database::open(&path, Keeps::AllUpToSomePoint)?,
         place: Place {
             path,
             retired: AtomicBool::new(false),

@@ -146,15 +146,41 @@ fn a_diff_is_what_people_know_and_is_cut_when_it_is_too_long() {
     let huge = world.change("apps/web/a.yaml", "line\n".repeat(200_000).as_bytes());
     let repository = world.repository();
     let edits = world.restore(&bad, &good, "apps/web");
-    insta::assert_snapshot!(repository.diff_text(&bad, &edits).unwrap());
+    insta::assert_snapshot!(repository.diff_text(&bad, &edits, |_| false).unwrap());
     let edits = world.restore(&huge, &good, "apps/web");
-    let cut = repository.diff_text(&huge, &edits).unwrap();
+    let cut = repository.diff_text(&huge, &edits, |_| false).unwrap();
     assert!(
         cut.len() < crate::view::MAX_DIFF_BYTES + 100,
         "{}",
         cut.len()
     );
     assert!(cut.ends_with("... cut after 262144 bytes\n"));
-    let wrong = repository.diff_text(&good, &edits).unwrap_err();
+    let wrong = repository.diff_text(&good, &edits, |_| false).unwrap_err();
     assert!(matches!(wrong, Error::Edit { .. }), "{wrong}");
+}
+
+#[test]
+fn a_diff_shows_of_a_hidden_file_only_that_it_changes() {
+    let world = World::new();
+    let hides = |bytes: &[u8]| bytes.starts_with(b"secret");
+    let steps: [(&str, &[u8]); 4] = [
+        ("secret: one\n", b"plain: one\n"),
+        ("plain: two\n", b"secret: two\n"),
+        ("secret: three\n", b"secret: four\n"),
+        ("plain: five\n", b"plain: six\n"),
+    ];
+    let repository = |before: &str, after: &[u8]| {
+        let good = world.change("apps/web/a.yaml", before.as_bytes());
+        let bad = world.change("apps/web/a.yaml", after);
+        let edits = world.restore(&bad, &good, "apps/web");
+        world.repository().diff_text(&bad, &edits, hides).unwrap()
+    };
+    for (before, after) in steps {
+        let text = repository(before, after);
+        let is_shown = !before.starts_with("secret") && !after.starts_with(b"secret");
+        assert_eq!(text.contains("+plain: five"), is_shown, "{text}");
+        assert_eq!(text.contains("(hidden: "), !is_shown, "{text}");
+        assert!(text.contains("diff --git a/apps/web/a.yaml"), "{text}");
+        assert!(!text.contains("secret:"), "{text}");
+    }
 }
