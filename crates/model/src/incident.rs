@@ -112,7 +112,7 @@ pub struct Outcome {
     /// The way.
     pub kind: OutcomeKind,
     /// Why, for people.
-    pub reason: String,
+    pub message: String,
 }
 
 words! {

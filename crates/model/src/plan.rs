@@ -131,7 +131,7 @@ pub struct GuardResult {
     /// Its answer.
     pub answer: Answer,
     /// Why, with the figures it was decided on.
-    pub reason: String,
+    pub message: String,
 }
 
 /// What a guard says.
@@ -155,7 +155,7 @@ pub struct Rejected {
     /// What it would have been.
     pub alternative: String,
     /// Why not.
-    pub reason: String,
+    pub message: String,
 }
 
 /// An object a plan touches, for the guard on dangerous objects and for people.

@@ -67,7 +67,7 @@ pub enum Decision {
         /// The moment.
         until: Timestamp,
         /// What it waits for.
-        reason: String,
+        message: String,
         /// The guards that were asked.
         guards: Vec<GuardResult>,
     },
@@ -81,14 +81,14 @@ pub enum Decision {
         /// That commit.
         by: Revision,
         /// Why it supersedes the incident.
-        reason: String,
+        message: String,
     },
     /// A person must take over.
     Escalate {
         /// Stable word.
-        reason_word: String,
-        /// For people: what is known, and the next action.
         reason: String,
+        /// For people: what is known, and the next action.
+        message: String,
         /// The guards that were asked.
         guards: Vec<GuardResult>,
         /// What was thought of, and why not.
@@ -99,15 +99,21 @@ pub enum Decision {
 /// A stop on the way to a plan, before guards are added to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    Superseded { by: Revision, reason: String },
-    Escalate { word: &'static str, reason: String },
+    Superseded {
+        by: Revision,
+        message: String,
+    },
+    Escalate {
+        reason: &'static str,
+        message: String,
+    },
 }
 
 impl Stop {
-    pub(crate) fn escalate(word: &'static str, reason: impl Into<String>) -> Self {
+    pub(crate) fn escalate(reason: &'static str, message: impl Into<String>) -> Self {
         Stop::Escalate {
-            word,
-            reason: reason.into(),
+            reason,
+            message: message.into(),
         }
     }
 }

@@ -51,8 +51,8 @@ pub fn decide(case: &Case<'_>) -> Decision {
     }
     let listed: Vec<_> = violations.iter().map(ToString::to_string).collect();
     Decision::Escalate {
-        reason_word: "BrokenPlan".to_owned(),
-        reason: format!("the plan breaks its own rules: {}", listed.join("; ")),
+        reason: "BrokenPlan".to_owned(),
+        message: format!("the plan breaks its own rules: {}", listed.join("; ")),
         guards: plan.guards,
         rejected: plan.rejected,
     }
@@ -70,10 +70,10 @@ fn already_committed<'a>(case: &Case<'a>) -> Option<&'a Commit> {
 
 fn stopped(stop: Stop, guards: Vec<GuardResult>) -> Decision {
     match stop {
-        Stop::Superseded { by, reason } => Decision::Superseded { by, reason },
-        Stop::Escalate { word, reason } => Decision::Escalate {
-            reason_word: word.to_owned(),
-            reason,
+        Stop::Superseded { by, message } => Decision::Superseded { by, message },
+        Stop::Escalate { reason, message } => Decision::Escalate {
+            reason: reason.to_owned(),
+            message,
             guards,
             rejected: vec![restart_rejected()],
         },
@@ -84,11 +84,11 @@ fn stopped(stop: Stop, guards: Vec<GuardResult>) -> Decision {
 fn held_back(guards: Vec<GuardResult>) -> Decision {
     if let Some(refusal) = guards.iter().find(|one| one.answer == Answer::Refused) {
         return Decision::Escalate {
-            reason_word: refusal.guard.to_string(),
-            reason: refusal.reason.clone(),
+            reason: refusal.guard.to_string(),
+            message: refusal.message.clone(),
             rejected: vec![Rejected {
                 alternative: "commit the rollback".to_owned(),
-                reason: refusal.reason.clone(),
+                message: refusal.message.clone(),
             }],
             guards,
         };
@@ -96,11 +96,11 @@ fn held_back(guards: Vec<GuardResult>) -> Decision {
     let waits: Vec<(Timestamp, &str)> = guards
         .iter()
         .filter_map(|one| match one.answer {
-            Answer::Wait(until) => Some((until, one.reason.as_str())),
+            Answer::Wait(until) => Some((until, one.message.as_str())),
             _ => None,
         })
         .collect();
-    let reasons: Vec<_> = waits.iter().map(|(_, reason)| *reason).collect();
+    let messages: Vec<_> = waits.iter().map(|(_, message)| *message).collect();
     Decision::Wait {
         // Asking too early costs nothing; what another guard waits for may be over by then.
         until: waits
@@ -108,7 +108,7 @@ fn held_back(guards: Vec<GuardResult>) -> Decision {
             .map(|(until, _)| *until)
             .min()
             .unwrap_or_default(),
-        reason: reasons.join("; "),
+        message: messages.join("; "),
         guards,
     }
 }
@@ -165,7 +165,7 @@ fn rejected(case: &Case<'_>, draft: &Draft<'_>) -> Vec<Rejected> {
                 .collect::<Vec<_>>()
                 .join(", ")
         ),
-        reason: format!(
+        message: format!(
             "it could touch files outside {} that have nothing to do with the failure",
             path_in_words(&case.application.path)
         ),
@@ -177,7 +177,7 @@ fn rejected(case: &Case<'_>, draft: &Draft<'_>) -> Vec<Rejected> {
                 path_in_words(&case.application.path),
                 case.history.from.short()
             ),
-            reason: format!(
+            message: format!(
                 "it would lose {} later commits that are no suspects",
                 draft.kept.len()
             ),
@@ -197,6 +197,6 @@ fn path_in_words(path: &str) -> &str {
 fn restart_rejected() -> Rejected {
     Rejected {
         alternative: "restart the pods".to_owned(),
-        reason: "they would start from the same template again".to_owned(),
+        message: "they would start from the same template again".to_owned(),
     }
 }

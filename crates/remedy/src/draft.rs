@@ -105,11 +105,11 @@ pub(crate) fn draft<'a>(
 fn render_or_stop(
     case: &Case<'_>,
     files: &SourceTree,
-    word: &'static str,
+    reason: &'static str,
     what: &str,
 ) -> Result<Rendered, Stop> {
     line::render(case.application, files)
-        .map_err(|problem| Stop::escalate(word, format!("{what} cannot be rendered: {problem}")))
+        .map_err(|problem| Stop::escalate(reason, format!("{what} cannot be rendered: {problem}")))
 }
 
 /// Whether a commit after the failure was seen changed the failing workloads: it may be the fix.
@@ -117,9 +117,9 @@ fn superseded(case: &Case<'_>, line: &Line<'_>, suspects: &[usize]) -> Result<()
     let Some(last) = line.last_change() else {
         return Ok(());
     };
-    let by = |reason: String| Stop::Superseded {
+    let by = |message: String| Stop::Superseded {
         by: last.revision.clone(),
-        reason,
+        message,
     };
     if line.tip().inputs == line.base.inputs {
         return Err(by(format!(

@@ -212,7 +212,7 @@ fn what_was_verified(text: &mut String, case: &Case<'_>, plan: &Plan) {
         .iter()
         .filter(|one| one.answer == Answer::Passed)
     {
-        wrap_item(text, &format!("{}: {}", guard.guard, quote(&guard.reason)));
+        wrap_item(text, &format!("{}: {}", guard.guard, quote(&guard.message)));
     }
     let open: Vec<_> = plan
         .guards
@@ -234,7 +234,7 @@ fn what_was_verified(text: &mut String, case: &Case<'_>, plan: &Plan) {
         None => text.push_str("\nFor a person to decide:\n"),
     }
     for guard in open {
-        wrap_item(text, &format!("{}: {}", guard.guard, quote(&guard.reason)));
+        wrap_item(text, &format!("{}: {}", guard.guard, quote(&guard.message)));
     }
 }
 

@@ -298,17 +298,17 @@ pub(crate) fn end(
     transaction: &mut Transaction<'_>,
     incident: &mut Incident,
     outcome: OutcomeKind,
-    reason: String,
+    message: String,
     closed: Vec<TreeId>,
 ) -> Result<(), Halt> {
     lock::release(transaction, &incident.id);
     incident.lock = None;
     enter(incident, Phase::Ended, transaction.now);
     incident.ended_at = Some(transaction.now);
-    record(transaction, incident, outcome.as_str(), reason.clone())?;
+    record(transaction, incident, outcome.as_str(), message.clone())?;
     incident.outcome = Some(Outcome {
         kind: outcome,
-        reason,
+        message,
     });
     for tree in closed {
         close(transaction, incident, tree)?;

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a commit is asked for only under a live lock (I2) and on the plan's parent (I3).
 
-use super::{COMMIT_AGAIN_MS, REVIEW, Step, intent, wait};
+use super::{COMMIT_FORGOTTEN_MS, REVIEW, Step, TRY_AGAIN_MS, intent, wait};
 use crate::effect::{Effect, Level, prevented};
 use crate::intent::Intent;
 use crate::lead::say;
@@ -128,7 +128,7 @@ impl Engine {
             return;
         };
         memory.committing = None;
-        memory.commit_again = Timestamp(now.0 + COMMIT_AGAIN_MS);
+        memory.commit_again = Timestamp(now.0 + TRY_AGAIN_MS);
         let Some(incident) = self.view.incidents.get(id).cloned() else {
             return;
         };
@@ -204,7 +204,7 @@ impl Engine {
     /// Whether a commit was asked for and is not answered yet.
     fn is_committing(&self, now: Timestamp, id: &IncidentId) -> bool {
         let since = self.cases.get(id).and_then(|memory| memory.committing);
-        since.is_some_and(|since| now.millis_since(since) < crate::ASK_AGAIN_MS * 4)
+        since.is_some_and(|since| now.millis_since(since) < COMMIT_FORGOTTEN_MS)
     }
 
     /// Why a plan that passed every guard must not be carried out any more: guards are about a moment, and a storm or a

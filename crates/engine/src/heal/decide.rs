@@ -71,26 +71,28 @@ impl Engine {
         let incident = step.incident;
         match decision {
             Decision::Act(plan) => self.act(step, plan),
-            Decision::Wait { reason, guards, .. } => wait(step, reason, guards),
+            Decision::Wait {
+                message, guards, ..
+            } => wait(step, message, guards),
             Decision::AlreadyCommitted { revision } => {
                 step.effects.push(prevented(InvariantId::I11));
                 let deadline = self.verify_deadline(step.now, &incident.application);
                 Some(Transition::Adopt { revision, deadline })
             }
-            Decision::Superseded { by, reason } => {
-                let message = format!("{}: {reason}", by.short());
+            Decision::Superseded { by, message } => {
+                let message = format!("{}: {message}", by.short());
                 Some(end(OutcomeKind::Superseded, message, vec![]))
             }
             Decision::Escalate {
-                reason_word,
                 reason,
+                message,
                 guards,
                 rejected,
             } => {
                 count_guards(&guards, step.effects);
                 Some(Transition::End {
                     outcome: OutcomeKind::Escalated,
-                    message: format!("{reason_word}: {reason}"),
+                    message: format!("{reason}: {message}"),
                     closed: vec![incident.suspect_tree.clone()],
                     guards,
                     rejected,

@@ -27,8 +27,10 @@ use regraft_model::text::counted;
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::command::{Command, Fault, Rejection, RejectionReason, Transition};
 
-/// Pause before a commit whose outcome is not certain is asked for again.
-const COMMIT_AGAIN_MS: i64 = 1000;
+/// Pause before something is tried again that was refused, or of whose outcome nothing certain is known.
+const TRY_AGAIN_MS: i64 = 1000;
+/// A commit that was asked for and is not answered is forgotten after this.
+const COMMIT_FORGOTTEN_MS: i64 = crate::ASK_AGAIN_MS * 4;
 /// Pause before a decision that waits is taken again although nothing changed.
 const DECIDE_AGAIN_MS: i64 = 5000;
 /// How long a plan may take to get its lock and its commit onto the branch. What it waits for there is a lock that is
@@ -157,9 +159,7 @@ impl Engine {
                 memory.history = Some(history);
                 memory.decide_at = now;
             }
-            Err(HistoryError::Unreadable(_)) => {
-                memory.ask_again = Timestamp(now.0 + COMMIT_AGAIN_MS)
-            }
+            Err(HistoryError::Unreadable(_)) => memory.ask_again = Timestamp(now.0 + TRY_AGAIN_MS),
             Err(HistoryError::Rewritten) => {
                 let message = format!("{} does not descend from {}", to.short(), from.short());
                 memory.no_history = Some(message);
@@ -181,7 +181,7 @@ impl Engine {
             return;
         };
         if let Some(memory) = self.cases.get_mut(id) {
-            memory.decide_at = Timestamp(now.0 + COMMIT_AGAIN_MS);
+            memory.decide_at = Timestamp(now.0 + TRY_AGAIN_MS);
             if rejection.reason == RejectionReason::Busy {
                 memory.refused = Some(rejection.clone());
             }

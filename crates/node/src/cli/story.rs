@@ -71,7 +71,7 @@ fn standing(incident: &Incident, now: Timestamp) -> String {
             outcome.kind,
             age(incident.opened_at, ended),
             age(ended, now),
-            after_colon(&outcome.reason)
+            after_colon(&outcome.message)
         ),
         _ => format!(
             "{} for {}, opened {} ago{}",
@@ -211,7 +211,7 @@ fn guards(out: &mut String, guards: &[GuardResult], rejected: &[Rejected]) {
             &format!(
                 "  {:<18} {answer:<9} {}",
                 guard.guard.to_string(),
-                guard.reason
+                guard.message
             ),
         );
     }
@@ -221,7 +221,7 @@ fn guards(out: &mut String, guards: &[GuardResult], rejected: &[Rejected]) {
     for rejected in rejected {
         line(
             out,
-            &format!("  {}: {}", rejected.alternative, rejected.reason),
+            &format!("  {}: {}", rejected.alternative, rejected.message),
         );
     }
 }

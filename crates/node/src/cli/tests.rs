@@ -133,7 +133,7 @@ fn a_terminal_of_eighty_columns_holds_every_row() {
 fn a_mode_that_was_not_recorded_is_not_told() {
     let mut document = verified_incident();
     document["mode"] = json!(null);
-    document["incident"]["outcome"]["reason"] = json!("");
+    document["incident"]["outcome"]["message"] = json!("");
     let document: IncidentDocument = serde_json::from_value(document).unwrap();
     let story = story::incident(&document, NOW);
     let head: Vec<&str> = story.lines().skip(2).take(2).collect();
@@ -207,7 +207,7 @@ fn an_application_is_described_cluster_by_cluster() {
     let mut target = application("OutOfSync", "Degraded");
     target["incident"] = json!("storefront-42");
     target["failures"] = json!(["Deployment.apps shop/storefront: ImagePull"]);
-    target["suspended"] = json!("all is suspended by user/alice: maintenance");
+    target["suspended"] = json!("user/alice suspended all at 2027-01-15T08:00:00.000Z: maintenance");
     let report = status.report.as_mut().unwrap();
     for problems in report.problems.values_mut() {
         problems[0].location.file = "apps/storefront/deployment.yaml".to_owned();
@@ -334,8 +334,8 @@ fn verified_incident() -> serde_json::Value {
                 "restores": "a".repeat(40), "suspects": ["b".repeat(40)],
                 "edits": [{"path": "apps/storefront/deployment.yaml", "before": "1".repeat(40), "after": "2".repeat(40), "mode": "regular"}],
                 "message": "Roll storefront back", "diffHash": format!("0123456789ab{}", "0".repeat(52)), "mode": "auto", "delivery": "push",
-                "guards": [{"guard": "Storm", "answer": "passed", "reason": "1 of 12 workloads fails"}],
-                "rejected": [{"alternative": "restart the pods", "reason": "the image would be missing again"}]
+                "guards": [{"guard": "Storm", "answer": "passed", "message": "1 of 12 workloads fails"}],
+                "rejected": [{"alternative": "restart the pods", "message": "the image would be missing again"}]
             },
             "lock": 44, "committed": "c".repeat(40), "committedAt": opened + 900, "approval": null,
             "steps": [
@@ -344,7 +344,7 @@ fn verified_incident() -> serde_json::Value {
                 step(900, "member/1", "Committed", "cccccccc on main"),
                 step(20_000, "member/1", "Verified", "healthy in all clusters for 10s"),
             ],
-            "outcome": {"kind": "Verified", "reason": "healthy in all clusters for 10s"}, "endedAt": opened + 20_000
+            "outcome": {"kind": "Verified", "message": "healthy in all clusters for 10s"}, "endedAt": opened + 20_000
         },
         "mode": "auto", "lock": null, "suspended": null, "targets": [],
         "diff": "--- a/apps/storefront/deployment.yaml\n+++ b/apps/storefront/deployment.yaml\n@@ -1 +1 @@\n-image: shop/storefront:broken\n+image: shop/storefront:1.0\n"

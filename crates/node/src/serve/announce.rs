@@ -315,10 +315,10 @@ fn tell_end(incident: &Incident, next: &str) {
     };
     match outcome.kind {
         OutcomeKind::Verified | OutcomeKind::Recovered | OutcomeKind::Superseded => {
-            tracing::info!(incident = %id, %application, %by, outcome = %outcome.kind, why = outcome.reason, "incident ended");
+            tracing::info!(incident = %id, %application, %by, outcome = %outcome.kind, why = outcome.message, "incident ended");
         }
         OutcomeKind::Vetoed | OutcomeKind::Escalated | OutcomeKind::Expired => {
-            tracing::warn!(incident = %id, %application, %by, outcome = %outcome.kind, why = outcome.reason, next, "incident ended");
+            tracing::warn!(incident = %id, %application, %by, outcome = %outcome.kind, why = outcome.message, next, "incident ended");
         }
     }
 }

@@ -426,7 +426,7 @@ mod tests {
             opened_at: Timestamp(opened_at),
             outcome: outcome.map(|kind| Outcome {
                 kind,
-                reason: String::new(),
+                message: String::new(),
             }),
             ..crate::serve::waits::tests::incident(Phase::Ended)
         }

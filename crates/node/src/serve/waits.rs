@@ -318,7 +318,7 @@ pub(super) mod tests {
         check(
             &view,
             &incident(Phase::Committed),
-            "`regraft resume storefront`: application/storefront is suspended by user/alice: maintenance",
+            "`regraft resume storefront`: user/alice suspended application/storefront at 1970-01-01T00:00:00.001Z: maintenance",
         );
     }
 

@@ -149,7 +149,7 @@ impl Stage {
         });
         assert_eq!(second["outcome"]["kind"], "Escalated", "{second:#}");
         assert!(
-            second["outcome"]["reason"]
+            second["outcome"]["message"]
                 .as_str()
                 .unwrap()
                 .contains("Veto"),
@@ -184,7 +184,7 @@ impl Stage {
         let incident = self.fleet.wait_ended("cart", REPAIR_BOUND).unwrap();
         assert_eq!(incident["outcome"]["kind"], "Escalated", "{incident:#}");
         assert!(
-            incident["outcome"]["reason"]
+            incident["outcome"]["message"]
                 .as_str()
                 .unwrap()
                 .contains("NoCommitToBlame"),

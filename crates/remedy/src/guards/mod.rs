@@ -54,32 +54,32 @@ pub(crate) fn let_on(results: &[GuardResult]) -> bool {
         .all(|result| matches!(result.answer, Answer::Passed | Answer::Propose))
 }
 
-fn passed(guard: Guard, reason: impl Into<String>) -> GuardResult {
-    result(guard, Answer::Passed, reason)
+fn passed(guard: Guard, message: impl Into<String>) -> GuardResult {
+    result(guard, Answer::Passed, message)
 }
 
-fn propose(guard: Guard, reason: impl Into<String>) -> GuardResult {
-    result(guard, Answer::Propose, reason)
+fn propose(guard: Guard, message: impl Into<String>) -> GuardResult {
+    result(guard, Answer::Propose, message)
 }
 
-fn refused(guard: Guard, reason: impl Into<String>) -> GuardResult {
-    result(guard, Answer::Refused, reason)
+fn refused(guard: Guard, message: impl Into<String>) -> GuardResult {
+    result(guard, Answer::Refused, message)
 }
 
 /// Waits until a moment, which always is later than now.
-fn wait(guard: Guard, now: Timestamp, until: Timestamp, reason: impl Into<String>) -> GuardResult {
+fn wait(guard: Guard, now: Timestamp, until: Timestamp, message: impl Into<String>) -> GuardResult {
     let until = if until > now {
         until
     } else {
         now.plus(ASK_AGAIN)
     };
-    result(guard, Answer::Wait(until), reason)
+    result(guard, Answer::Wait(until), message)
 }
 
-fn result(guard: Guard, answer: Answer, reason: impl Into<String>) -> GuardResult {
+fn result(guard: Guard, answer: Answer, message: impl Into<String>) -> GuardResult {
     GuardResult {
         guard,
         answer,
-        reason: reason.into(),
+        message: message.into(),
     }
 }

@@ -10,12 +10,10 @@ use regraft_model::{Edit, Finding, Health, Mode};
 fn escalated(scenario: &Scenario, word: &str, part: &str) {
     match scenario.decide() {
         Decision::Escalate {
-            reason_word,
-            reason,
-            ..
+            reason, message, ..
         } => {
-            assert_eq!(reason_word, word, "{reason}");
-            assert!(reason.contains(part), "{reason}");
+            assert_eq!(reason, word, "{message}");
+            assert!(message.contains(part), "{message}");
         }
         other => panic!("not escalated: {other:?}"),
     }
@@ -126,7 +124,7 @@ fn later_good_commits_to_other_files_survive() {
     assert!(
         plan.rejected
             .iter()
-            .any(|one| one.reason.contains("1 later commits")),
+            .any(|one| one.message.contains("1 later commits")),
         "{:?}",
         plan.rejected
     );
@@ -332,7 +330,7 @@ fn what_was_verified_in_one_cluster_and_fails_there_too_is_no_commit_on_its_way(
         status.verified.clone_from(&status.applied);
     });
     match scenario.decide() {
-        Decision::Superseded { reason, .. } => panic!("nothing is on its way: {reason}"),
+        Decision::Superseded { message, .. } => panic!("nothing is on its way: {message}"),
         Decision::Act(_) | Decision::Wait { .. } | Decision::Escalate { .. } => {}
         other @ Decision::AlreadyCommitted { .. } => panic!("{other:?}"),
     }

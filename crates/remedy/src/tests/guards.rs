@@ -32,21 +32,21 @@ impl Asked {
         };
         assert!(guards.iter().any(|one| one.guard == guard), "{decision:?}");
         let result = answer(guards, guard);
-        assert_eq!(result.answer, expected, "{}", result.reason);
-        assert!(result.reason.contains(part), "{}", result.reason);
+        assert_eq!(result.answer, expected, "{}", result.message);
+        assert!(result.message.contains(part), "{}", result.message);
         match (expected, &decision) {
-            (Answer::Refused, Decision::Escalate { reason_word, .. }) => {
-                assert_eq!(*reason_word, guard.to_string());
+            (Answer::Refused, Decision::Escalate { reason, .. }) => {
+                assert_eq!(*reason, guard.to_string());
             }
             (
                 Answer::Wait(until),
                 Decision::Wait {
                     until: asked,
-                    reason,
+                    message,
                     ..
                 },
             ) => {
-                assert_eq!((*asked, reason.contains(part)), (until, true), "{reason}");
+                assert_eq!((*asked, message.contains(part)), (until, true), "{message}");
             }
             (Answer::Propose, Decision::Act(plan)) => assert_eq!(plan.delivery, Delivery::Propose),
             (Answer::Passed, Decision::Act(plan)) => assert_eq!(plan.delivery, Delivery::Push),
@@ -557,7 +557,7 @@ fn no_is_stronger_than_later_and_later_than_a_proposal() {
     scenario.closed.insert(inputs);
     assert!(matches!(
         scenario.decide(),
-        Decision::Escalate { reason_word, .. } if reason_word == "Ineffective"
+        Decision::Escalate { reason, .. } if reason == "Ineffective"
     ));
 }
 

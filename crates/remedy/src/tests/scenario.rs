@@ -291,7 +291,7 @@ pub(super) fn repaired(
         incident.ended_at = Some(at(ended));
         incident.outcome = Some(Outcome {
             kind: regraft_model::incident::OutcomeKind::Verified,
-            reason: String::new(),
+            message: String::new(),
         });
     }
     incident

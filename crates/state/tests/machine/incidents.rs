@@ -148,11 +148,11 @@ fn an_incident_keeps_what_its_newest_decision_was_made_on() {
     let said = |reason: &str| GuardResult {
         guard: Guard::Evidence,
         answer: Answer::Passed,
-        reason: reason.to_owned(),
+        message: reason.to_owned(),
     };
     let alternative = |reason: &str| Rejected {
         alternative: "restart the pods".to_owned(),
-        reason: reason.to_owned(),
+        message: reason.to_owned(),
     };
     let wait = |guards: Vec<GuardResult>| Transition::Wait {
         reason: "Waiting".to_owned(),

@@ -210,7 +210,7 @@ impl Watch {
         story.tell(&format!(
             "{}: {}",
             self.repair.outcome,
-            text(&ended["outcome"]["reason"])
+            text(&ended["outcome"]["message"])
         ));
         Ok(())
     }
