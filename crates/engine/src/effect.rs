@@ -113,6 +113,14 @@ pub(crate) fn prevented(invariant: InvariantId) -> Effect {
     Effect::Prevented { invariant }
 }
 
+pub(crate) fn say(effects: &mut Vec<Effect>, level: Level, subject: &str, message: String) {
+    effects.push(Effect::Say {
+        level,
+        subject: subject.to_owned(),
+        message,
+    });
+}
+
 /// How loud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {

@@ -1,6 +1,6 @@
 //! What only the leader does: asks remotes, records heads and configurations, spreads the work.
 
-use crate::effect::{Effect, Level, prevented};
+use crate::effect::{Effect, Level, prevented, say};
 use crate::intent::Intent;
 use crate::{Engine, READ_AGAIN_MS, TrackedRepository};
 use regraft_model::InvariantId;
@@ -403,12 +403,4 @@ impl Engine {
             })
             .collect()
     }
-}
-
-pub(crate) fn say(effects: &mut Vec<Effect>, level: Level, subject: &str, message: String) {
-    effects.push(Effect::Say {
-        level,
-        subject: subject.to_owned(),
-        message,
-    });
 }

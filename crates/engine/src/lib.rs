@@ -308,7 +308,7 @@ impl Engine {
                 self.refused(now, &intent, &rejection, effects);
             }
             Some((intent, Refused::Invalid(reason))) => {
-                lead::say(effects, effect::Level::Page, &intent.to_string(), reason);
+                effect::say(effects, effect::Level::Page, &intent.to_string(), reason);
             }
             None => {}
         }

@@ -118,9 +118,9 @@ pub enum ClusterEvent {
 
 /// Work for one target. The edge runs the stages in order; within a stage all objects are dry-run before any is
 /// written.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ApplyRequest {
-    /// Tells it from the other requests of the engine that sent it; the answer carries it.
+    /// Tells it from the other requests of the engine that sends it, which gives it; the answer carries it.
     pub number: u64,
     /// The target.
     pub target: TargetKey,

@@ -3,9 +3,8 @@
 //! Guarantees: a commit is asked for only under a live lock (I2) and on the plan's parent (I3).
 
 use super::{COMMIT_FORGOTTEN_MS, REVIEW, Step, TRY_AGAIN_MS, intent, wait};
-use crate::effect::{Effect, Level, prevented};
+use crate::effect::{Effect, Level, prevented, say};
 use crate::intent::Intent;
-use crate::lead::say;
 use crate::planted::Bug;
 use crate::{CONFIRMED_MS, Engine};
 use regraft_model::InvariantId;

@@ -12,9 +12,8 @@ mod decide;
 mod verify;
 
 use crate::Engine;
-use crate::effect::{Effect, Level, prevented};
+use crate::effect::{Effect, Level, prevented, say};
 use crate::intent::Intent;
-use crate::lead::say;
 use regraft_model::InvariantId;
 use regraft_model::config::{Application, Mode};
 use regraft_model::finding::TargetStatus;

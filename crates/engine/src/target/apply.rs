@@ -4,16 +4,14 @@ use super::{
     APPLY_FORGOTTEN_MS, FIGHT_WINDOW_MS, FIRST_PAUSE_MS, InFlight, MAX_PAUSE_MS, TargetMemory, sync,
 };
 use crate::Engine;
-use crate::effect::{Effect, Level, prevented};
-use crate::lead::say;
+use crate::effect::{Effect, Level, prevented, say};
 use crate::observed::ObservedCluster;
 use crate::source::is_workload;
 use regraft_diff::KnownEqual;
 use regraft_model::InvariantId;
 use regraft_model::apply::{ApplyFailure, ApplyOutcome, ApplyRequest, Retry, Written};
 use regraft_model::finding::{SyncState, SyncStatus};
-use regraft_model::id::ApplicationName;
-use regraft_model::object::Object;
+use regraft_model::object::{Object, ObjectKey};
 use regraft_model::source::TreeId;
 use regraft_model::text::truncate;
 use regraft_model::time::Timestamp;
@@ -78,11 +76,11 @@ impl Engine {
         &mut self,
         now: Timestamp,
         memory: &mut TargetMemory,
-        application: &ApplicationName,
         was_synced: bool,
-        mut request: ApplyRequest,
+        (mut request, differs): (ApplyRequest, String),
         effects: &mut Vec<Effect>,
     ) -> SyncStatus {
+        let application = &request.target.application;
         let tree = self
             .rendered
             .get(application)
@@ -92,7 +90,6 @@ impl Engine {
             .syncs
             .get(application)
             .map_or(0, |sync| sync.fence.0);
-        let differs = differences(&request);
         let under_way = memory.in_flight.as_ref().filter(|sent| {
             // Another revision does not wait for this one: the runner lets it take its place.
             sent.tree == tree && now.millis_since(sent.since) < APPLY_FORGOTTEN_MS
@@ -226,10 +223,18 @@ fn told(failure: &ApplyFailure) -> String {
     }
 }
 
-/// What a request writes and deletes, for people.
-fn differences(request: &ApplyRequest) -> String {
-    let staged = request.stages.iter().flat_map(|stage| &stage.objects);
-    let written = staged.map(|staged| staged.object.key().to_string());
+/// What differs and what is deleted, for people.
+pub(super) fn differences(
+    out_of_sync: &[(ObjectKey, Vec<String>)],
+    request: &ApplyRequest,
+) -> String {
+    let written = out_of_sync
+        .iter()
+        .map(|(key, paths)| match paths.as_slice() {
+            [] => key.to_string(),
+            [path] => format!("{key} ({path})"),
+            [path, ..] => format!("{key} ({path} and more)"),
+        });
     let deleted = request.prune.iter().map(|(key, _)| format!("delete {key}"));
     let all: Vec<_> = written.chain(deleted).collect();
     first_of(all.into_iter(), ", ")
@@ -244,6 +249,33 @@ fn pause_ms(tries: u32) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_differs_is_told_with_the_first_path_of_each_object() {
+        let key = |name: &str| ObjectKey {
+            group: "apps".to_owned(),
+            kind: "Deployment".to_owned(),
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+        };
+        let paths = |paths: &[&str]| paths.iter().map(|it| (*it).to_owned()).collect();
+        let differs = [
+            (key("new"), paths(&[])),
+            (key("web"), paths(&[".spec.replicas"])),
+            (key("api"), paths(&[".spec.paused", ".spec.replicas"])),
+        ];
+        let mut request = ApplyRequest {
+            prune: vec![(key("old"), "apps/v1".to_owned())],
+            ..ApplyRequest::default()
+        };
+        assert_eq!(
+            differences(&differs, &request),
+            "Deployment.apps shop/new, Deployment.apps shop/web (.spec.replicas), Deployment.apps shop/api \
+             (.spec.paused and more), delete Deployment.apps shop/old"
+        );
+        request.prune.clear();
+        assert_eq!(differences(&[], &request), "");
+    }
 
     #[test]
     fn a_status_names_the_first_failures_and_counts_the_rest() {

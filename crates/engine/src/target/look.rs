@@ -1,5 +1,6 @@
 //! What one target lacks to be what Git says, or why it must be left alone.
 
+use super::apply::differences;
 use super::{Look, TargetMemory, sync};
 use crate::Engine;
 use crate::effect::{Effect, prevented};
@@ -67,14 +68,8 @@ impl Engine {
         request.inventory_before = inventory;
         let has_errors = rendered.has_errors();
         let was_synced = self.has_applied(target, &rendered.tree);
-        let told = self.apply(
-            now,
-            memory,
-            &target.application,
-            was_synced,
-            request,
-            effects,
-        );
+        let differs = differences(&comparison.out_of_sync, &request);
+        let told = self.apply(now, memory, was_synced, (request, differs), effects);
         if !has_errors {
             look.sync = told;
         }

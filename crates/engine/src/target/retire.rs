@@ -1,5 +1,6 @@
 //! Applications that left Git: their objects are orphaned or deleted, then nothing is left of them.
 
+use super::apply::differences;
 use super::look::judge_comparison;
 use super::{Look, TargetMemory};
 use crate::Engine;
@@ -78,7 +79,8 @@ impl Engine {
                 // An inventory that cannot be read is not told, and is not empty: the edge says which of the two it is.
                 None => nothing_left(target, revision, &inventory),
             };
-            look.sync = self.apply(now, memory, &target.application, false, request, effects);
+            let differs = differences(&[], &request);
+            look.sync = self.apply(now, memory, false, (request, differs), effects);
         }
         self.tell(now, target, memory, look, effects);
     }

@@ -207,7 +207,8 @@ fn an_application_is_described_cluster_by_cluster() {
     let mut target = application("OutOfSync", "Degraded");
     target["incident"] = json!("storefront-42");
     target["failures"] = json!(["Deployment.apps shop/storefront: ImagePull"]);
-    target["suspended"] = json!("user/alice suspended all at 2027-01-15T08:00:00.000Z: maintenance");
+    target["suspended"] =
+        json!("user/alice suspended all at 2027-01-15T08:00:00.000Z: maintenance");
     let report = status.report.as_mut().unwrap();
     for problems in report.problems.values_mut() {
         problems[0].location.file = "apps/storefront/deployment.yaml".to_owned();
