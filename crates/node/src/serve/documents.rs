@@ -297,7 +297,7 @@ pub(super) fn incident(view: &View, incident: &Incident, diff: String) -> Incide
             false => incident.plan.as_ref().map(|plan| plan.mode),
         },
         lock: view.locks.get(&incident.id).cloned(),
-        suspended: application.and_then(|it| Some(suspended(view, it)?.why)),
+        suspended: application.and_then(|it| Some(waits::suspended(view, it)?.why)),
         targets: applications(view)
             .into_iter()
             .filter(|row| row.name == incident.application)
@@ -363,34 +363,11 @@ fn target(view: &View, application: &Application, key: &TargetKey) -> Applicatio
         incident: view
             .open_incident(&key.application)
             .map(|incident| incident.id.clone()),
-        suspended: suspended(view, application).map(|it| it.why),
+        suspended: waits::suspended(view, application).map(|it| it.why),
         pending_deletion: status.pending_deletion,
         answered_sync: status.answered_sync,
         configuration: None,
     }
-}
-
-/// An application that nobody is to touch.
-pub(super) struct Suspended {
-    /// Who suspended it and why.
-    pub(super) why: String,
-    /// What a person does to end that.
-    pub(super) lifted_by: String,
-}
-
-/// Who suspended an application; `None` while nobody did.
-pub(super) fn suspended(view: &View, application: &Application) -> Option<Suspended> {
-    if let Some(suspension) = view.suspension_of(&application.name) {
-        return Some(Suspended {
-            why: suspension.to_string(),
-            lifted_by: suspension.lifted_by(),
-        });
-    }
-    let name = &application.name;
-    application.suspend.then(|| Suspended {
-        why: "suspended in Git".to_owned(),
-        lifted_by: format!("a commit without `suspend: true` in the Application {name}"),
-    })
 }
 
 /// Applications that were handed to a person, and are not healthy yet: their newest incident was escalated.

@@ -1,6 +1,5 @@
 //! What an incident waits for, wherever people look: who or what, and until when.
 
-use super::documents::suspended;
 use crate::document::HASH_CHARS_SHOWN;
 use regraft_model::config::Application;
 use regraft_model::finding::SyncState;
@@ -19,6 +18,29 @@ pub(super) fn told(view: &View, incident: &Incident) -> Incident {
         _ => {}
     }
     told
+}
+
+/// An application that nobody is to touch.
+pub(super) struct Suspended {
+    /// Who suspended it and why.
+    pub(super) why: String,
+    /// What a person does to end that.
+    pub(super) lifted_by: String,
+}
+
+/// Who suspended an application; `None` while nobody did.
+pub(super) fn suspended(view: &View, application: &Application) -> Option<Suspended> {
+    if let Some(suspension) = view.suspension_of(&application.name) {
+        return Some(Suspended {
+            why: suspension.to_string(),
+            lifted_by: suspension.lifted_by(),
+        });
+    }
+    let name = &application.name;
+    application.suspend.then(|| Suspended {
+        why: "suspended in Git".to_owned(),
+        lifted_by: format!("a commit without `suspend: true` in the Application {name}"),
+    })
 }
 
 fn of_phase(view: &View, incident: &Incident) -> String {

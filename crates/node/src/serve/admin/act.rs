@@ -3,8 +3,8 @@
 use super::read;
 use super::refusal::Refusal;
 use crate::document::HASH_CHARS_MIN;
-use crate::serve::documents;
 use crate::serve::member::Member;
+use crate::serve::waits;
 use regraft_model::id::{ApplicationName, ClusterName, RepositoryName, TargetKey};
 use regraft_state::command::{Command, RejectionReason, Response};
 use regraft_state::record::{Confirmation, Subject};
@@ -272,7 +272,7 @@ async fn application(member: &Member, view: &View, name: &str) -> Result<Applica
 
 /// Why a sync would do nothing.
 fn suspension(view: &View, name: &ApplicationName) -> Option<Refusal> {
-    let suspended = documents::suspended(view, view.application(name)?)?;
+    let suspended = waits::suspended(view, view.application(name)?)?;
     let message = format!("{name} is not synced: {}", suspended.why);
     let action = format!("{}, then sync again", suspended.lifted_by);
     Some(Refusal::suspended(message, action))
