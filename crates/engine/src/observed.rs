@@ -91,9 +91,6 @@ impl Touched {
 
 impl ObservedCluster {
     pub(crate) fn tell(&mut self, event: ClusterEvent) -> Touched {
-        if self.is_late(&event) {
-            return Touched::nothing();
-        }
         match event {
             ClusterEvent::Ready { uid, .. } => {
                 self.forget_all();
@@ -169,18 +166,6 @@ impl ObservedCluster {
             }
         }
         otherwise
-    }
-
-    /// Whether an event is of a kind that is not watched any more: it was on its way then, and what comes after it is
-    /// not told.
-    fn is_late(&self, event: &ClusterEvent) -> bool {
-        let kind = match event {
-            ClusterEvent::Seen(object) => &KindVersion::of(object),
-            ClusterEvent::Listed { kind, .. } | ClusterEvent::NoSuchKind { kind, .. } => kind,
-            _ => return false,
-        };
-        let watched = self.watched.as_ref();
-        !kind.is_always_watched() && watched.is_some_and(|(_, kinds)| !kinds.contains(kind))
     }
 
     /// The inventory of an application; none also where inventories were not told yet.
