@@ -11,7 +11,6 @@ use regraft_model::object::{APPLICATION_LABEL, DIGEST_ANNOTATION, INSTALLATION_A
 use regraft_model::source::Revision;
 use regraft_model::{Application, Object, ObjectKey};
 use serde_json::Value;
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What Git says about one target.
@@ -96,10 +95,6 @@ pub struct Comparison {
     pub out_of_sync: Vec<(ObjectKey, Vec<String>)>,
     /// What needs a person.
     pub blocked: Vec<Blocked>,
-    /// Workloads whose `replicas` in Git are not applied, because something scales them.
-    pub scaled: Vec<ObjectKey>,
-    /// Objects that left Git and stay in the cluster, disowned by the request.
-    pub kept: Vec<ObjectKey>,
 }
 
 /// Something that waits for a person.
@@ -142,9 +137,6 @@ pub fn compare(
         }
         after.insert(key.clone(), object.api_version().to_owned());
         let object = wanted_of(object, live, &scaled);
-        if matches!(object, Cow::Owned(_)) {
-            comparison.scaled.push(key.clone());
-        }
         if let Some(paths) = out_of_sync(&object, live, cluster.known_equal.get(&key)) {
             comparison.out_of_sync.push((key, paths));
             staged.push(StagedObject {
@@ -199,7 +191,6 @@ fn finish(
             );
             after.extend(leaving.waiting);
             comparison.blocked.extend(leaving.blocked);
-            comparison.kept = leaving.orphan.iter().map(|(key, _)| key.clone()).collect();
             (prune, orphan) = (leaving.prune, leaving.orphan);
         }
         // What a problem hides is still ours.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! rendered objects --stamp--> desired --\
-//! live objects, scalers - ClusterState --> compare --> Comparison { request, out_of_sync, blocked, scaled, kept }
+//! live objects, scalers - ClusterState --> compare --> Comparison { request, out_of_sync, blocked }
 //! what was applied ---- Inventory ------/      (an application that left Git: retire)
 //!
 //! live object --health::judge--> Verdict

@@ -71,7 +71,6 @@ pub fn retire(
             }
         }
     }
-    comparison.kept = leaving.orphan.iter().map(|(key, _)| key.clone()).collect();
     comparison.request = Some(ApplyRequest {
         number: 0,
         target: target.clone(),

@@ -52,15 +52,6 @@ pub struct RenderedObject {
     pub location: Location,
 }
 
-impl Rendered {
-    /// Whether `objects` is all there is.
-    pub fn is_complete(&self) -> bool {
-        self.problems
-            .iter()
-            .all(|problem| problem.severity < Severity::Error)
-    }
-}
-
 /// Reads all YAML and JSON files below the application's path, sub-directories included, in the order of their paths.
 /// Files and directories whose name begins with a dot are left alone.
 pub fn manifests(application: &Application, tree: &SourceTree) -> Rendered {

@@ -67,7 +67,7 @@ impl KindScopes {
     }
 
     /// Tells what a CustomResourceDefinition says about its kind; other objects say nothing.
-    pub fn tell_crd(&mut self, object: &Object) {
+    pub(crate) fn tell_crd(&mut self, object: &Object) {
         if object.kind() != "CustomResourceDefinition" || object.group() != "apiextensions.k8s.io" {
             return;
         }

@@ -1,8 +1,8 @@
 //! Accepts connections of mutual TLS for a gRPC server.
 //!
 //! Handshakes run beside each other, bounded in number and time; where there is no room for another, the oldest gives
-//! way, so that slow or idle clients delay nobody. A connection reaches the server only after its certificate was verified; the server
-//! finds its [`Peer`] in the extensions of every request.
+//! way, so that slow or idle clients delay nobody. A connection reaches the server only after its certificate was
+//! verified; the server finds its [`Peer`] in the extensions of every request.
 
 use crate::tls::{Peer, Tls};
 use futures::future::{AbortHandle, Abortable, Aborted, BoxFuture, FutureExt as _};

@@ -147,13 +147,14 @@ pub enum OnBroken {
     Continue,
 }
 
-/// Runs `count` seeds from `first` on `threads` threads, at least one.
+/// Runs `count` seeds from `first` on `threads` threads, at least one. After each it tells what there is so far.
 pub fn run_many(
     first: u64,
     count: u64,
     threads: usize,
     options: &Options,
     on_broken: OnBroken,
+    progress: impl Fn(&Summary) + Sync,
 ) -> Summary {
     let next = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
@@ -179,6 +180,7 @@ pub fn run_many(
                     if outcome.violation.is_some() {
                         summary.broken.push(outcome);
                     }
+                    progress(&summary);
                 }
             });
         }

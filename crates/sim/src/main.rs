@@ -18,6 +18,8 @@ const USAGE: &str = "usage: sim [--seeds N] [--seed S] [--plant BUG] [--steps N]
                      --all        go on after a broken seed";
 /// Seeds without `--seeds` and `--seed`.
 const DEFAULT_SEEDS: u64 = 100;
+/// Seeds after each of which it is told how far it is.
+const PROGRESS_EVERY: u64 = 200;
 
 struct Arguments {
     seed: Option<u64>,
@@ -69,6 +71,11 @@ fn simulate(arguments: &Arguments) -> ExitCode {
         threads,
         &arguments.options,
         arguments.on_broken,
+        |so_far| {
+            if so_far.seeds.is_multiple_of(PROGRESS_EVERY) {
+                println!("{} seeds, {} broken", so_far.seeds, so_far.broken.len());
+            }
+        },
     );
     if let Some(first) = summary.broken.first() {
         println!("{}", first.report());

@@ -33,7 +33,7 @@ fn found(bug: PlantedBug) -> Violation {
         ..Options::default()
     };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let summary = run_many(1, SEEDS, threads, &options, OnBroken::Stop);
+    let summary = run_many(1, SEEDS, threads, &options, OnBroken::Stop, |_| {});
     let broken = summary.broken.first();
     let Some(violation) = broken.and_then(|outcome| outcome.violation.as_ref()) else {
         panic!("{bug} is not found in {SEEDS} worlds: {:?}", summary.tally);

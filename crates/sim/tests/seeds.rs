@@ -17,7 +17,14 @@ fn threads() -> usize {
 
 #[test]
 fn every_invariant_holds_in_fifty_worlds() {
-    let summary = run_many(1, SEEDS, threads(), &Options::default(), OnBroken::Stop);
+    let summary = run_many(
+        1,
+        SEEDS,
+        threads(),
+        &Options::default(),
+        OnBroken::Stop,
+        |_| {},
+    );
     if let Some(broken) = summary.broken.first() {
         panic!("{}", broken.report());
     }

@@ -236,3 +236,34 @@ pub struct SyncRequest {
     /// Whether the remote was asked after the request, and the tip it told is the recorded head.
     pub asked: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspension_says_who_why_and_what_ends_it() {
+        let told = |subject: Subject, reason: &str| {
+            let suspension = Suspension {
+                subject,
+                reason: reason.to_owned(),
+                actor: "ada".to_owned(),
+                at: Timestamp(1_700_000_000_000),
+            };
+            format!("{suspension}; {}", suspension.lifted_by())
+        };
+        let since = "at 2023-11-14T22:13:20Z";
+        assert_eq!(
+            told(Subject::All, "storm"),
+            format!("ada suspended all {since}: storm; `regraft resume --all`")
+        );
+        assert_eq!(
+            told(Subject::Application("web".into()), ""),
+            format!("ada suspended application/web {since}; `regraft resume web`")
+        );
+        assert_eq!(
+            told(Subject::Repository("fleet".into()), ""),
+            format!("ada suspended repository/fleet {since}; `regraft resume --repository fleet`")
+        );
+    }
+}

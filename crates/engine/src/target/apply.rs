@@ -77,9 +77,13 @@ impl Engine {
         now: Timestamp,
         memory: &mut TargetMemory,
         was_synced: bool,
-        (mut request, differs): (ApplyRequest, String),
+        work: Work,
         effects: &mut Vec<Effect>,
     ) -> SyncStatus {
+        let Work {
+            mut request,
+            differs,
+        } = work;
         let application = &request.target.application;
         let tree = self
             .rendered
@@ -223,21 +227,27 @@ fn told(failure: &ApplyFailure) -> String {
     }
 }
 
-/// What differs and what is deleted, for people.
-pub(super) fn differences(
-    out_of_sync: &[(ObjectKey, Vec<String>)],
-    request: &ApplyRequest,
-) -> String {
-    let written = out_of_sync
-        .iter()
-        .map(|(key, paths)| match paths.as_slice() {
-            [] => key.to_string(),
-            [path] => format!("{key} ({path})"),
-            [path, ..] => format!("{key} ({path} and more)"),
-        });
-    let deleted = request.prune.iter().map(|(key, _)| format!("delete {key}"));
-    let all: Vec<_> = written.chain(deleted).collect();
-    first_of(all.into_iter(), ", ")
+/// What a target lacks.
+pub(super) struct Work {
+    request: ApplyRequest,
+    /// What differs and what is deleted, for people.
+    differs: String,
+}
+
+impl Work {
+    pub(super) fn new(request: ApplyRequest, out_of_sync: &[(ObjectKey, Vec<String>)]) -> Self {
+        let written = out_of_sync
+            .iter()
+            .map(|(key, paths)| match paths.as_slice() {
+                [] => key.to_string(),
+                [path] => format!("{key} ({path})"),
+                [path, ..] => format!("{key} ({path} and more)"),
+            });
+        let deleted = request.prune.iter().map(|(key, _)| format!("delete {key}"));
+        let all: Vec<_> = written.chain(deleted).collect();
+        let differs = first_of(all.into_iter(), ", ");
+        Self { request, differs }
+    }
 }
 
 fn pause_ms(tries: u32) -> i64 {
@@ -264,17 +274,16 @@ mod tests {
             (key("web"), paths(&[".spec.replicas"])),
             (key("api"), paths(&[".spec.paused", ".spec.replicas"])),
         ];
-        let mut request = ApplyRequest {
+        let request = ApplyRequest {
             prune: vec![(key("old"), "apps/v1".to_owned())],
             ..ApplyRequest::default()
         };
         assert_eq!(
-            differences(&differs, &request),
+            Work::new(request, &differs).differs,
             "Deployment.apps shop/new, Deployment.apps shop/web (.spec.replicas), Deployment.apps shop/api \
              (.spec.paused and more), delete Deployment.apps shop/old"
         );
-        request.prune.clear();
-        assert_eq!(differences(&[], &request), "");
+        assert_eq!(Work::new(ApplyRequest::default(), &[]).differs, "");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What one target lacks to be what Git says, or why it must be left alone.
 
-use super::apply::differences;
+use super::apply::Work;
 use super::{Look, TargetMemory, sync};
 use crate::Engine;
 use crate::effect::{Effect, prevented};
@@ -68,8 +68,8 @@ impl Engine {
         request.inventory_before = inventory;
         let has_errors = rendered.has_errors();
         let was_synced = self.has_applied(target, &rendered.tree);
-        let differs = differences(&comparison.out_of_sync, &request);
-        let told = self.apply(now, memory, was_synced, (request, differs), effects);
+        let work = Work::new(request, &comparison.out_of_sync);
+        let told = self.apply(now, memory, was_synced, work, effects);
         if !has_errors {
             look.sync = told;
         }

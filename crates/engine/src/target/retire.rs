@@ -1,6 +1,6 @@
 //! Applications that left Git: their objects are orphaned or deleted, then nothing is left of them.
 
-use super::apply::differences;
+use super::apply::Work;
 use super::look::judge_comparison;
 use super::{Look, TargetMemory};
 use crate::Engine;
@@ -79,8 +79,7 @@ impl Engine {
                 // An inventory that cannot be read is not told, and is not empty: the edge says which of the two it is.
                 None => nothing_left(target, revision, &inventory),
             };
-            let differs = differences(&[], &request);
-            look.sync = self.apply(now, memory, false, (request, differs), effects);
+            look.sync = self.apply(now, memory, false, Work::new(request, &[]), effects);
         }
         self.tell(now, target, memory, look, effects);
     }

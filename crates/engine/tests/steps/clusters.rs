@@ -10,23 +10,16 @@ use std::collections::BTreeMap;
 
 #[test]
 fn a_cluster_with_two_credentials_is_not_connected_at_all() {
-    const OTHER: &str = "other";
     let mut desk = Desk::tracking(&[(REPOSITORY, "main"), (OTHER, "main")]);
     desk.until_applying();
     desk.apply_succeeds();
-    let outcome = Ok((SECOND.into(), None));
-    desk.tell(Event::Fetched {
-        repository: OTHER.into(),
-        outcome,
-    });
     let other = "
 apiVersion: regraft.dev/v1alpha1
 kind: Cluster
 metadata: {name: eu}
 spec: {credentials: elsewhere}
 ";
-    let mut asked = desk.load_trees(OTHER, SECOND, other, BTreeMap::new());
-    asked.extend(desk.wait(1000));
+    let asked = desk.other_repository_has(other, &[]);
     let is_left =
         |effect: &Effect| matches!(effect, Effect::Unwatch { cluster } if cluster.as_str() == "eu");
     assert!(asked.iter().any(is_left), "{asked:?}");

@@ -22,6 +22,8 @@ use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 
 pub(crate) const REPOSITORY: &str = "fleet";
+/// A second repository, for a desk that tracks both.
+pub(crate) const OTHER: &str = "other";
 pub(crate) const FIRST: &str = "1111111111111111111111111111111111111111";
 /// What the application's folder is at [`FIRST`].
 pub(crate) const TREE: &str = "t";
@@ -360,7 +362,7 @@ impl Desk {
     }
 
     pub(crate) fn load(&mut self, revision: &str, configuration: &str) -> Vec<Effect> {
-        let trees = BTreeMap::from([("apps/web".to_owned(), TreeId(TREE.to_owned()))]);
+        let trees = listing(&[("apps/web", TREE)]);
         self.load_trees(REPOSITORY, revision, configuration, trees)
     }
 
@@ -389,6 +391,21 @@ impl Desk {
         })
     }
 
+    /// A second repository, [`OTHER`], is read, and what it configures; what is asked for within a second.
+    pub(crate) fn other_repository_has(
+        &mut self,
+        configuration: &str,
+        trees: &[(&str, &str)],
+    ) -> Vec<Effect> {
+        self.tell(Event::Fetched {
+            repository: OTHER.into(),
+            outcome: Ok((crate::SECOND.into(), None)),
+        });
+        let mut asked = self.load_trees(OTHER, crate::SECOND, configuration, listing(trees));
+        asked.extend(self.wait(1000));
+        asked
+    }
+
     /// The application leaves Git.
     pub(crate) fn leave(&mut self) -> Vec<Effect> {
         let cluster_only = CONFIGURATION.split("---").next().unwrap_or_default();
@@ -413,9 +430,7 @@ impl Desk {
             repository: REPOSITORY.into(),
             outcome: Ok((revision.into(), Some(Relation::Descends))),
         }));
-        let trees = trees.iter();
-        let trees = trees.map(|(path, tree)| ((*path).to_owned(), TreeId((*tree).to_owned())));
-        asked.extend(self.load_trees(REPOSITORY, revision, CONFIGURATION, trees.collect()));
+        asked.extend(self.load_trees(REPOSITORY, revision, CONFIGURATION, listing(trees)));
         asked
     }
 
@@ -487,6 +502,13 @@ impl Desk {
         asked.extend(self.wait(1000));
         asked
     }
+}
+
+fn listing(trees: &[(&str, &str)]) -> BTreeMap<String, TreeId> {
+    let trees = trees.iter();
+    trees
+        .map(|(path, tree)| ((*path).to_owned(), TreeId((*tree).to_owned())))
+        .collect()
 }
 
 /// The first list of a kind is complete.

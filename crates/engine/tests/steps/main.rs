@@ -448,18 +448,10 @@ fn an_apply_is_not_reported_object_by_object() {
 
 #[test]
 fn an_application_that_two_repositories_configure_is_left_alone() {
-    const OTHER: &str = "other";
     let mut desk = Desk::tracking(&[(REPOSITORY, "main"), (OTHER, "main")]);
     desk.until_applying();
     desk.apply_succeeds();
-    let outcome = Ok((SECOND.into(), None));
-    desk.tell(Event::Fetched {
-        repository: OTHER.into(),
-        outcome,
-    });
-    let trees = [("apps/web".to_owned(), TreeId("other".to_owned()))];
-    desk.load_trees(OTHER, SECOND, CONFIGURATION, trees.into());
-    let asked = desk.wait(1000);
+    let asked = desk.other_repository_has(CONFIGURATION, &[("apps/web", "other")]);
     let sync = &desk.view().statuses[&target()].sync;
     assert_eq!(sync.state, SyncState::Blocked);
     assert_eq!(sync.reason, "AmbiguousApplication");

@@ -14,11 +14,15 @@ use std::collections::BTreeMap;
 
 /// What the repair puts.
 const REPAIRED: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: web}, data: {a: '0'}}";
+const EIGHT_HOURS_MS: i64 = 8 * 3600 * 1000;
 const PATH: &str = "apps/web/web.yaml";
 
 /// An incident whose repair is committed as [`SECOND`].
 fn committed() -> (Desk, IncidentId) {
-    let mut desk = Desk::new("main");
+    committed_at(Desk::new("main"))
+}
+
+fn committed_at(mut desk: Desk) -> (Desk, IncidentId) {
     let incident = desk.with_incident(TREE, Seconds(3600));
     let edit = Edit {
         path: PATH.to_owned(),
@@ -93,6 +97,22 @@ fn a_proposal_pages_with_the_line_that_approves_it() {
     let is_paged = |effect: &Effect| matches!(effect, Effect::Say { level: Level::Page, message, .. } if message.contains(&line));
     assert!(asked.iter().any(is_paged), "{asked:?}");
     assert_eq!(desk.view().incidents[&incident].phase, Phase::Proposed);
+}
+
+#[test]
+fn a_repair_is_verified_also_when_a_clock_far_ahead_stamped_it() {
+    let mut desk = Desk::new("main");
+    desk.ahead = -EIGHT_HOURS_MS;
+    let (mut desk, incident) = committed_at(desk);
+    desk.move_on(SECOND, &[("apps/web", "repaired")]);
+    desk.read_tree(SECOND, "repaired", REPAIRED);
+    desk.sees_what_is_applied();
+    desk.apply_succeeds();
+    assert_eq!(outcome(&desk, &incident), None);
+    for _ in 0..10 {
+        desk.wait(60_000);
+    }
+    assert_eq!(outcome(&desk, &incident), Some(OutcomeKind::Verified));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use regraft_testbed::{
     Author, ControlPlane, Fleet, FleetOptions, Stopwatch, TestDir, Usage, WorkClone, wait,
 };
 
+use crate::figures::{median, peak_mib};
 use crate::idle;
 use serde_json::Value;
 
@@ -194,7 +195,7 @@ impl Bench {
         }
         let used: Vec<(Usage, Usage)> = before.into_iter().zip(self.usage()?).collect();
         for (id, (_, after)) in (1..).zip(&used) {
-            println!("member {id}: peak {:.0} MiB", idle::peak_mib(after));
+            println!("member {id}: peak {:.0} MiB", peak_mib(after));
         }
         for (id, (before, after)) in (1..).zip(&used) {
             idle::judge(&format!("member {id}"), after.cpu_s - before.cpu_s, seconds)?;
@@ -222,9 +223,4 @@ fn crash_loops(plane: &ControlPlane, service: &str) -> bool {
         list(&pod["status"]["containerStatuses"])
             .any(|status| status["state"]["waiting"]["reason"] == "CrashLoopBackOff")
     })
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use regraft_testbed::{Error, Stopwatch, Usage, wait};
+use regraft_testbed::{Error, Stopwatch, wait};
 
 /// How long nothing may happen.
 const IDLE: Duration = Duration::from_secs(60);
@@ -11,7 +11,6 @@ const IDLE: Duration = Duration::from_secs(60);
 const IDLE_BOUND: Duration = Duration::from_secs(120);
 /// How much of a core a member may use meanwhile.
 const PERCENT_MAX: f64 = 2.0;
-const MIB: f64 = 1024.0 * 1024.0;
 
 /// Lets a minute pass and gives the seconds it took. Time itself is what is measured here; a member that ends is
 /// noticed at once.
@@ -38,10 +37,4 @@ pub(crate) fn judge(member: &str, cpu_s: f64, seconds: f64) -> Result<()> {
         "{member} used {percent:.2} % of a core while nothing was to do; the bar is {PERCENT_MAX} %"
     );
     Ok(())
-}
-
-/// Highest resident memory.
-#[expect(clippy::cast_precision_loss, reason = "a few MiB")]
-pub(crate) fn peak_mib(usage: &Usage) -> f64 {
-    usage.peak_bytes as f64 / MIB
 }

@@ -4,6 +4,7 @@
     reason = "figures are printed on standard output"
 )]
 
+mod figures;
 mod fleet;
 mod heal;
 mod idle;
@@ -30,6 +31,9 @@ enum What {
         /// How many applications
         #[arg(long, default_value_t = 100)]
         apps: u32,
+        /// How often all of it is measured, on a new cluster each time
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
     },
     /// Three clusters, three members: how fast commits are applied, faults reverted, leaders replaced
     Heal {
@@ -59,10 +63,10 @@ fn run(options: &Options) -> Result<()> {
             end_cleanly_on_signals(dir.path().to_path_buf())?;
             heal::heal(dir, repository, *rounds)
         }
-        What::Reconcile { apps } => {
+        What::Reconcile { apps, rounds } => {
             let mut dir = TestDir::new("bench")?;
             end_cleanly_on_signals(dir.path().to_path_buf())?;
-            let result = reconcile::reconcile(dir.path(), *apps);
+            let result = reconcile::reconcile(dir.path(), *apps, *rounds);
             if result.is_err() {
                 dir.keep();
                 println!("logs and data are kept in {}", dir.path().display());

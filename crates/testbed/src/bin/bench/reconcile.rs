@@ -16,6 +16,7 @@ use regraft_testbed::{
 };
 use serde_json::{Value, json};
 
+use crate::figures::{median, peak_mib};
 use crate::fleet::{self, CLUSTER, NAMESPACE};
 use crate::idle;
 
@@ -28,11 +29,25 @@ const ALONE: &str = "alone";
 /// Requests under way at a time when it is; regraft has as many in each stage.
 const ALONE_IN_FLIGHT: usize = 16;
 
+const SERVER_ALONE: &str = "the API server alone";
+const FIRST_APPLY: &str = "first apply";
+const EVERY_IMAGE: &str = "every image changed";
+const ONE_IMAGE: &str = "one image changed";
+const BY_HAND: &str = "one edit by hand put back";
+
 struct Bench {
     cluster: ControlPlane,
     git: GitServer,
     person: WorkClone,
     regraft: Installation,
+}
+
+/// What one step of a round took.
+struct Figure {
+    title: &'static str,
+    seconds: f64,
+    member_cpu_s: f64,
+    api_cpu_s: f64,
 }
 
 /// What is counted from one moment to another.
@@ -43,9 +58,8 @@ struct Meter {
     api: Usage,
 }
 
-/// Runs all steps and prints a line each.
-pub(crate) fn reconcile(dir: &Path, apps: u32) -> Result<()> {
-    let mut bench = Bench::start(dir)?;
+/// Runs all steps as often as asked for, prints a line each, and then the medians.
+pub(crate) fn reconcile(dir: &Path, apps: u32, rounds: u32) -> Result<()> {
     println!(
         "{apps} applications of a Deployment, ServiceAccount, Service and Ingress each; one member, poll interval {POLL_INTERVAL_S} s\n"
     );
@@ -53,37 +67,47 @@ pub(crate) fn reconcile(dir: &Path, apps: u32) -> Result<()> {
         "{:<28} {:>8} {:>11} {:>11} {:>9} {:>9}  requests",
         "step", "seconds", "first-last", "member CPU", "API CPU", "peak MiB"
     );
-
-    let alone = bench.server_alone(apps)?;
-    fleet::write_applications(&bench.person, apps, 1)?;
-    let first_s = bench.step(
-        "first apply",
-        |bench| bench.push("Add the applications"),
-        |bench| bench.wait_objects(apps),
-    )?;
-    fleet::write_applications(&bench.person, apps, 2)?;
-    bench.step(
-        "every image changed",
-        |bench| bench.push("Upgrade all"),
-        |bench| bench.wait_images(apps, 2),
-    )?;
-    fleet::write_manifests(&bench.person, 1, 3)?;
-    bench.step(
-        "one image changed",
-        |bench| bench.push("Upgrade one"),
-        |bench| bench.wait_images(1, 3),
-    )?;
-    bench.step("one edit by hand put back", Bench::edit_by_hand, |bench| {
-        bench.wait_images(1, 3)
-    })?;
-    println!(
-        "\nthe first apply took {:.2} times what the API server takes alone for its requests",
-        first_s / alone
-    );
-    bench.idle()
+    let mut measured = Vec::new();
+    for round in 1..=rounds {
+        let dir = dir.join(format!("round-{round}"));
+        std::fs::create_dir(&dir)?;
+        let mut bench = Bench::start(&dir)?;
+        measured.extend(bench.round(apps)?);
+        if round == rounds {
+            bench.idle()?;
+        }
+    }
+    print_medians(&measured, rounds);
+    Ok(())
 }
 
 impl Bench {
+    fn round(&mut self, apps: u32) -> Result<[Figure; 5]> {
+        let alone = self.server_alone(apps)?;
+        fleet::write_applications(&self.person, apps, 1)?;
+        let first = self.step(
+            FIRST_APPLY,
+            |bench| bench.push("Add the applications"),
+            |bench| bench.wait_objects(apps),
+        )?;
+        fleet::write_applications(&self.person, apps, 2)?;
+        let every = self.step(
+            EVERY_IMAGE,
+            |bench| bench.push("Upgrade all"),
+            |bench| bench.wait_images(apps, 2),
+        )?;
+        fleet::write_manifests(&self.person, 1, 3)?;
+        let one = self.step(
+            ONE_IMAGE,
+            |bench| bench.push("Upgrade one"),
+            |bench| bench.wait_images(1, 3),
+        )?;
+        let by_hand = self.step(BY_HAND, Bench::edit_by_hand, |bench| {
+            bench.wait_images(1, 3)
+        })?;
+        Ok([alone, first, every, one, by_hand])
+    }
+
     fn start(dir: &Path) -> Result<Self> {
         let cluster = ControlPlane::start(dir, &StartOptions::named(CLUSTER))
             .context("start the control plane")?;
@@ -126,21 +150,20 @@ impl Bench {
 
     fn step(
         &mut self,
-        title: &str,
+        title: &'static str,
         cause: impl FnOnce(&mut Self) -> Result<()>,
         done: impl FnOnce(&mut Self) -> Result<()>,
-    ) -> Result<f64> {
+    ) -> Result<Figure> {
         cause(self)?;
         let meter = self.meter()?;
         done(self).with_context(|| title.to_owned())?;
         let seconds = meter.watch.seconds();
         self.settle()?;
-        self.print(title, seconds, &meter)?;
-        Ok(seconds)
+        self.print(title, seconds, &meter)
     }
 
     /// What the API server takes for the requests of a first apply when nobody has to decide on them.
-    fn server_alone(&mut self, apps: u32) -> Result<f64> {
+    fn server_alone(&mut self, apps: u32) -> Result<Figure> {
         let api = self.cluster.api().clone();
         let named = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ALONE}});
         api.create("/api/v1/namespaces", &named)?;
@@ -162,8 +185,27 @@ impl Bench {
                 .try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a worker ended")))
         })?;
         let seconds = meter.watch.seconds();
-        self.print("the API server alone", seconds, &meter)?;
-        Ok(seconds)
+        let figure = self.print(SERVER_ALONE, seconds, &meter)?;
+        self.wait_controllers()?;
+        Ok(figure)
+    }
+
+    /// Waits until the cluster's own controllers have done all that the Deployments made there ask of them: they are
+    /// slow on purpose, and would work beside the next step.
+    fn wait_controllers(&mut self) -> Result<()> {
+        let api = self.cluster.api();
+        let list = format!("/apis/apps/v1/namespaces/{ALONE}/deployments");
+        wait::until("the controllers have seen everything", STEP_BOUND, || {
+            let found = api.get(&list).map_err(|error| format!("{error:?}"))?;
+            let deployments = found["items"].as_array().into_iter().flatten();
+            let waiting = deployments
+                .filter(|it| it["status"]["observedGeneration"] != it["metadata"]["generation"]);
+            match waiting.count() {
+                0 => Ok(()),
+                waiting => Err(format!("{waiting} Deployments are not")),
+            }
+        })?;
+        Ok(())
     }
 
     fn push(&mut self, message: &str) -> Result<()> {
@@ -319,14 +361,14 @@ impl Bench {
         Ok((self.cluster.regraft_requests(meter.mark)?, member, api))
     }
 
-    fn print(&mut self, title: &str, seconds: f64, meter: &Meter) -> Result<()> {
+    fn print(&mut self, title: &'static str, seconds: f64, meter: &Meter) -> Result<Figure> {
         let (requests, member, api) = self.since(meter)?;
         let verbs: Vec<String> = requests
             .by_verb
             .iter()
             .map(|(verb, count)| format!("{verb} {count}"))
             .collect();
-        let peak_mib = idle::peak_mib(&member);
+        let peak_mib = peak_mib(&member);
         println!(
             "{title:<28} {seconds:>8.2} {:>11.2} {:>11.2} {:>9.2} {peak_mib:>9.0}  {}",
             requests.writes_span_s,
@@ -334,8 +376,48 @@ impl Bench {
             api.cpu_s,
             verbs.join(", ")
         );
-        Ok(())
+        Ok(Figure {
+            title,
+            seconds,
+            member_cpu_s: member.cpu_s,
+            api_cpu_s: api.cpu_s,
+        })
     }
+}
+
+/// The medians of all rounds, and how the first apply compares with the server alone in the same round.
+fn print_medians(figures: &[Figure], rounds: u32) {
+    println!(
+        "\n{:<28} {:>8} {:>11} {:>11} {:>9}",
+        format!("median of {rounds}"),
+        "seconds",
+        "worst",
+        "member CPU",
+        "API CPU"
+    );
+    for title in [SERVER_ALONE, FIRST_APPLY, EVERY_IMAGE, ONE_IMAGE, BY_HAND] {
+        let of_all = |read: fn(&Figure) -> f64| -> Vec<f64> {
+            let figures = figures.iter().filter(|figure| figure.title == title);
+            figures.map(read).collect()
+        };
+        let seconds = of_all(|it| it.seconds);
+        let worst = seconds.iter().copied().fold(0.0, f64::max);
+        println!(
+            "{title:<28} {:>8.2} {worst:>11.2} {:>11.2} {:>9.2}",
+            median(seconds),
+            median(of_all(|it| it.member_cpu_s)),
+            median(of_all(|it| it.api_cpu_s)),
+        );
+    }
+    let seconds = |title| {
+        let figures = figures.iter().filter(move |figure| figure.title == title);
+        figures.map(|figure| figure.seconds)
+    };
+    let ratios = seconds(FIRST_APPLY).zip(seconds(SERVER_ALONE));
+    println!(
+        "\nthe first apply took {:.2} times what the API server takes alone for its requests",
+        median(ratios.map(|(first, alone)| first / alone).collect())
+    );
 }
 
 /// Dry-runs and applies the objects of one application, and creates a ConfigMap beside them.
