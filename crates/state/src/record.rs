@@ -252,7 +252,7 @@ mod tests {
             };
             format!("{suspension}; {}", suspension.lifted_by())
         };
-        let since = "at 2023-11-14T22:13:20Z";
+        let since = "at 2023-11-14T22:13:20.000Z";
         assert_eq!(
             told(Subject::All, "storm"),
             format!("ada suspended all {since}: storm; `regraft resume --all`")

@@ -1,12 +1,11 @@
 //! Which cluster a name is for.
 
-use crate::desk::{CONFIGURATION, Desk, FIRST, REPOSITORY, UID, target};
-use crate::{SECOND, is_applying};
-use regraft_engine::{Effect, Event};
+use crate::desk::{CONFIGURATION, Desk, FIRST, OTHER, REPOSITORY, UID, target};
+use crate::is_applying;
+use regraft_engine::Effect;
 use regraft_model::finding::SyncState;
 use regraft_model::id::TargetKey;
 use regraft_state::command::Command;
-use std::collections::BTreeMap;
 
 #[test]
 fn a_cluster_with_two_credentials_is_not_connected_at_all() {

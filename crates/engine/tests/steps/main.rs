@@ -8,7 +8,7 @@ mod clusters;
 mod desk;
 mod repairs;
 
-use desk::{CONFIGURATION, Desk, FIRST, REPOSITORY, TREE, config_map, target};
+use desk::{CONFIGURATION, Desk, FIRST, OTHER, REPOSITORY, TREE, config_map, target};
 use regraft_engine::{Effect, Event, Level, ProposeOutcome};
 use regraft_model::InvariantId;
 use regraft_model::apply::{ClusterEvent, KindVersion};
@@ -18,7 +18,7 @@ use regraft_model::health::Health;
 use regraft_model::id::{ClusterName, Fence, MemberId, TargetKey};
 use regraft_model::incident::{OutcomeKind, Phase};
 use regraft_model::plan::Guard;
-use regraft_model::source::{Revision, SourceTree, TreeId};
+use regraft_model::source::{Revision, SourceTree};
 use regraft_model::time::Seconds;
 use regraft_state::command::{Command, NewHead};
 use regraft_state::record::{Confirmation, Subject};
