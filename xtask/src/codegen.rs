@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
@@ -11,6 +12,8 @@ use crate::run;
 use crate::say;
 use crate::workspace::Workspace;
 
+/// The binary that makes them.
+const GENERATOR: &str = "xtask-codegen";
 /// Where generated files live. A crate's own file names say which it wants.
 const FOLDERS: [&str; 2] = ["crates/wire/src/generated", "crates/state/src/generated"];
 
@@ -33,11 +36,12 @@ pub(crate) fn differing(
     for old in files(&output)? {
         std::fs::remove_file(&old).with_context(|| format!("remove {}", old.display()))?;
     }
-    let mut command = cargo::command(
-        workspace,
-        prepared,
-        &["run", "--quiet", "--package", "xtask-codegen", "--"],
-    );
+    // Of the whole workspace, as everything else is built: what it is made of is built once.
+    let build = ["build", "--quiet", "--workspace", "--bin", GENERATOR];
+    run::captured(&mut cargo::command(workspace, prepared, &build))?;
+    let generator = workspace.target_dir().join("debug").join(GENERATOR);
+    let mut command = Command::new(generator);
+    command.current_dir(&workspace.root);
     run::captured(command.arg("proto").arg(&output))?;
     let mut differing = BTreeMap::new();
     let mut homeless = Vec::new();
