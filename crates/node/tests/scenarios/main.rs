@@ -1,5 +1,7 @@
-//! What healing does and does not do, on a real control plane with one member: modes, vetoes, a person's fix, faults
-//! that no commit explains, drift, and prune.
+//! What healing does and does not do, with real parts: on one control plane with one member modes, vetoes, a person's fix,
+//! faults that no commit explains, drift, and prune; on three with three members, which are killed, exactly one revert.
+//!
+//! One binary, so that both run beside each other: most of their time they wait.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +10,7 @@
 )]
 
 mod heal;
+mod kill;
 mod reconcile;
 
 use regraft_testbed::fleet::list;

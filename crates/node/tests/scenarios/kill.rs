@@ -1,11 +1,6 @@
 //! Real members killed with a real SIGKILL at exact moments of a repair: exactly one revert arrives each time.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test stops at the first thing that is not as it should be"
-)]
-
+use crate::SETTLE_BOUND;
 use regraft_testbed::{Author, Fleet, FleetOptions, HoldPoint, WorkClone};
 use serde_json::Value;
 use std::path::Path;
@@ -13,8 +8,6 @@ use std::time::Duration;
 
 /// Until a repair is over, with an election and a change of executor on the way.
 const REPAIR_BOUND: Duration = Duration::from_secs(120);
-/// Until everything is applied, healthy and verified.
-const SETTLE_BOUND: Duration = Duration::from_secs(90);
 /// Until a repair's push reaches the server.
 const PUSH_BOUND: Duration = Duration::from_secs(45);
 
