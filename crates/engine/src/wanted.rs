@@ -19,7 +19,7 @@ pub struct Wanted {
 
 impl Engine {
     /// What a sync would ask a cluster for, were an application's objects these. Of a cluster whose inventories this
-    /// member was not told, no deletions are known.
+    /// member was not told, no deletions are known; what another installation reconciles there is not ours to delete.
     pub fn wanted(
         &self,
         application: &Application,
@@ -61,7 +61,7 @@ impl Engine {
             target: &TargetKey::new(&application.name, cluster),
             revision: &Revision::default(),
             application,
-            installation: &inventory.installation,
+            installation: self.view.installation.as_deref().unwrap_or_default(),
             objects,
             complete: Complete::Yes,
             holds: &|name| self.holds(name),

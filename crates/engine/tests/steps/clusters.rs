@@ -6,6 +6,34 @@ use regraft_engine::Effect;
 use regraft_model::finding::SyncState;
 use regraft_model::id::TargetKey;
 use regraft_state::command::Command;
+use serde_json::json;
+
+const PRUNED: &str = "
+apiVersion: regraft.dev/v1alpha1
+kind: Cluster
+metadata: {name: eu}
+---
+apiVersion: regraft.dev/v1alpha1
+kind: Application
+metadata: {name: web}
+spec: {path: apps/web, clusters: [eu], namespace: shop, prune: true}
+";
+
+#[test]
+fn what_another_installation_reconciles_is_not_told_as_a_deletion() {
+    for (installation, is_ours) in [("i", true), ("another", false)] {
+        let mut desk = Desk::new("main");
+        desk.inventory_of = installation;
+        desk.configuration = PRUNED;
+        desk.until_applying();
+        desk.cluster_sees(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+            "name": "older", "namespace": "shop", "labels": {"regraft.dev/application": "web"}}}),
+        );
+        let told = desk.deletions();
+        assert_eq!(!told.is_empty(), is_ours, "{installation}: {told:?}");
+    }
+}
 
 #[test]
 fn a_cluster_with_two_credentials_is_not_connected_at_all() {

@@ -122,6 +122,17 @@ impl Desk {
         self.engine.view()
     }
 
+    /// What a sync would delete in a cluster, had the application no objects any more.
+    pub(crate) fn deletions(&self) -> Vec<ObjectKey> {
+        let configured = self.view().configurations.values();
+        let application = configured
+            .filter_map(|it| it.fleet.applications.get(&"web".into()))
+            .next()
+            .unwrap();
+        let wanted = self.engine.wanted(application, &"eu".into(), &[]);
+        wanted.deletions
+    }
+
     /// The apply under way has written everything.
     pub(crate) fn apply_succeeds(&mut self) -> Vec<Effect> {
         let request = self.applying.take().unwrap();
