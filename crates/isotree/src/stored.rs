@@ -1,0 +1,132 @@
+//! How a forest is serialised, and what one that is read has to be.
+
+use crate::error::Error;
+use crate::forest::IsolationForest;
+use crate::tree::{LEAF, Node, Term, Tree, Trees};
+use linfa::Float;
+use serde::{Deserialize, Serialize};
+
+/// Version of what is written. Another one is refused.
+pub const FORMAT: u32 = 1;
+
+/// A forest without what can be worked out of it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Stored<F> {
+    format: u32,
+    columns: usize,
+    threshold: F,
+    grown: u64,
+    terms_per_cut: usize,
+    trees: Vec<Tree>,
+    nodes: Vec<Node<F>>,
+    terms: Vec<Term<F>>,
+}
+
+impl<F> From<IsolationForest<F>> for Stored<F> {
+    fn from(forest: IsolationForest<F>) -> Self {
+        let Trees {
+            trees,
+            nodes,
+            terms,
+            terms_per_cut,
+            ..
+        } = forest.trees;
+        Self {
+            format: FORMAT,
+            columns: forest.columns,
+            threshold: forest.threshold,
+            grown: forest.grown,
+            terms_per_cut,
+            trees,
+            nodes,
+            terms,
+        }
+    }
+}
+
+impl<F: Float> TryFrom<Stored<F>> for IsolationForest<F> {
+    type Error = Error;
+
+    fn try_from(stored: Stored<F>) -> Result<Self, Error> {
+        stored.check().map_err(Error::Stored)?;
+        let mut trees = Trees {
+            trees: stored.trees,
+            nodes: stored.nodes,
+            terms: stored.terms,
+            terms_per_cut: stored.terms_per_cut,
+            expected: Vec::new(),
+        };
+        trees.expect(0);
+        Ok(Self {
+            columns: stored.columns,
+            threshold: stored.threshold,
+            grown: stored.grown,
+            trees,
+        })
+    }
+}
+
+impl<F: Float> Stored<F> {
+    /// All that the ways through the trees rely on: they end, and stay within the arrays.
+    fn check(&self) -> Result<(), String> {
+        if self.format != FORMAT {
+            return Err(format!(
+                "its format is {}, this version reads {FORMAT}",
+                self.format
+            ));
+        }
+        if self.columns == 0 || self.trees.is_empty() {
+            return Err("it has no columns or no trees".to_owned());
+        }
+        let mut end = 0;
+        for (at, tree) in self.trees.iter().enumerate() {
+            if tree.start != end || tree.end <= tree.start {
+                return Err(format!(
+                    "tree {at} does not begin where the one before ends"
+                ));
+            }
+            end = tree.end;
+        }
+        if end as usize != self.nodes.len() {
+            return Err("there are nodes of no tree".to_owned());
+        }
+        for tree in &self.trees {
+            for at in tree.start..tree.end {
+                self.check_node(at as usize, tree.end as usize)?;
+            }
+        }
+        let is_bad = |term: &Term<F>| {
+            term.column as usize >= self.columns
+                || !term.coefficient.is_finite()
+                || !term.centre.is_finite()
+        };
+        match self.terms.iter().position(is_bad) {
+            Some(at) => Err(format!("term {at} is of no column, or not finite")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_node(&self, at: usize, end: usize) -> Result<(), String> {
+        let node = &self.nodes[at];
+        if !node.value.is_finite() || !(F::zero()..=F::one()).contains(&node.left) {
+            return Err(format!(
+                "node {at} has a value that is not finite, or no share"
+            ));
+        }
+        if node.cut == LEAF {
+            return Ok(());
+        }
+        if node.below == 0 || at + node.below as usize + 1 >= end {
+            return Err(format!("the children of node {at} are outside of its tree"));
+        }
+        let cut = node.cut as usize;
+        let is_known = match self.terms_per_cut {
+            0 => cut < self.columns,
+            terms => cut + terms <= self.terms.len(),
+        };
+        match is_known {
+            true => Ok(()),
+            false => Err(format!("node {at} cuts what is not there")),
+        }
+    }
+}
