@@ -1,9 +1,20 @@
-//! Cargo as xtask starts it: always with the prebuilt parts and one target folder.
+//! Cargo as xtask starts it: always with the prebuilt parts, one target folder, and clippy as the compiler of our crates.
 
 use std::process::Command;
 
 use crate::bootstrap::Prepared;
 use crate::workspace::Workspace;
+
+/// `clippy-driver` is rustc with clippy's lints: what it compiles is linted and built at once, where `cargo clippy` would
+/// have every dependency checked a second time. The words around `-D` and `warnings` are how `cargo clippy` itself tells
+/// its driver arguments.
+pub(crate) const LINTING: [(&str, &str); 2] = [
+    ("RUSTC_WORKSPACE_WRAPPER", "clippy-driver"),
+    (
+        "CLIPPY_ARGS",
+        "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__",
+    ),
+];
 
 /// `cargo ARGS...` in the root of the workspace.
 pub(crate) fn command(workspace: &Workspace, prepared: &Prepared, args: &[&str]) -> Command {
@@ -11,7 +22,8 @@ pub(crate) fn command(workspace: &Workspace, prepared: &Prepared, args: &[&str])
     command
         .current_dir(&workspace.root)
         .args(args)
-        .env("CARGO_TARGET_DIR", workspace.target_dir());
+        .env("CARGO_TARGET_DIR", workspace.target_dir())
+        .envs(LINTING);
     command.envs(prepared.environment.iter().map(|(key, value)| (key, value)));
     command
 }

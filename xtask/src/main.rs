@@ -63,7 +63,7 @@ enum Command {
     },
     /// Run every check, test and a bounded simulation; what continuous integration runs
     Test,
-    /// Check habits: purity, lints, generated code, licences, formatting, clippy; writes nothing
+    /// Check habits: purity, lints, generated code, licences, formatting, no warning of rustc or clippy; no source changes
     Verify,
     /// Format, apply clippy's suggestions, and generate code
     Fix,
@@ -98,6 +98,9 @@ enum Bench {
         /// Applications of one directory each
         #[arg(long, default_value_t = 100)]
         apps: u32,
+        /// New clusters that each is measured on; medians are told
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
     },
     /// Three clusters, three members: how fast commits are applied, faults reverted and leaders replaced; idleness
     Heal {
@@ -150,8 +153,12 @@ fn act(cli: &Cli) -> Result<()> {
         }
         Command::Bench { what, profile } => {
             let args = match what {
-                Bench::Reconcile { apps } => ["reconcile".to_owned(), format!("--apps={apps}")],
-                Bench::Heal { rounds } => ["heal".to_owned(), format!("--rounds={rounds}")],
+                Bench::Reconcile { apps, rounds } => vec![
+                    "reconcile".to_owned(),
+                    format!("--apps={apps}"),
+                    format!("--rounds={rounds}"),
+                ],
+                Bench::Heal { rounds } => vec!["heal".to_owned(), format!("--rounds={rounds}")],
             };
             drive::drive(&workspace, "bench", *profile, &args)
         }

@@ -37,9 +37,8 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
 
 fn steps(workspace: &Workspace, prepared: &Prepared, watch: Stopwatch) -> Result<()> {
     let step = |name: &str| say::line(&format!("== {name} (after {})", human(watch.elapsed())));
-    step("verify");
+    step("verify and build");
     verify::verify(workspace, prepared)?;
-    step("build");
     let binaries = drive::build(workspace, prepared, Profile::Dev)?;
     step("test");
     run::shown(&mut cargo::command(

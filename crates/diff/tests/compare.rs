@@ -195,18 +195,20 @@ fn names<'a>(keys: impl IntoIterator<Item = &'a ObjectKey>) -> Vec<String> {
 }
 
 fn pruned(comparison: &Comparison) -> Vec<String> {
-    comparison
-        .request
-        .iter()
-        .flat_map(|request| names(request.prune.iter().map(|(key, _)| key)))
-        .collect()
+    leaving(comparison, |request| &request.prune)
 }
 
 fn orphaned(comparison: &Comparison) -> Vec<String> {
-    comparison
-        .request
-        .iter()
-        .flat_map(|request| names(request.orphan.iter().map(|(key, _)| key)))
+    leaving(comparison, |request| &request.orphan)
+}
+
+fn leaving(
+    comparison: &Comparison,
+    of: fn(&ApplyRequest) -> &Vec<(ObjectKey, String)>,
+) -> Vec<String> {
+    let request = comparison.request.iter();
+    request
+        .flat_map(|request| names(of(request).iter().map(|(key, _)| key)))
         .collect()
 }
 

@@ -5,7 +5,7 @@ use crate::grow::{Rows, grow};
 use crate::params::{Cut, IsolationForestParams, IsolationForestValidParams, Threshold};
 use crate::path::{count, mean_path_length, score};
 use crate::stored::Stored;
-use crate::tree::{Tree, Trees};
+use crate::tree::{LEAF, Tree, Trees};
 use linfa::Float;
 use linfa::dataset::{AsTargets, DatasetBase};
 use linfa::traits::{Fit, FitWith, PredictInplace};
@@ -44,7 +44,8 @@ pub struct Explanation<F> {
     /// Mean path length: cuts until the row is alone, with those that a leaf of several rows would have needed.
     pub depth: F,
     /// For each column what its cuts did to the binary logarithm of the score: above 0 made the row stranger, below 0 more
-    /// usual. Their sum is the difference between this row and what is to be expected of a row of the training data.
+    /// usual. Their sum is the difference between this row and what is to be expected of a row of the training data, where
+    /// all values are finite.
     pub columns: Vec<F>,
 }
 
@@ -108,7 +109,7 @@ impl<F: Float> IsolationForest<F> {
         let per_tree = F::cast(1.0 / trees);
         columns.iter_mut().for_each(|column| *column *= per_tree);
         Ok(Explanation {
-            score: F::cast(score(relative / trees, 1.0)),
+            score: F::cast(score(relative / trees)),
             depth: F::cast(depth / trees),
             columns,
         })
@@ -155,20 +156,22 @@ impl<F: Float> IsolationForest<F> {
 
     /// Trees of one forest all have cuts of one kind.
     fn check_cut(&self, cut: Cut) -> Result<(), Error> {
-        let wanted = match cut {
+        match self.terms_per_cut(cut) == self.trees.terms_per_cut {
+            true => Ok(()),
+            false => Err(Error::OtherCut),
+        }
+    }
+
+    fn terms_per_cut(&self, cut: Cut) -> usize {
+        match cut {
             Cut::Straight => 0,
             Cut::Slanted { columns } => columns.min(self.columns),
-        };
-        let has_cuts = self.trees.nodes.len() > self.trees();
-        match has_cuts && wanted != self.trees.terms_per_cut {
-            true => Err(Error::OtherCut),
-            false => Ok(()),
         }
     }
 
     fn score_into(&self, values: &[F], scores: &mut [F]) {
         let mut ways = Vec::new();
-        let blocks = values.chunks(BLOCK_ROWS * self.columns);
+        let blocks = values.chunks(BLOCK_ROWS.saturating_mul(self.columns));
         for (block, sums) in blocks.zip(scores.chunks_mut(BLOCK_ROWS)) {
             for tree in &self.trees.trees {
                 let rows = block.chunks_exact(self.columns);
@@ -179,7 +182,7 @@ impl<F: Float> IsolationForest<F> {
         }
         let trees = count(self.trees.trees.len());
         for sum in scores {
-            *sum = F::cast(score(sum.to_f64().unwrap_or_default() / trees, 1.0));
+            *sum = F::cast(score(sum.to_f64().unwrap_or_default() / trees));
         }
     }
 
@@ -199,12 +202,11 @@ impl<F: Float> IsolationForest<F> {
                 return;
             }
             let terms = trees.terms_of(node);
-            let brought = |x: F, coefficient: F, centre: F| (coefficient * (x - centre)).abs();
             let parts = || {
                 terms.iter().filter_map(|term| {
-                    let x = row[term.column as usize];
-                    let part = brought(x, term.coefficient, term.centre);
-                    part.is_finite().then_some((term.column as usize, part))
+                    let column = term.column as usize;
+                    let part = (term.coefficient * (row[column] - term.centre)).abs();
+                    part.is_finite().then_some((column, part))
                 })
             };
             let whole: F = parts().map(|(_, part)| part).sum();
@@ -214,16 +216,26 @@ impl<F: Float> IsolationForest<F> {
         });
     }
 
-    /// Adds so many trees that are grown on these rows.
+    /// Adds so many trees that are grown on these rows. A tree has at most two nodes for each row of its sample, and a cut
+    /// for every two of those.
     fn add(
         &mut self,
         params: &IsolationForestValidParams<F>,
         rows: &Rows<'_, F>,
         trees: usize,
     ) -> Result<(), Error> {
+        let cuts = trees.saturating_mul(params.sample_rows.min(rows.len()));
+        let nodes = cuts
+            .saturating_mul(2)
+            .saturating_add(self.trees.nodes.len());
+        let terms = cuts.saturating_mul(self.terms_per_cut(params.cut));
+        let terms = terms.saturating_add(self.trees.terms.len());
+        if nodes.max(terms) >= LEAF as usize {
+            return Err(Error::TooLarge("the number of nodes"));
+        }
         for _ in 0..trees {
-            grow(params, rows, self.grown, &mut self.trees)?;
-            self.grown += 1;
+            grow(params, rows, self.grown, &mut self.trees);
+            self.grown = self.grown.wrapping_add(1);
         }
         self.threshold = match params.threshold {
             Threshold::Score(score) => F::cast(score),
@@ -234,16 +246,6 @@ impl<F: Float> IsolationForest<F> {
             }
         };
         Ok(())
-    }
-
-    /// Lets the oldest trees go.
-    fn forget(&mut self, trees: usize) {
-        let old = std::mem::take(&mut self.trees);
-        self.trees.terms_per_cut = old.terms_per_cut;
-        for tree in old.trees.iter().skip(trees) {
-            self.trees.take_over(&old, *tree);
-        }
-        self.trees.expect(0);
     }
 }
 
@@ -294,7 +296,7 @@ where
                 columns,
             });
         }
-        if u32::try_from(row_count).is_err() || u32::try_from(columns).is_err() {
+        if row_count.max(columns) >= LEAF as usize {
             return Err(Error::TooLarge("the number of rows or columns"));
         }
         let layout = records.as_standard_layout();
@@ -310,6 +312,7 @@ where
                 grown: 0,
                 trees: Trees::default(),
             };
+            forest.trees.terms_per_cut = forest.terms_per_cut(self.cut);
             forest.add(self, &rows, self.trees)?;
             return Ok(forest);
         };
@@ -321,7 +324,7 @@ where
             reason = "a share of a number of trees"
         )]
         let renewed = (count(forest.trees()) * self.renewed).ceil() as usize;
-        forest.forget(renewed);
+        forest.trees.forget(renewed);
         forest.add(self, &rows, renewed)?;
         Ok(forest)
     }

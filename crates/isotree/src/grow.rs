@@ -3,10 +3,9 @@
 //! Each tree has a stream of randomness of its own, by its number: trees can be grown in any order, and one that is added
 //! later is as it would have been.
 
-use crate::error::Error;
 use crate::params::{Cut, IsolationForestValidParams};
 use crate::path::{count, mean_path_length};
-use crate::tree::{LEAF, Node, Term, Tree, Trees};
+use crate::tree::{LEAF, Node, Term, Tree, Trees, small};
 use linfa::Float;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -51,7 +50,7 @@ pub(crate) fn grow<F: Float>(
     rows: &Rows<'_, F>,
     number: u64,
     trees: &mut Trees<F>,
-) -> Result<(), Error> {
+) {
     let mut random = ChaCha8Rng::seed_from_u64(params.seed);
     random.set_stream(number);
     let sample = draw(rows, params.sample_rows, &mut random);
@@ -68,33 +67,27 @@ pub(crate) fn grow<F: Float>(
         per_mean: if mean > 0.0 { 1.0 / mean } else { 0.0 },
         trees,
         columns: Vec::new(),
-        sides: (Vec::new(), Vec::new(), Vec::new()),
+        sides: Sides::default(),
     };
     growing.grow(sample);
     trees.expect(start);
-    let number = |it: usize| u32::try_from(it).map_err(|_| Error::TooLarge("the number of nodes"));
-    number(trees.terms.len())?;
     trees.trees.push(Tree {
-        start: number(start)?,
-        end: number(trees.nodes.len())?,
-        sample_rows: number(sample_rows)?,
+        start: small(start),
+        end: small(trees.nodes.len()),
+        sample_rows: small(sample_rows),
     });
-    Ok(())
 }
 
 /// Rows without replacement; with weights each next one with a chance by its weight among those that are left
 /// (Efraimidis and Spirakis 2006, with exponential keys).
 fn draw<F: Float>(rows: &Rows<'_, F>, wanted: usize, random: &mut ChaCha8Rng) -> Vec<u32> {
-    let all = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+    let all = small(rows.len());
     let Some(weights) = rows.weights else {
         if rows.len() <= wanted {
             return (0..all).collect();
         }
-        let drawn = rand::seq::index::sample(random, all as usize, wanted);
-        return drawn
-            .iter()
-            .filter_map(|row| u32::try_from(row).ok())
-            .collect();
+        let drawn = rand::seq::index::sample(random, rows.len(), wanted);
+        return drawn.iter().map(small).collect();
     };
     let mut keyed: Vec<(f64, u32)> = (0..all)
         .zip(weights)
@@ -132,8 +125,16 @@ struct Growing<'a, 'b, F> {
     trees: &'b mut Trees<F>,
     /// Columns that may still vary in the node at hand.
     columns: Vec<u32>,
-    /// Rows that go left, go right, and lack what is cut.
-    sides: (Vec<u32>, Vec<u32>, Vec<u32>),
+    sides: Sides,
+}
+
+/// Rows of a node, told apart by its cut.
+#[derive(Default)]
+struct Sides {
+    left: Vec<u32>,
+    right: Vec<u32>,
+    /// Those that lack what is cut.
+    lacking: Vec<u32>,
 }
 
 impl<F: Float> Growing<'_, '_, F> {
@@ -158,8 +159,7 @@ impl<F: Float> Growing<'_, '_, F> {
             };
             let left = self.push_leaf();
             let right = self.push_leaf();
-            // A tree of so many nodes is refused when it is complete.
-            self.trees.nodes[next.at].below = u32::try_from(left - next.at).unwrap_or(u32::MAX);
+            self.trees.nodes[next.at].below = small(left - next.at);
             let (middle, depth) = (next.from + left_rows, next.depth + 1);
             open.push(Open {
                 at: right,
@@ -202,8 +202,7 @@ impl<F: Float> Growing<'_, '_, F> {
             return None;
         }
         self.columns.clear();
-        self.columns
-            .extend((0..self.rows.columns).filter_map(|it| u32::try_from(it).ok()));
+        self.columns.extend(0..small(self.rows.columns));
         let divided = match self.cut {
             Cut::Straight => self.straight(at, rows),
             Cut::Slanted { columns } => self.slanted(at, columns, rows),
@@ -232,10 +231,8 @@ impl<F: Float> Growing<'_, '_, F> {
         let Some(first) = ranges.first().copied() else {
             return false;
         };
-        let stride = wanted.min(self.rows.columns);
-        self.trees.terms_per_cut = stride;
         let begin = self.trees.terms.len();
-        self.trees.nodes[at].cut = u32::try_from(begin).unwrap_or(LEAF - 1);
+        self.trees.nodes[at].cut = small(begin);
         for attempt in 0..=SLANTED_TRIES {
             self.trees.terms.truncate(begin);
             // The last one is a straight cut, which always divides.
@@ -260,9 +257,11 @@ impl<F: Float> Growing<'_, '_, F> {
                 coefficient: F::zero(),
                 centre: F::zero(),
             };
-            self.trees.terms.resize(begin + stride, padding);
+            self.trees
+                .terms
+                .resize(begin + self.trees.terms_per_cut, padding);
             self.part(at, rows);
-            if !self.sides.0.is_empty() && !self.sides.1.is_empty() {
+            if !self.sides.left.is_empty() && !self.sides.right.is_empty() {
                 return true;
             }
         }
@@ -301,7 +300,11 @@ impl<F: Float> Growing<'_, '_, F> {
 
     /// Tells the rows apart by the cut of a node.
     fn part(&mut self, at: usize, rows: &[u32]) {
-        let (left, right, lacking) = &mut self.sides;
+        let Sides {
+            left,
+            right,
+            lacking,
+        } = &mut self.sides;
         left.clear();
         right.clear();
         lacking.clear();
@@ -317,7 +320,11 @@ impl<F: Float> Growing<'_, '_, F> {
 
     /// Puts the rows of a parted node in order. Those that lack what was cut go either way, by the shares of the others.
     fn settle(&mut self, at: usize, rows: &mut [u32]) -> usize {
-        let (left, right, lacking) = &mut self.sides;
+        let Sides {
+            left,
+            right,
+            lacking,
+        } = &mut self.sides;
         let share = count(left.len()) / count(left.len() + right.len());
         self.trees.nodes[at].left = F::cast(share);
         for row in lacking.drain(..) {

@@ -2,14 +2,14 @@ use crate::error::Error;
 use linfa::{Float, ParamGuard};
 use std::marker::PhantomData;
 
-/// Trees of a forest: scores have settled well before that many (Liu et al. 2008, section 4.2).
+/// Trees of a forest: path lengths have settled well before that many (Liu et al. 2008).
 const TREES: usize = 100;
-/// Rows of a tree's sample (Liu et al. 2008, section 4.2).
+/// Rows of a tree's sample (Liu et al. 2008).
 const SAMPLE_ROWS: usize = 256;
 /// Share of the trees that a renewal replaces.
 const RENEWED: f64 = 0.1;
 /// Where a score begins to tell an anomaly, when nothing is known of the data: a point that is no stranger than the
-/// average has 0.5 (Liu et al. 2008, section 2).
+/// average has 0.5 (Liu et al. 2008).
 const SCORE: f64 = 0.6;
 const CONTAMINATION_MAX: f64 = 0.5;
 
@@ -27,12 +27,12 @@ pub enum Cut {
     },
 }
 
-/// From which score on a row is an anomaly.
+/// Which rows are anomalies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Threshold {
-    /// From this score on.
+    /// Those with a score above this.
     Score(f64),
-    /// From the score that this share of the training rows reaches.
+    /// As strange as this share of the training rows, at most: equal ones are none.
     Contamination(f64),
 }
 
@@ -49,7 +49,7 @@ pub struct IsolationForestValidParams<F> {
     float: PhantomData<F>,
 }
 
-/// What a forest is made with: 100 trees of 256 rows each, straight cuts, anomalies from a score of 0.6 on.
+/// What a forest is made with: 100 trees of 256 rows each, straight cuts, anomalies above a score of 0.6.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IsolationForestParams<F>(IsolationForestValidParams<F>);
 
@@ -97,7 +97,7 @@ impl<F: Float> IsolationForestParams<F> {
         self
     }
 
-    /// From which score on a row is an anomaly.
+    /// Which rows are anomalies.
     #[must_use]
     pub fn threshold(mut self, threshold: Threshold) -> Self {
         self.0.threshold = threshold;

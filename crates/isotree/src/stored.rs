@@ -5,6 +5,7 @@ use crate::forest::IsolationForest;
 use crate::tree::{LEAF, Node, Term, Tree, Trees};
 use linfa::Float;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Version of what is written. Another one is refused.
 pub const FORMAT: u32 = 1;
@@ -90,10 +91,24 @@ impl<F: Float> Stored<F> {
         if end as usize != self.nodes.len() {
             return Err("there are nodes of no tree".to_owned());
         }
+        if !self.threshold.is_finite() {
+            return Err("its threshold is no number".to_owned());
+        }
+        let mut terms = 0..0_usize;
         for tree in &self.trees {
-            for at in tree.start..tree.end {
-                self.check_node(at as usize, tree.end as usize)?;
+            let (start, end) = (tree.start as usize, tree.end as usize);
+            let cuts = self.nodes[start..end].iter();
+            let cuts = cuts.filter(|node| node.cut != LEAF).count();
+            terms = terms.end
+                ..terms
+                    .end
+                    .saturating_add(cuts.saturating_mul(self.terms_per_cut));
+            for at in start..end {
+                self.check_node(at, end, &terms)?;
             }
+        }
+        if terms.end != self.terms.len() {
+            return Err("there are terms of no tree, or too few".to_owned());
         }
         let is_bad = |term: &Term<F>| {
             term.column as usize >= self.columns
@@ -106,7 +121,8 @@ impl<F: Float> Stored<F> {
         }
     }
 
-    fn check_node(&self, at: usize, end: usize) -> Result<(), String> {
+    /// A node of a tree that ends here and has these terms.
+    fn check_node(&self, at: usize, end: usize, terms: &Range<usize>) -> Result<(), String> {
         let node = &self.nodes[at];
         if !node.value.is_finite() || !(F::zero()..=F::one()).contains(&node.left) {
             return Err(format!(
@@ -114,7 +130,10 @@ impl<F: Float> Stored<F> {
             ));
         }
         if node.cut == LEAF {
-            return Ok(());
+            return match node.value >= F::zero() {
+                true => Ok(()),
+                false => Err(format!("leaf {at} has a path length below 0")),
+            };
         }
         if node.below == 0 || at + node.below as usize + 1 >= end {
             return Err(format!("the children of node {at} are outside of its tree"));
@@ -122,7 +141,7 @@ impl<F: Float> Stored<F> {
         let cut = node.cut as usize;
         let is_known = match self.terms_per_cut {
             0 => cut < self.columns,
-            terms => cut + terms <= self.terms.len(),
+            per_cut => terms.contains(&cut) && (cut - terms.start).is_multiple_of(per_cut),
         };
         match is_known {
             true => Ok(()),

@@ -1,12 +1,18 @@
 //! Trees as they lie in memory, and the ways of rows through them.
 //!
-//! Guarantees: children come after their parent, both within its tree, so every way ends.
+//! Guarantees: children come after their parent, both within its tree, so every way ends; the terms of a tree's cuts
+//! follow those of the tree before. Nodes and terms are fewer than [`LEAF`].
 
 use linfa::Float;
 use serde::{Deserialize, Serialize};
 
 /// Marks a leaf in [`Node::cut`].
 pub(crate) const LEAF: u32 = u32::MAX;
+
+/// The number of a node, a term, a row or a column, of which there are fewer than [`LEAF`].
+pub(crate) fn small(number: usize) -> u32 {
+    u32::try_from(number).expect("fewer than a leaf's mark: checked before trees are grown")
+}
 
 /// One node: 16 bytes with `f32`, 24 with `f64`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,27 +71,25 @@ impl<F: Float> Trees<F> {
         }
     }
 
-    /// Adds a tree of another forest with cuts of the same kind.
-    pub(crate) fn take_over(&mut self, other: &Self, tree: Tree) {
-        let Ok(start) = u32::try_from(self.nodes.len()) else {
+    /// Lets the first trees go.
+    pub(crate) fn forget(&mut self, trees: usize) {
+        let Some(last) = self.trees.drain(..trees).next_back() else {
             return;
         };
-        let nodes = &other.nodes[tree.start as usize..tree.end as usize];
-        for node in nodes {
-            let mut node = *node;
-            if node.cut != LEAF && self.terms_per_cut > 0 {
-                let terms = other.terms_of(&node);
-                // No more than there were, whose number was checked.
-                node.cut = u32::try_from(self.terms.len()).unwrap_or(LEAF);
-                self.terms.extend_from_slice(terms);
-            }
-            self.nodes.push(node);
+        let gone = last.end as usize;
+        self.expected.drain(..gone);
+        let cuts = self.nodes.drain(..gone).filter(|node| node.cut != LEAF);
+        let terms = cuts.count() * self.terms_per_cut;
+        self.terms.drain(..terms);
+        for tree in &mut self.trees {
+            tree.start -= last.end;
+            tree.end -= last.end;
         }
-        self.trees.push(Tree {
-            start,
-            end: start + (tree.end - tree.start),
-            ..tree
-        });
+        let terms = small(terms);
+        for node in self.nodes.iter_mut().filter(|node| node.cut != LEAF) {
+            // Columns of straight cuts stay: they have no terms.
+            node.cut -= terms;
+        }
     }
 
     pub(crate) fn children(&self, at: usize) -> Option<(usize, usize)> {

@@ -90,7 +90,7 @@ fn slanted_cuts_have_no_ghosts_beside_two_clouds() {
             .unwrap();
         scores[0] - scores[1]
     };
-    // Where the shadows of both clouds cross nothing ever was (Hariri et al. 2019, figure 2).
+    // Where the shadows of both clouds cross nothing ever was (Hariri et al. 2019).
     let (slanted, straight) = (ghost(SLANTED), ghost(Cut::Straight));
     assert!(slanted > straight + 0.03, "{slanted} {straight}");
 }
@@ -315,6 +315,7 @@ fn what_is_no_stored_forest_is_refused() {
         ("/nodes/0/below", 1_000_000.into()),
         ("/nodes/0/left", 2.into()),
         ("/terms_per_cut", 3.into()),
+        ("/terms_per_cut", usize::MAX.into()),
     ] {
         assert!(
             refused(path, value).starts_with("not a stored forest: "),

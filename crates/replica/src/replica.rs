@@ -17,7 +17,7 @@ use crate::state::snapshot::Snapshots;
 use crate::status::{Status, status_of};
 use crate::tls::Tls;
 use futures::FutureExt as _;
-
+use futures::future::BoxFuture;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::{Instant as _, SnapshotPolicy};
@@ -583,30 +583,35 @@ fn check_promises(config: &Config, storage: &Storage) -> Result<(), Error> {
     }
 }
 
-async fn start_engine(
-    config: &Config,
-    peers: &Arc<Peers>,
+/// Boxed, and no `async fn`: so openraft is compiled into this crate, not again into every binary that starts a member.
+#[inline(never)]
+fn start_engine<'a>(
+    config: &'a Config,
+    peers: &'a Arc<Peers>,
     log: LogStore,
-    state: &Arc<StateStore>,
-    snapshots: &Arc<Snapshots>,
-) -> Result<Raft, Error> {
-    let applier = Applier {
-        state: Arc::clone(state),
-        snapshots: Arc::clone(snapshots),
-    };
-    let engine = engine_config(&config.cluster_id, &config.timings)?;
-    let clients = PeerClients(Arc::clone(peers));
-    Raft::new(config.node_id, Arc::new(engine), clients, log, applier)
-        .await
-        .map_err(|error| match state.halted() {
-            Some(reason) => Error::Halted {
-                reason: reason.to_owned(),
-            },
-            None => Error::Raft {
-                operation: "starting the engine",
-                reason: error.to_string(),
-            },
-        })
+    state: &'a Arc<StateStore>,
+    snapshots: &'a Arc<Snapshots>,
+) -> BoxFuture<'a, Result<Raft, Error>> {
+    async move {
+        let applier = Applier {
+            state: Arc::clone(state),
+            snapshots: Arc::clone(snapshots),
+        };
+        let engine = engine_config(&config.cluster_id, &config.timings)?;
+        let clients = PeerClients(Arc::clone(peers));
+        Raft::new(config.node_id, Arc::new(engine), clients, log, applier)
+            .await
+            .map_err(|error| match state.halted() {
+                Some(reason) => Error::Halted {
+                    reason: reason.to_owned(),
+                },
+                None => Error::Raft {
+                    operation: "starting the engine",
+                    reason: error.to_string(),
+                },
+            })
+    }
+    .boxed()
 }
 
 fn engine_config(cluster_id: &str, timings: &Timings) -> Result<openraft::Config, Error> {

@@ -17,6 +17,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
+use crate::cargo;
 use crate::workspace::Workspace;
 
 /// What to prepare.
@@ -77,6 +78,9 @@ fn write_env(workspace: &Workspace, environment: &[(String, PathBuf)]) -> Result
     let mut text = String::from("# For people who start cargo themselves: source this file.\n");
     for (key, value) in environment {
         writeln!(text, "export {key}='{}'", value.display()).context("write to a string")?;
+    }
+    for (key, value) in cargo::LINTING {
+        writeln!(text, "export {key}='{value}'").context("write to a string")?;
     }
     cache::write(&workspace.cache.join("env.sh"), &text)
 }

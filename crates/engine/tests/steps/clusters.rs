@@ -1,6 +1,6 @@
 //! Which cluster a name is for.
 
-use crate::desk::{CONFIGURATION, Desk, FIRST, OTHER, REPOSITORY, UID, target};
+use crate::desk::{CONFIGURATION, Desk, FIRST, OTHER, REPOSITORY, UID, configured_with, target};
 use crate::is_applying;
 use regraft_engine::Effect;
 use regraft_model::finding::SyncState;
@@ -8,23 +8,12 @@ use regraft_model::id::TargetKey;
 use regraft_state::command::Command;
 use serde_json::json;
 
-const PRUNED: &str = "
-apiVersion: regraft.dev/v1alpha1
-kind: Cluster
-metadata: {name: eu}
----
-apiVersion: regraft.dev/v1alpha1
-kind: Application
-metadata: {name: web}
-spec: {path: apps/web, clusters: [eu], namespace: shop, prune: true}
-";
-
 #[test]
 fn what_another_installation_reconciles_is_not_told_as_a_deletion() {
     for (installation, is_ours) in [("i", true), ("another", false)] {
         let mut desk = Desk::new("main");
         desk.inventory_of = installation;
-        desk.configuration = PRUNED;
+        desk.configuration = configured_with("prune: true");
         desk.until_applying();
         desk.cluster_sees(
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {

@@ -65,7 +65,7 @@ pub(crate) struct Desk {
     /// Whose inventory of the application the cluster has.
     pub(crate) inventory_of: &'static str,
     /// What Git configures at first.
-    pub(crate) configuration: &'static str,
+    pub(crate) configuration: String,
     /// The newest apply that was asked for.
     applying: Option<ApplyRequest>,
 }
@@ -98,7 +98,7 @@ impl Desk {
             refuse_with: None,
             proposed: Vec::new(),
             inventory_of: INSTALLATION,
-            configuration: CONFIGURATION,
+            configuration: CONFIGURATION.to_owned(),
             applying: None,
         }
     }
@@ -124,13 +124,8 @@ impl Desk {
 
     /// What a sync would delete in a cluster, had the application no objects any more.
     pub(crate) fn deletions(&self) -> Vec<ObjectKey> {
-        let configured = self.view().configurations.values();
-        let application = configured
-            .filter_map(|it| it.fleet.applications.get(&"web".into()))
-            .next()
-            .unwrap();
-        let wanted = self.engine.wanted(application, &"eu".into(), &[]);
-        wanted.deletions
+        let application = self.view().application(&"web".into()).unwrap();
+        self.engine.wanted(application, &"eu".into(), &[]).deletions
     }
 
     /// The apply under way has written everything.
@@ -363,7 +358,8 @@ impl Desk {
             repository: REPOSITORY.into(),
             outcome: Ok((FIRST.into(), None)),
         });
-        self.load(FIRST, self.configuration);
+        let configuration = self.configuration.clone();
+        self.load(FIRST, &configuration);
         self.wait(1000);
         // The leader spreads targets over all members: this test's one comes here.
         self.assign(1);
@@ -513,6 +509,11 @@ impl Desk {
         asked.extend(self.wait(1000));
         asked
     }
+}
+
+/// [`CONFIGURATION`] with one more field of the application.
+pub(crate) fn configured_with(field: &str) -> String {
+    CONFIGURATION.replace("namespace: shop", &format!("namespace: shop, {field}"))
 }
 
 fn listing(trees: &[(&str, &str)]) -> BTreeMap<String, TreeId> {

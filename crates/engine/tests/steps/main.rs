@@ -8,7 +8,9 @@ mod clusters;
 mod desk;
 mod repairs;
 
-use desk::{CONFIGURATION, Desk, FIRST, OTHER, REPOSITORY, TREE, config_map, target};
+use desk::{
+    CONFIGURATION, Desk, FIRST, OTHER, REPOSITORY, TREE, config_map, configured_with, target,
+};
 use regraft_engine::{Effect, Event, Level, ProposeOutcome};
 use regraft_model::InvariantId;
 use regraft_model::apply::{ClusterEvent, KindVersion};
@@ -26,18 +28,6 @@ use serde_json::json;
 
 const SECOND: &str = "2222222222222222222222222222222222222222";
 const THIRD: &str = "3333333333333333333333333333333333333333";
-
-/// What leaves Git is deleted, once a person has confirmed it.
-const DELETED_WITH_GIT: &str = "
-apiVersion: regraft.dev/v1alpha1
-kind: Cluster
-metadata: {name: eu}
----
-apiVersion: regraft.dev/v1alpha1
-kind: Application
-metadata: {name: web}
-spec: {path: apps/web, clusters: [eu], namespace: shop, deletionPolicy: Delete}
-";
 
 fn is_applying(asked: &[Effect]) -> bool {
     asked
@@ -239,7 +229,8 @@ fn an_application_that_another_installation_reconciles_is_let_go_without_a_write
 #[test]
 fn deletions_are_confirmed_for_the_time_an_application_left_git() {
     let mut desk = Desk::new("main");
-    desk.configuration = DELETED_WITH_GIT;
+    // Once a person has confirmed it.
+    desk.configuration = configured_with("deletionPolicy: Delete");
     desk.until_applying();
     desk.apply_succeeds();
     let asked = desk.leave();

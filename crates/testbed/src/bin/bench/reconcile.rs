@@ -74,10 +74,10 @@ pub(crate) fn reconcile(dir: &Path, apps: u32, rounds: u32) -> Result<()> {
         let mut bench = Bench::start(&dir)?;
         measured.extend(bench.round(apps)?);
         if round == rounds {
+            print_medians(&measured, rounds);
             bench.idle()?;
         }
     }
-    print_medians(&measured, rounds);
     Ok(())
 }
 
