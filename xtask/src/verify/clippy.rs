@@ -15,10 +15,12 @@ const LINT: &str = "clippy::len-zero";
 
 pub(super) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
     let [(_, driver), _] = LINTING;
+    let output = workspace.target_dir();
+    std::fs::create_dir_all(&output).with_context(|| format!("create {}", output.display()))?;
     // As cargo calls a wrapper: the compiler that it stands for comes first.
     let mut compiler = Command::new(driver)
         .args(["rustc", "--crate-type=lib", "--emit=metadata", "--out-dir"])
-        .arg(workspace.target_dir())
+        .arg(output)
         .arg("-")
         .envs(LINTING)
         .stdin(Stdio::piped())
