@@ -2,10 +2,11 @@
 
 use crate::error::Error;
 use crate::grow::{Rows, grow};
+use crate::key::key;
 use crate::params::{Cut, IsolationForestParams, IsolationForestValidParams, Threshold};
 use crate::path::{count, mean_path_length, score};
 use crate::stored::Stored;
-use crate::tree::{LEAF, Tree, Trees};
+use crate::tree::{LANES, LIMIT, Tree, Trees};
 use linfa::Float;
 use linfa::dataset::{AsTargets, DatasetBase};
 use linfa::traits::{Fit, FitWith, PredictInplace};
@@ -140,8 +141,9 @@ impl<F: Float> IsolationForest<F> {
         size_of_val(self)
             + size_of_val(trees.trees.as_slice())
             + size_of_val(trees.nodes.as_slice())
-            + size_of_val(trees.terms.as_slice())
+            + size_of_val(trees.left.as_slice())
             + size_of_val(trees.expected.as_slice())
+            + size_of_val(trees.terms.as_slice())
     }
 
     fn check_columns(&self, given: usize) -> Result<(), Error> {
@@ -170,20 +172,76 @@ impl<F: Float> IsolationForest<F> {
     }
 
     fn score_into(&self, values: &[F], scores: &mut [F]) {
+        let mut keys = Vec::new();
         let mut ways = Vec::new();
         let blocks = values.chunks(BLOCK_ROWS.saturating_mul(self.columns));
         for (block, sums) in blocks.zip(scores.chunks_mut(BLOCK_ROWS)) {
-            for tree in &self.trees.trees {
-                let rows = block.chunks_exact(self.columns);
-                for (row, sum) in rows.zip(sums.iter_mut()) {
-                    *sum += self.trees.path_length(*tree, row, &mut ways);
+            let rows = block.chunks_exact(self.columns);
+            if self.trees.terms_per_cut > 0 || block.iter().any(|x| x.is_nan()) {
+                for tree in &self.trees.trees {
+                    for (row, sum) in rows.clone().zip(sums.iter_mut()) {
+                        *sum += self.trees.path_length(*tree, row, &mut ways);
+                    }
                 }
+                continue;
+            }
+            let beside = sums.len() - sums.len() % LANES;
+            let (grouped, others) = sums.split_at_mut(beside);
+            self.group(&block[..beside * self.columns], &mut keys);
+            for tree in &self.trees.trees {
+                self.add_groups(*tree, &keys, grouped);
+            }
+            for (row, sum) in rows.skip(beside).zip(others) {
+                *sum = self.sum_of(row);
             }
         }
         let trees = count(self.trees.trees.len());
         for sum in scores {
             *sum = F::cast(score(sum.to_f64().unwrap_or_default() / trees));
         }
+    }
+
+    /// Keys of rows, column by column for each group of as many rows as there are lanes.
+    fn group(&self, values: &[F], keys: &mut Vec<[u64; LANES]>) {
+        keys.clear();
+        for rows in values.chunks_exact(LANES * self.columns) {
+            let columns = (0..self.columns)
+                .map(|column| std::array::from_fn(|lane| key(rows[lane * self.columns + column])));
+            keys.extend(columns);
+        }
+    }
+
+    /// Adds the path lengths of groups of rows in one tree.
+    fn add_groups(&self, tree: Tree, keys: &[[u64; LANES]], sums: &mut [F]) {
+        let groups = keys.chunks_exact(self.columns);
+        for (keys, sums) in groups.zip(sums.chunks_exact_mut(LANES)) {
+            let starts = [tree.start; LANES];
+            let ends = self
+                .trees
+                .descend(tree.depth, starts, |lane, column| keys[column][lane]);
+            for (sum, end) in sums.iter_mut().zip(ends) {
+                *sum += self.trees.expected[end as usize];
+            }
+        }
+    }
+
+    /// The path lengths of one row in all trees.
+    fn sum_of(&self, row: &[F]) -> F {
+        let mut sum = F::zero();
+        for trees in self.trees.trees.chunks(LANES) {
+            // Lanes without a tree follow the first one.
+            let starts = std::array::from_fn(|lane| trees.get(lane).unwrap_or(&trees[0]).start);
+            let depth = trees.iter().map(|tree| tree.depth).max();
+            let ends = self
+                .trees
+                .descend(depth.unwrap_or_default(), starts, |_, column| {
+                    key(row[column])
+                });
+            for end in &ends[..trees.len()] {
+                sum += self.trees.expected[*end as usize];
+            }
+        }
+        sum
     }
 
     /// Adds to each column what its cuts changed of the expected path length, with the sign of the score.
@@ -230,7 +288,7 @@ impl<F: Float> IsolationForest<F> {
             .saturating_add(self.trees.nodes.len());
         let terms = cuts.saturating_mul(self.terms_per_cut(params.cut));
         let terms = terms.saturating_add(self.trees.terms.len());
-        if nodes.max(terms) >= LEAF as usize {
+        if nodes.max(terms) >= LIMIT {
             return Err(Error::TooLarge("the number of nodes"));
         }
         for _ in 0..trees {
@@ -296,7 +354,7 @@ where
                 columns,
             });
         }
-        if row_count.max(columns) >= LEAF as usize {
+        if row_count.max(columns) >= LIMIT {
             return Err(Error::TooLarge("the number of rows or columns"));
         }
         let layout = records.as_standard_layout();

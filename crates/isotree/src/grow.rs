@@ -3,9 +3,10 @@
 //! Each tree has a stream of randomness of its own, by its number: trees can be grown in any order, and one that is added
 //! later is as it would have been.
 
+use crate::key::key;
 use crate::params::{Cut, IsolationForestValidParams};
 use crate::path::{count, mean_path_length};
-use crate::tree::{LEAF, Node, Term, Tree, Trees, small};
+use crate::tree::{Node, Term, Trees, small};
 use linfa::Float;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -70,12 +71,7 @@ pub(crate) fn grow<F: Float>(
         sides: Sides::default(),
     };
     growing.grow(sample);
-    trees.expect(start);
-    trees.trees.push(Tree {
-        start: small(start),
-        end: small(trees.nodes.len()),
-        sample_rows: small(sample_rows),
-    });
+    trees.close(start, small(sample_rows));
 }
 
 /// Rows without replacement; with weights each next one with a chance by its weight among those that are left
@@ -139,7 +135,7 @@ struct Sides {
 
 impl<F: Float> Growing<'_, '_, F> {
     fn grow(&mut self, mut order: Vec<u32>) {
-        let root = self.push_leaf();
+        let root = self.trees.push_leaf(F::one());
         let mut open = vec![Open {
             at: root,
             from: 0,
@@ -157,8 +153,8 @@ impl<F: Float> Growing<'_, '_, F> {
                 self.close(&next);
                 continue;
             };
-            let left = self.push_leaf();
-            let right = self.push_leaf();
+            let left = self.trees.push_leaf(F::one());
+            let right = self.trees.push_leaf(F::one());
             self.trees.nodes[next.at].below = small(left - next.at);
             let (middle, depth) = (next.from + left_rows, next.depth + 1);
             open.push(Open {
@@ -176,20 +172,10 @@ impl<F: Float> Growing<'_, '_, F> {
         }
     }
 
-    fn push_leaf(&mut self) -> usize {
-        self.trees.nodes.push(Node {
-            cut: LEAF,
-            below: 0,
-            value: F::zero(),
-            left: F::zero(),
-        });
-        self.trees.nodes.len() - 1
-    }
-
     /// A leaf stands for the tree that its rows would have grown into.
     fn close(&mut self, leaf: &Open) {
         let length = count(leaf.depth) + mean_path_length(leaf.to - leaf.from);
-        self.trees.nodes[leaf.at].value = match self.per_mean > 0.0 {
+        self.trees.expected[leaf.at] = match self.per_mean > 0.0 {
             true => F::cast(length * self.per_mean),
             // A tree of one row tells nothing: the mean itself.
             false => F::one(),
@@ -216,7 +202,7 @@ impl<F: Float> Growing<'_, '_, F> {
         };
         let value = self.between(least, most);
         let node = &mut self.trees.nodes[at];
-        (node.cut, node.value) = (column, value);
+        (node.cut, node.key) = (column, key(value));
         self.part(at, rows);
         true
     }
@@ -232,7 +218,8 @@ impl<F: Float> Growing<'_, '_, F> {
             return false;
         };
         let begin = self.trees.terms.len();
-        self.trees.nodes[at].cut = small(begin);
+        let node = &mut self.trees.nodes[at];
+        (node.cut, node.key) = (small(begin), key(F::zero()));
         for attempt in 0..=SLANTED_TRIES {
             self.trees.terms.truncate(begin);
             // The last one is a straight cut, which always divides.
@@ -266,7 +253,7 @@ impl<F: Float> Growing<'_, '_, F> {
             }
         }
         self.trees.terms.truncate(begin);
-        self.trees.nodes[at].cut = LEAF;
+        self.trees.nodes[at] = Node::LEAF;
         false
     }
 
@@ -283,13 +270,13 @@ impl<F: Float> Growing<'_, '_, F> {
         None
     }
 
-    /// A value above the least and up to the greatest, so that a cut below it leaves rows on both sides.
+    /// A value from the least on and below the greatest, so that a cut above it leaves rows on both sides.
     fn between(&mut self, least: F, most: F) -> F {
         let share = F::cast(self.random.r#gen::<f64>());
         let value = least * (F::one() - share) + most * share;
-        match value > least && value <= most {
+        match value >= least && value < most {
             true => value,
-            false => most,
+            false => least,
         }
     }
 
@@ -326,7 +313,7 @@ impl<F: Float> Growing<'_, '_, F> {
             lacking,
         } = &mut self.sides;
         let share = count(left.len()) / count(left.len() + right.len());
-        self.trees.nodes[at].left = F::cast(share);
+        self.trees.left[at] = F::cast(share);
         for row in lacking.drain(..) {
             match self.random.r#gen::<f64>() < share {
                 true => left.push(row),

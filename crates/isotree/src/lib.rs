@@ -33,6 +33,7 @@
 mod error;
 mod forest;
 mod grow;
+mod key;
 mod params;
 mod path;
 mod stored;

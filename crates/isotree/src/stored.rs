@@ -2,13 +2,17 @@
 
 use crate::error::Error;
 use crate::forest::IsolationForest;
-use crate::tree::{LEAF, Node, Term, Tree, Trees};
+use crate::key::{key, number};
+use crate::tree::{Node, Term, Trees};
 use linfa::Float;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Version of what is written. Another one is refused.
 pub const FORMAT: u32 = 1;
+
+/// Marks a leaf in [`StoredNode::cut`].
+const LEAF: u32 = u32::MAX;
 
 /// A forest without what can be worked out of it.
 #[derive(Serialize, Deserialize)]
@@ -18,29 +22,64 @@ pub(crate) struct Stored<F> {
     threshold: F,
     grown: u64,
     terms_per_cut: usize,
-    trees: Vec<Tree>,
-    nodes: Vec<Node<F>>,
+    trees: Vec<StoredTree>,
+    nodes: Vec<StoredNode<F>>,
     terms: Vec<Term<F>>,
 }
 
-impl<F> From<IsolationForest<F>> for Stored<F> {
+#[derive(Serialize, Deserialize)]
+struct StoredTree {
+    start: u32,
+    end: u32,
+    sample_rows: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredNode<F> {
+    cut: u32,
+    below: u32,
+    /// Of a leaf: its path length.
+    value: F,
+    left: F,
+}
+
+impl<F: Float> From<IsolationForest<F>> for Stored<F> {
     fn from(forest: IsolationForest<F>) -> Self {
-        let Trees {
-            trees,
-            nodes,
-            terms,
-            terms_per_cut,
-            ..
-        } = forest.trees;
+        let trees = forest.trees;
+        let cold = trees.left.into_iter().zip(trees.expected);
+        let nodes = trees.nodes.into_iter().zip(cold);
         Self {
             format: FORMAT,
             columns: forest.columns,
             threshold: forest.threshold,
             grown: forest.grown,
-            terms_per_cut,
-            trees,
-            nodes,
-            terms,
+            terms_per_cut: trees.terms_per_cut,
+            trees: trees
+                .trees
+                .into_iter()
+                .map(|tree| StoredTree {
+                    start: tree.start,
+                    end: tree.end,
+                    sample_rows: tree.sample_rows,
+                })
+                .collect(),
+            nodes: nodes
+                .map(|(node, (left, expected))| match node.is_leaf() {
+                    true => StoredNode {
+                        cut: LEAF,
+                        below: 0,
+                        value: expected,
+                        left,
+                    },
+                    false => StoredNode {
+                        cut: node.cut,
+                        below: node.below,
+                        value: number(node.key),
+                        left,
+                    },
+                })
+                .collect(),
+            terms: trees.terms,
         }
     }
 }
@@ -51,13 +90,26 @@ impl<F: Float> TryFrom<Stored<F>> for IsolationForest<F> {
     fn try_from(stored: Stored<F>) -> Result<Self, Error> {
         stored.check().map_err(Error::Stored)?;
         let mut trees = Trees {
-            trees: stored.trees,
-            nodes: stored.nodes,
             terms: stored.terms,
             terms_per_cut: stored.terms_per_cut,
-            expected: Vec::new(),
+            ..Trees::default()
         };
-        trees.expect(0);
+        let mut nodes = stored.nodes.into_iter();
+        for tree in stored.trees {
+            let start = trees.nodes.len();
+            for node in nodes.by_ref().take((tree.end - tree.start) as usize) {
+                let at = trees.push_leaf(node.value);
+                trees.left[at] = node.left;
+                if node.cut != LEAF {
+                    trees.nodes[at] = Node {
+                        cut: node.cut,
+                        below: node.below,
+                        key: key(node.value),
+                    };
+                }
+            }
+            trees.close(start, tree.sample_rows);
+        }
         Ok(Self {
             columns: stored.columns,
             threshold: stored.threshold,

@@ -1,30 +1,44 @@
 //! Trees as they lie in memory, and the ways of rows through them.
 //!
 //! Guarantees: children come after their parent, both within its tree, so every way ends; the terms of a tree's cuts
-//! follow those of the tree before. Nodes and terms are fewer than [`LEAF`].
+//! follow those of the tree before.
 
+use crate::key::{ABOVE_ALL, key};
 use linfa::Float;
 use serde::{Deserialize, Serialize};
 
-/// Marks a leaf in [`Node::cut`].
-pub(crate) const LEAF: u32 = u32::MAX;
+/// Nodes, terms, rows and columns are fewer than this.
+pub(crate) const LIMIT: usize = u32::MAX as usize;
 
-/// The number of a node, a term, a row or a column, of which there are fewer than [`LEAF`].
+/// Ways that are taken side by side: enough to hide how long a step takes, few enough for the registers of a processor.
+pub(crate) const LANES: usize = 4;
+
+/// The number of a node, a term, a row or a column.
 pub(crate) fn small(number: usize) -> u32 {
-    u32::try_from(number).expect("fewer than a leaf's mark: checked before trees are grown")
+    u32::try_from(number).expect("fewer than the limit: checked before trees are grown")
 }
 
-/// One node: 16 bytes with `f32`, 24 with `f64`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Node<F> {
-    /// The column of a straight cut, the number of the first term of a slanted one, or [`LEAF`].
+/// What the way of a row needs of a node, in 16 bytes. A leaf sends every row to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// The [`key`] of a straight cut: rows above it go right. Above all of a leaf.
+    pub(crate) key: u64,
+    /// The column of a straight cut, or the number of the first term of a slanted one.
     pub(crate) cut: u32,
-    /// How many nodes further the left child is; the right one follows it.
+    /// How many nodes further the left child is; the right one follows it. 0 of a leaf.
     pub(crate) below: u32,
-    /// Rows below this go left. Of a leaf: its path length, as a multiple of the mean one of the tree's sample.
-    pub(crate) value: F,
-    /// Share of the node's rows that went left: where a row that lacks the column goes, by halves.
-    pub(crate) left: F,
+}
+
+impl Node {
+    pub(crate) const LEAF: Self = Self {
+        key: ABOVE_ALL,
+        cut: 0,
+        below: 0,
+    };
+
+    pub(crate) fn is_leaf(&self) -> bool {
+        self.below == 0
+    }
 }
 
 /// What one column does to a slanted cut: `coefficient * (x - centre)`; rows whose sum is below 0 go left.
@@ -36,39 +50,57 @@ pub(crate) struct Term<F> {
 }
 
 /// One tree: where its nodes are, the first of which is its root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tree {
     pub(crate) start: u32,
     pub(crate) end: u32,
     /// Rows it was grown on.
     pub(crate) sample_rows: u32,
+    /// Cuts on its longest way.
+    pub(crate) depth: u32,
 }
 
 /// All trees of a forest, one after the other.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Trees<F> {
     pub(crate) trees: Vec<Tree>,
-    pub(crate) nodes: Vec<Node<F>>,
+    pub(crate) nodes: Vec<Node>,
+    /// For each node the share of its rows that went left: where a row that lacks the column goes, by halves.
+    pub(crate) left: Vec<F>,
+    /// For each node the mean path length of the rows below it, as a multiple of the mean one of the tree's sample.
+    pub(crate) expected: Vec<F>,
     pub(crate) terms: Vec<Term<F>>,
     /// Terms of each slanted cut; 0 where cuts are straight.
     pub(crate) terms_per_cut: usize,
-    /// Mean path length of the rows below each node, like [`Node::value`] of a leaf.
-    pub(crate) expected: Vec<F>,
 }
 
 impl<F: Float> Trees<F> {
-    /// Works out [`Self::expected`] of the nodes from this one on.
-    pub(crate) fn expect(&mut self, from: usize) {
-        self.expected.resize(self.nodes.len(), F::zero());
-        for at in (from..self.nodes.len()).rev() {
-            let node = self.nodes[at];
-            self.expected[at] = match self.children(at) {
-                None => node.value,
-                Some((left, right)) => {
-                    node.left * self.expected[left] + (F::one() - node.left) * self.expected[right]
-                }
+    /// Adds a leaf with this path length.
+    pub(crate) fn push_leaf(&mut self, length: F) -> usize {
+        self.nodes.push(Node::LEAF);
+        self.left.push(F::zero());
+        self.expected.push(length);
+        self.nodes.len() - 1
+    }
+
+    /// Makes a tree of the nodes from this one on, and works out what follows from them.
+    pub(crate) fn close(&mut self, start: usize, sample_rows: u32) {
+        let mut heights = vec![0; self.nodes.len() - start];
+        for at in (start..self.nodes.len()).rev() {
+            let Some((left, right)) = self.children(at) else {
+                continue;
             };
+            let share = self.left[at];
+            self.expected[at] =
+                share * self.expected[left] + (F::one() - share) * self.expected[right];
+            heights[at - start] = 1 + heights[left - start].max(heights[right - start]);
         }
+        self.trees.push(Tree {
+            start: small(start),
+            end: small(self.nodes.len()),
+            sample_rows,
+            depth: heights.first().copied().unwrap_or_default(),
+        });
     }
 
     /// Lets the first trees go.
@@ -77,8 +109,9 @@ impl<F: Float> Trees<F> {
             return;
         };
         let gone = last.end as usize;
+        self.left.drain(..gone);
         self.expected.drain(..gone);
-        let cuts = self.nodes.drain(..gone).filter(|node| node.cut != LEAF);
+        let cuts = self.nodes.drain(..gone).filter(|node| !node.is_leaf());
         let terms = cuts.count() * self.terms_per_cut;
         self.terms.drain(..terms);
         for tree in &mut self.trees {
@@ -86,7 +119,7 @@ impl<F: Float> Trees<F> {
             tree.end -= last.end;
         }
         let terms = small(terms);
-        for node in self.nodes.iter_mut().filter(|node| node.cut != LEAF) {
+        for node in self.nodes.iter_mut().filter(|node| !node.is_leaf()) {
             // Columns of straight cuts stay: they have no terms.
             node.cut -= terms;
         }
@@ -95,19 +128,19 @@ impl<F: Float> Trees<F> {
     pub(crate) fn children(&self, at: usize) -> Option<(usize, usize)> {
         let node = &self.nodes[at];
         let left = at + node.below as usize;
-        (node.cut != LEAF).then_some((left, left + 1))
+        (!node.is_leaf()).then_some((left, left + 1))
     }
 
-    pub(crate) fn terms_of(&self, node: &Node<F>) -> &[Term<F>] {
+    pub(crate) fn terms_of(&self, node: &Node) -> &[Term<F>] {
         let first = node.cut as usize;
         &self.terms[first..first + self.terms_per_cut]
     }
 
     /// Whether a row goes left at a node that is no leaf; none where it lacks all columns of the cut.
-    pub(crate) fn goes_left(&self, node: &Node<F>, row: &[F]) -> Option<bool> {
+    pub(crate) fn goes_left(&self, node: &Node, row: &[F]) -> Option<bool> {
         if self.terms_per_cut == 0 {
             let x = row[node.cut as usize];
-            return (!x.is_nan()).then_some(x < node.value);
+            return (!x.is_nan()).then_some(key(x) <= node.key);
         }
         let mut sum = F::zero();
         let mut known = false;
@@ -121,13 +154,36 @@ impl<F: Float> Trees<F> {
         known.then_some(sum < F::zero())
     }
 
+    /// Takes several ways through trees with straight cuts side by side, each from its node on: none waits for another's
+    /// step to be known. `key_of` tells the key of what the row of a lane has in a column. A way that has ended stays where
+    /// it is.
+    #[inline]
+    pub(crate) fn descend(
+        &self,
+        depth: u32,
+        mut at: [u32; LANES],
+        key_of: impl Fn(usize, usize) -> u64,
+    ) -> [u32; LANES] {
+        for _ in 0..depth {
+            for (lane, at) in at.iter_mut().enumerate() {
+                let node = &self.nodes[*at as usize];
+                let goes_right = node.key < key_of(lane, node.cut as usize);
+                // In this order the comparison and both additions are two instructions. Numbers of nodes do not wrap.
+                *at = at
+                    .wrapping_add(node.below)
+                    .wrapping_add(u32::from(goes_right));
+            }
+        }
+        at
+    }
+
     /// The path length of a row, as a multiple of the mean one.
     pub(crate) fn path_length(&self, tree: Tree, row: &[F], ways: &mut Vec<(usize, F)>) -> F {
         let mut at = tree.start as usize;
         loop {
             let node = &self.nodes[at];
-            if node.cut == LEAF {
-                return node.value;
+            if node.is_leaf() {
+                return self.expected[at];
             }
             match self.goes_left(node, row) {
                 Some(left) => at += node.below as usize + usize::from(!left),
@@ -140,8 +196,8 @@ impl<F: Float> Trees<F> {
     fn blended(&self, at: usize, row: &[F], ways: &mut Vec<(usize, F)>) -> F {
         let mut length = F::zero();
         self.each_way(at, row, ways, |_, at, weight| {
-            if self.nodes[at].cut == LEAF {
-                length += weight * self.nodes[at].value;
+            if self.nodes[at].is_leaf() {
+                length += weight * self.expected[at];
             }
         });
         length
@@ -162,13 +218,12 @@ impl<F: Float> Trees<F> {
             let Some((left, right)) = self.children(at) else {
                 continue;
             };
-            let node = &self.nodes[at];
-            let taken = match self.goes_left(node, row) {
+            let taken = match self.goes_left(&self.nodes[at], row) {
                 Some(true) => [(left, weight), (right, F::zero())],
                 Some(false) => [(left, F::zero()), (right, weight)],
                 None => [
-                    (left, weight * node.left),
-                    (right, weight * (F::one() - node.left)),
+                    (left, weight * self.left[at]),
+                    (right, weight * (F::one() - self.left[at])),
                 ],
             };
             for (child, weight) in taken {
