@@ -5,11 +5,14 @@ use std::process::Command;
 use crate::bootstrap::Prepared;
 use crate::workspace::Workspace;
 
-/// `clippy-driver` is rustc with clippy's lints: what it compiles is linted and built at once, where `cargo clippy` would
+/// rustc with clippy's lints.
+pub(crate) const CLIPPY: &str = "clippy-driver";
+
+/// Makes clippy the compiler of our crates: what it compiles is linted and built at once, where `cargo clippy` would
 /// have every dependency checked a second time. The words around `-D` and `warnings` are how `cargo clippy` itself tells
 /// its driver arguments.
 pub(crate) const LINTING: [(&str, &str); 2] = [
-    ("RUSTC_WORKSPACE_WRAPPER", "clippy-driver"),
+    ("RUSTC_WORKSPACE_WRAPPER", CLIPPY),
     (
         "CLIPPY_ARGS",
         "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__",

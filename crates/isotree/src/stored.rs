@@ -155,8 +155,18 @@ impl<F: Float> Stored<F> {
                 ..terms
                     .end
                     .saturating_add(cuts.saturating_mul(self.terms_per_cut));
+            // Were a node the child of several, there could be more ways than anybody can walk.
+            let mut has_parent = vec![false; end - start];
             for at in start..end {
                 self.check_node(at, end, &terms)?;
+                let node = &self.nodes[at];
+                if node.cut != LEAF {
+                    let left = at - start + node.below as usize;
+                    if has_parent[left] || has_parent[left + 1] {
+                        return Err(format!("node {} has two parents", start + left));
+                    }
+                    has_parent[left..=left + 1].fill(true);
+                }
             }
         }
         if terms.end != self.terms.len() {

@@ -56,6 +56,30 @@ fn single_precision_finds_the_same() {
     assert!(strange.iter().filter(|it| **it).count() < 20);
 }
 
+/// Scores take other ways through the trees than explanations, and whole groups of rows other ones than single rows.
+#[test]
+fn a_row_scores_the_same_alone_among_others_and_explained() {
+    let mut rows = cloud(203, [0.0, 0.0], 1).mapv(|x| (x * 4.0).round() / 4.0);
+    rows[[5, 0]] = f64::INFINITY;
+    rows[[6, 1]] = f64::NEG_INFINITY;
+    rows[[7, 0]] = -0.0;
+    let forest = fitted(&params(), rows.clone());
+    let scores = forest.scores(&rows).unwrap();
+    for (at, row) in rows.rows().into_iter().enumerate() {
+        let alone = forest.scores(&row.insert_axis(Axis(0))).unwrap()[0];
+        let explained = forest.explain(row.as_slice().unwrap()).unwrap().score;
+        assert_eq!(scores[at], alone, "row {at}");
+        assert_eq!(scores[at], explained, "row {at}");
+    }
+    // One row that lacks a value sends its block the slow way.
+    rows[[0, 0]] = f64::NAN;
+    let others = forest.scores(&rows).unwrap();
+    assert_eq!(
+        others.iter().skip(1).collect::<Vec<_>>(),
+        scores.iter().skip(1).collect::<Vec<_>>()
+    );
+}
+
 /// The same bits everywhere: a platform that gives others has another arithmetic, or the algorithm changed.
 #[test]
 fn one_seed_gives_one_forest_on_every_platform() {
@@ -306,6 +330,14 @@ fn what_is_no_stored_forest_is_refused() {
         refused("/format", 2.into()),
         "not a stored forest: its format is 2, this version reads 1"
     );
+    // A forest whose ways cross: each node leads to the next two.
+    let mut crossing = good.clone();
+    let inner = crossing["nodes"].as_array_mut().unwrap().iter_mut();
+    for node in inner.filter(|node| node["below"] != 0) {
+        node["below"] = 1.into();
+    }
+    let told = serde_json::from_value::<IsolationForest<f64>>(crossing).unwrap_err();
+    assert!(told.to_string().contains("two parents"), "{told}");
     for (path, value) in [
         ("/columns", 0.into()),
         ("/columns", 1.into()),

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::cargo::CLIPPY;
 use crate::run;
 
 /// The Go that Kubernetes 1.36 asks for.
@@ -14,6 +15,11 @@ pub(crate) fn check() -> Result<()> {
     let mut missing = Vec::new();
     if run::captured(Command::new("cargo").arg("--version")).is_err() {
         missing.push("cargo: install Rust (the version is in rust-toolchain.toml)".to_owned());
+    }
+    if run::captured(Command::new(CLIPPY).arg("--version")).is_err() {
+        missing.push(format!(
+            "{CLIPPY}: rustup component add clippy; it compiles and lints our crates"
+        ));
     }
     match run::captured(Command::new("go").args(["env", "GOVERSION"])) {
         Err(_) => missing.push(

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-use crate::cargo::LINTING;
+use crate::cargo::{CLIPPY, LINTING};
 use crate::workspace::Workspace;
 
 /// What clippy warns of and rustc does not.
@@ -14,11 +14,10 @@ const SUSPECT: &str = "pub fn none(bytes: &[u8]) -> bool { bytes.len() == 0 }";
 const LINT: &str = "clippy::len-zero";
 
 pub(super) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
-    let [(_, driver), _] = LINTING;
     let output = workspace.target_dir();
     std::fs::create_dir_all(&output).with_context(|| format!("create {}", output.display()))?;
     // As cargo calls a wrapper: the compiler that it stands for comes first.
-    let mut compiler = Command::new(driver)
+    let mut compiler = Command::new(CLIPPY)
         .args(["rustc", "--crate-type=lib", "--emit=metadata", "--out-dir"])
         .arg(output)
         .arg("-")
@@ -26,21 +25,21 @@ pub(super) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("start {driver}; rustup component add clippy"))?;
+        .with_context(|| format!("start {CLIPPY}"))?;
     let mut source = compiler.stdin.take().context("its input is a pipe")?;
     source
         .write_all(SUSPECT.as_bytes())
-        .with_context(|| format!("give {driver} a source"))?;
+        .with_context(|| format!("give {CLIPPY} a source"))?;
     drop(source);
     let output = compiler
         .wait_with_output()
-        .with_context(|| format!("wait for {driver}"))?;
+        .with_context(|| format!("wait for {CLIPPY}"))?;
     let told = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() && told.contains(LINT) {
         return Ok(Vec::new());
     }
     Ok(vec![format!(
-        "{driver} let pass what {LINT} forbids; it ended with {} and said: {}",
+        "{CLIPPY} let pass what {LINT} forbids; it ended with {} and said: {}",
         output.status,
         told.trim()
     )])

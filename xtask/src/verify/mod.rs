@@ -1,4 +1,4 @@
-//! `cargo xtask verify`: the checks of habits. It never writes.
+//! `cargo xtask verify`: the checks of habits. It changes no source.
 
 mod architecture;
 mod clippy;
