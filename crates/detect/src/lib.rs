@@ -10,7 +10,9 @@
 
 mod container;
 mod dwell;
+mod error;
 mod evidence;
+pub mod metrics;
 mod symptom;
 mod view;
 
@@ -18,6 +20,7 @@ mod view;
 mod tests;
 
 pub use dwell::{Confirmation, Dwell, Held};
+pub use error::Error;
 pub use view::WorkloadView;
 
 use regraft_model::Seconds;

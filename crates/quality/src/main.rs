@@ -10,6 +10,7 @@
 //! One configuration for everything. Labels are never opened, names of sets and series only name files, and a row is
 //! judged before the next one is read. What is written depends on nothing but what is read.
 
+mod ad;
 mod fc;
 mod parallel;
 mod rca;
@@ -41,6 +42,8 @@ struct Cli {
 /// A part of the suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// Anomalies
+    Ad,
     /// Forecasts
     Fc,
     /// Root causes
@@ -65,6 +68,7 @@ fn run(cli: &Cli) -> Result<()> {
             continue;
         }
         match part {
+            Part::Ad => ad::run(&cli.suite, &cli.out)?,
             Part::Fc => fc::run(&cli.suite, &cli.out)?,
             Part::Rca => rca::run(&cli.suite, &cli.out)?,
         }

@@ -1,0 +1,184 @@
+//! What is normal for one metric of one service, in bounded bytes.
+
+use super::level::Level;
+use super::pace::{Pace, weight};
+use super::scale::Scale;
+use super::season::Season;
+use serde::{Deserialize, Serialize};
+
+/// Samples over which the two levels are taken: the last hour of a metric scraped each minute, and most of its day.
+const RECENT_SAMPLES: f64 = 60.0;
+const USUAL_SAMPLES: f64 = 1000.0;
+/// Samples before a metric says anything.
+pub(super) const SAMPLES_MIN: u32 = 100;
+/// Share of the level below which a difference interests nobody.
+const NEGLIGIBLE: f64 = 0.05;
+/// Share of samples that differ from the one before, below which a metric's strangeness counts less: what hardly ever
+/// changes has no scale to be measured by.
+const CHANGES_OFTEN: f64 = 0.003;
+/// Share of changes below which it says nothing at all.
+const CHANGES_MIN: f64 = 0.000_2;
+/// Values beyond this are no numbers of a metric: their squares would overflow.
+const VALUE_MAX: f64 = 1e150;
+
+/// What of a sample is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Feature {
+    /// Its difference from the level of the last hour or so.
+    Recent,
+    /// Its difference from the level of the last day or so.
+    Usual,
+    /// Its difference from the sample before.
+    Change,
+    /// Its difference from what is usual at this time of the day and the week.
+    Season,
+}
+
+/// All of them, in the order of [`Strangeness::features`].
+pub(super) const FEATURES: [Feature; 4] = [
+    Feature::Recent,
+    Feature::Usual,
+    Feature::Change,
+    Feature::Season,
+];
+
+/// How strange a sample of a metric is, in units of what is usual for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Strangeness {
+    /// Mean of the features, less for metrics that hardly ever change.
+    pub(super) size: f64,
+    /// Each feature's residual divided by its unit, with its sign.
+    pub(super) features: [Option<f64>; FEATURES.len()],
+}
+
+/// What a sample of a metric was compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Expectation {
+    pub(super) low: f64,
+    pub(super) middle: f64,
+    pub(super) high: f64,
+}
+
+/// Levels, season and scales of one metric.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Baseline {
+    recent: Level,
+    usual: Level,
+    season: Season,
+    scales: [Scale; FEATURES.len()],
+    before: Option<f64>,
+    magnitude: f64,
+    changes: f64,
+    count: u32,
+}
+
+/// Whether a value can be one of a metric.
+pub(super) fn is_number(value: f64) -> bool {
+    value.abs() <= VALUE_MAX
+}
+
+impl Baseline {
+    /// How strange a number is; none while too little is known.
+    pub(super) fn judge(&self, at_ms: i64, value: f64) -> Option<Strangeness> {
+        if self.count < SAMPLES_MIN || self.changes < CHANGES_MIN {
+            return None;
+        }
+        let floor = self.floor();
+        let residuals = self.residuals(at_ms, value);
+        let (mut sum, mut present) = (0.0, 0.0);
+        let mut features = [None; FEATURES.len()];
+        for ((feature, residual), scale) in features.iter_mut().zip(residuals).zip(&self.scales) {
+            let unit = scale.unit(floor);
+            if let Some(residual) = residual.filter(|_| unit > 0.0) {
+                sum += residual.abs() / unit;
+                present += 1.0;
+                *feature = Some(residual / unit);
+            }
+        }
+        let often = (self.changes / CHANGES_OFTEN).min(1.0).sqrt();
+        (present > 0.0).then(|| Strangeness {
+            size: sum / present * often,
+            features,
+        })
+    }
+
+    /// Takes in a number.
+    pub(super) fn learn(&mut self, at_ms: i64, value: f64, pace: &Pace) {
+        self.count = self.count.saturating_add(1);
+        self.magnitude += weight(self.count, pace.day) * (value.abs() - self.magnitude);
+        let floor = self.floor();
+        for (residual, scale) in self
+            .residuals(at_ms, value)
+            .into_iter()
+            .zip(&mut self.scales)
+        {
+            if let Some(residual) = residual {
+                scale.learn(residual.abs(), floor, pace);
+            }
+        }
+        self.recent.learn(value, 1.0 / RECENT_SAMPLES);
+        self.usual.learn(value, 1.0 / USUAL_SAMPLES);
+        let left = self.scales[Feature::Season as usize].spread;
+        self.season.learn(at_ms, value, left, floor, pace);
+        let changed = f64::from(u8::from(self.before != Some(value)));
+        self.changes += weight(self.count, pace.history) * (changed - self.changes);
+        self.before = Some(value);
+    }
+
+    /// The sample before the next one is not its neighbour.
+    pub(super) fn interrupt(&mut self) {
+        self.before = None;
+    }
+
+    /// Where a value at this time would be no news: around the season where there is one, else around the recent level.
+    pub(super) fn expects(&self, at_ms: i64) -> Expectation {
+        let (middle, feature) = match self.season.expects(at_ms) {
+            Some(middle) => (middle, Feature::Season),
+            None => (self.recent.centre, Feature::Recent),
+        };
+        let scale = &self.scales[feature as usize];
+        let away = scale.high.max(self.magnitude * NEGLIGIBLE);
+        Expectation {
+            low: middle - away,
+            middle,
+            high: middle + away,
+        }
+    }
+
+    /// Samples taken in.
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    fn floor(&self) -> f64 {
+        NEGLIGIBLE * self.magnitude
+    }
+
+    /// Differences from what each feature expects, in the order of [`FEATURES`].
+    fn residuals(&self, at_ms: i64, value: f64) -> [Option<f64>; FEATURES.len()] {
+        let from = |level: &Level| (level.count > 2).then(|| value - level.centre);
+        [
+            from(&self.recent),
+            from(&self.usual),
+            self.before.map(|before| value - before),
+            self.season.expects(at_ms).map(|expected| value - expected),
+        ]
+    }
+
+    pub(super) fn is_sound(&self) -> bool {
+        let numbers = [
+            self.recent.centre,
+            self.recent.spread,
+            self.usual.centre,
+            self.usual.spread,
+            self.magnitude,
+            self.changes,
+            self.before.unwrap_or_default(),
+        ];
+        let scales = self
+            .scales
+            .iter()
+            .flat_map(|it| [it.spread, it.square, it.high]);
+        self.season.is_sound() && numbers.into_iter().chain(scales).all(f64::is_finite)
+    }
+}

@@ -1,0 +1,185 @@
+//! What is said of a sample, and what supports it.
+
+use super::baseline::Feature;
+use regraft_model::Timestamp;
+use std::fmt;
+
+/// What is said of a service at a moment.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Nothing can be said, and why: this is neither healthy nor sick.
+    Unknown(Unknown),
+    /// Nothing strange.
+    Usual {
+        /// Minus the natural logarithm of how often it is as strange as this.
+        surprise: f64,
+    },
+    /// Strange enough to be told.
+    Strange(Box<Anomaly>),
+}
+
+/// Why nothing can be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// Fewer samples than a baseline needs.
+    TooLittleData {
+        /// Samples so far.
+        have: u32,
+        /// Samples it takes.
+        need: u32,
+    },
+    /// Samples have just come back after a gap.
+    Gap {
+        /// Samples until there is a verdict again.
+        settling: u32,
+    },
+    /// No sample came for too long.
+    Stale {
+        /// Time of the last one; none when there never was one.
+        last: Option<Timestamp>,
+    },
+    /// A sample that is doubled, or older than the newest one. It was left out.
+    OutOfOrder,
+    /// No metric has a number at this time.
+    NoNumbers,
+    /// Every metric has hardly ever changed, so that nothing says how much it may.
+    NeverChanged,
+}
+
+/// Whether an anomaly is news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Episode {
+    /// It begins with this sample: the one moment at which somebody is told.
+    Begins,
+    /// It began before.
+    GoesOn,
+}
+
+/// Something strange, with its evidence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Anomaly {
+    /// Whether it is news.
+    pub episode: Episode,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it was looked at.
+    pub at: Timestamp,
+    /// Minus the natural logarithm of how often the last samples are as strange as they are.
+    pub surprise: f64,
+    /// The surprise it takes to be told.
+    pub threshold: f64,
+    /// The strangest metrics, strangest first.
+    pub metrics: Vec<MetricEvidence>,
+}
+
+/// What one metric says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricEvidence {
+    /// Name.
+    pub metric: String,
+    /// What was seen, in the metric's unit.
+    pub observed: f64,
+    /// The band in which 99 of 100 samples would be, in the metric's unit.
+    pub band: [f64; 2],
+    /// Its middle.
+    pub expected: f64,
+    /// How far out, in units of what is usual for this metric.
+    pub strangeness: f64,
+    /// What of it is strange, strangest first, with the sign of the difference.
+    pub features: Vec<(Feature, f64)>,
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Recent => "against the last hour",
+            Self::Usual => "against the last day",
+            Self::Change => "against the sample before",
+            Self::Season => "against this time of day and week",
+        })
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLittleData { have, need } => {
+                write!(f, "too little data: {have} of {need} samples")
+            }
+            Self::Gap { settling } => {
+                write!(
+                    f,
+                    "samples came back after a gap; settling for {settling} more"
+                )
+            }
+            Self::Stale { last: Some(last) } => {
+                write!(f, "stale: no sample since {}", last.to_rfc3339())
+            }
+            Self::Stale { last: None } => f.write_str("stale: there never was a sample"),
+            Self::OutOfOrder => f.write_str("a doubled or late sample; it was left out"),
+            Self::NoNumbers => f.write_str("no metric has a number"),
+            Self::NeverChanged => f.write_str("no metric has ever changed enough to have a scale"),
+        }
+    }
+}
+
+impl fmt::Display for Anomaly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "strange since {} ({} s): as rare as one sample in {}, told above one in {}",
+            self.since.to_rfc3339(),
+            self.at.millis_since(self.since) / 1000,
+            odds(self.surprise),
+            odds(self.threshold),
+        )?;
+        for metric in &self.metrics {
+            write!(f, "{metric}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for MetricEvidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [low, high] = self.band;
+        write!(
+            f,
+            "  {}: {} (usually {} to {})",
+            self.metric,
+            figure(self.observed),
+            figure(low),
+            figure(high)
+        )?;
+        for (feature, size) in self.features.iter().take(2) {
+            write!(f, "; {size:+.1}x {feature}")?;
+        }
+        writeln!(f)
+    }
+}
+
+/// One in how many.
+fn odds(surprise: f64) -> String {
+    let odds = libm::exp(surprise.clamp(0.0, 20.0));
+    match odds < 1000.0 {
+        true => format!("{odds:.0}"),
+        false => format!("{:.0} 000", odds / 1000.0),
+    }
+}
+
+/// Four digits of a number.
+fn figure(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let magnitude = libm::log10(value.abs());
+    if !(-3.0..7.0).contains(&magnitude) {
+        return format!("{value:.3e}");
+    }
+    let digits = (3.0 - magnitude.floor()).clamp(0.0, 6.0) as usize;
+    let text = format!("{value:.digits$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}

@@ -1,0 +1,248 @@
+//! Watches the metrics of one service.
+//!
+//! Expected flow: [`Watch::observe`] for each scrape, in the order of time, with one value for each metric.
+//! [`Watch::stale`] whenever somebody asks without a new sample.
+//!
+//! Guarantees: a verdict uses nothing after its sample; the same samples give the same bytes and verdicts on every
+//! platform, also when it was stored and read back in between; memory is bounded by [`BYTES_PER_METRIC_MAX`] and
+//! [`METRICS_MAX`]. No input makes it panic, and none of these makes a verdict: a value that is no finite number (taken for
+//! missing), a doubled or late sample, the samples after a gap, a metric that never changes.
+
+use super::alarm::{Change, Policy, SETTLING};
+use super::baseline::{Baseline, FEATURES, SAMPLES_MIN, Strangeness, is_number};
+use super::cadence::{Arrival, Cadence};
+use super::pace::Pace;
+use super::settings::Settings;
+use super::tail::Tail;
+use super::verdict::{Anomaly, Episode, MetricEvidence, Unknown, Verdict};
+use crate::Error;
+use regraft_model::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Most metrics of a service: more of them make a verdict slower, hardly better.
+pub const METRICS_MAX: usize = 256;
+/// Most bytes of one metric, in memory and stored.
+pub const BYTES_PER_METRIC_MAX: usize = 4096;
+/// Rows after the first ones before their joint strangeness has a distribution.
+const ROWS_MIN: u32 = 100;
+/// Share of the metrics whose mean is the strangeness of the service: one alone is often noise, and a fault shows in
+/// several.
+const STRANGEST: f64 = 0.25;
+/// What a sample counts for in the distribution when it is itself told of: it has to be learned for the threshold to
+/// follow a service that changed for good, but slowly.
+const TOLD_SHARE: f64 = 0.3;
+/// Metrics named as evidence.
+const EVIDENCE_MAX: usize = 5;
+
+/// Whether a sample is learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learning {
+    /// As always.
+    On,
+    /// An incident is open: what is seen now must not become normal.
+    Frozen,
+}
+
+/// What is normal for one service, and whether it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Watch {
+    settings: Settings,
+    names: Vec<String>,
+    baselines: Vec<Baseline>,
+    cadence: Cadence,
+    pace: Pace,
+    tail: Tail,
+    rows: u32,
+    settling: u16,
+    policy: Policy,
+    #[serde(skip)]
+    strange: Vec<(usize, Strangeness)>,
+}
+
+impl Watch {
+    /// A watch that knows nothing, for metrics with these names.
+    ///
+    /// # Errors
+    /// [`Error::Settings`], [`Error::Metrics`] for none or more than [`METRICS_MAX`].
+    pub fn new(settings: Settings, names: Vec<String>) -> Result<Self, Error> {
+        if let Some(problem) = settings.problem() {
+            return Err(Error::Settings(problem));
+        }
+        if names.is_empty() || names.len() > METRICS_MAX {
+            return Err(Error::Metrics(names.len()));
+        }
+        let cadence = Cadence::default();
+        Ok(Self {
+            pace: Pace::new(cadence.step_ms(), settings.history_days),
+            settings,
+            baselines: vec![Baseline::default(); names.len()],
+            names,
+            cadence,
+            tail: Tail::default(),
+            rows: 0,
+            settling: 0,
+            policy: Policy::default(),
+            strange: Vec::new(),
+        })
+    }
+
+    /// Judges the values of one moment, in the order of the names, then learns them. NaN is missing; missing values at the
+    /// end may be left out.
+    pub fn observe(&mut self, at: Timestamp, values: &[f64], learning: Learning) -> Verdict {
+        match self.cadence.arrive(at.0) {
+            Arrival::Late => return Verdict::Unknown(Unknown::OutOfOrder),
+            Arrival::AfterGap => {
+                self.settling = SETTLING;
+                self.baselines.iter_mut().for_each(Baseline::interrupt);
+            }
+            Arrival::Next => {}
+        }
+        self.pace = self.pace.at(self.cadence.step_ms());
+        let numbers = self.judge_each(at.0, values);
+        let verdict = match self.strangeness() {
+            None => self.without_strangeness(at, numbers),
+            Some(size) => self.judge(at, values, size, learning),
+        };
+        if learning == Learning::On {
+            for (baseline, value) in self.baselines.iter_mut().zip(values) {
+                if is_number(*value) {
+                    baseline.learn(at.0, *value, &self.pace);
+                }
+            }
+        }
+        self.settling = self.settling.saturating_sub(1);
+        verdict
+    }
+
+    /// That nothing can be said because nothing came; none while samples come.
+    #[must_use]
+    pub fn stale(&self, now: Timestamp) -> Option<Unknown> {
+        self.cadence.is_stale(now.0).then(|| Unknown::Stale {
+            last: self.cadence.last_ms().map(Timestamp),
+        })
+    }
+
+    /// Names of the metrics.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Notes how strange each metric is; tells whether any has a number.
+    fn judge_each(&mut self, at_ms: i64, values: &[f64]) -> Numbers {
+        self.strange.clear();
+        let mut numbers = Numbers::None;
+        for (index, (baseline, value)) in self.baselines.iter().zip(values).enumerate() {
+            if !is_number(*value) {
+                continue;
+            }
+            numbers = Numbers::Some;
+            let strangeness = baseline.judge(at_ms, *value);
+            self.strange.extend(strangeness.map(|it| (index, it)));
+        }
+        numbers
+    }
+
+    /// The mean of the strangest metrics, which are sorted for it; none when no metric says anything.
+    fn strangeness(&mut self) -> Option<f64> {
+        let by_size = |one: &(usize, Strangeness), other: &(usize, Strangeness)| {
+            let sizes = other.1.size.total_cmp(&one.1.size);
+            sizes.then(one.0.cmp(&other.0))
+        };
+        let counted = ((self.strange.len() as f64 * STRANGEST).ceil() as usize).max(1);
+        if counted < self.strange.len() {
+            self.strange.select_nth_unstable_by(counted - 1, by_size);
+        }
+        let strangest = self.strange.get_mut(..counted)?;
+        strangest.sort_unstable_by(by_size);
+        Some(strangest.iter().map(|(_, it)| it.size).sum::<f64>() / counted as f64)
+    }
+
+    fn without_strangeness(&mut self, at: Timestamp, numbers: Numbers) -> Verdict {
+        let threshold = self.settings.threshold(self.pace.samples_a_month());
+        self.policy.step(at.0, None, threshold);
+        let have = self.baselines.iter().map(Baseline::count).max();
+        let have = have.unwrap_or_default();
+        let need = SAMPLES_MIN + ROWS_MIN;
+        Verdict::Unknown(match numbers {
+            Numbers::None => Unknown::NoNumbers,
+            Numbers::Some if have < SAMPLES_MIN => Unknown::TooLittleData { have, need },
+            Numbers::Some => Unknown::NeverChanged,
+        })
+    }
+
+    fn judge(&mut self, at: Timestamp, values: &[f64], size: f64, learning: Learning) -> Verdict {
+        let threshold = self.settings.threshold(self.pace.samples_a_month());
+        let known = self.rows >= ROWS_MIN;
+        let evident = known && self.settling == 0;
+        let surprise = match known {
+            true => self.tail.surprise(size),
+            false => 0.0,
+        };
+        if learning == Learning::On && self.settling == 0 {
+            let share = if surprise > threshold {
+                TOLD_SHARE
+            } else {
+                1.0
+            };
+            self.tail.learn(size, share, &self.pace);
+            self.rows = self.rows.saturating_add(1);
+        }
+        let change = self
+            .policy
+            .step(at.0, evident.then_some(surprise), threshold);
+        if !known {
+            let (have, need) = (SAMPLES_MIN + self.rows, SAMPLES_MIN + ROWS_MIN);
+            return Verdict::Unknown(Unknown::TooLittleData { have, need });
+        }
+        if !evident {
+            let settling = u32::from(self.settling);
+            return Verdict::Unknown(Unknown::Gap { settling });
+        }
+        let episode = match change {
+            Change::Quiet => return Verdict::Usual { surprise },
+            Change::Begins => Episode::Begins,
+            Change::GoesOn => Episode::GoesOn,
+        };
+        Verdict::Strange(Box::new(Anomaly {
+            episode,
+            since: Timestamp(self.policy.since_ms().unwrap_or(at.0)),
+            at,
+            surprise: self.policy.mean().unwrap_or(surprise),
+            threshold,
+            metrics: self.evidence(at.0, values),
+        }))
+    }
+
+    /// The strangest metrics, as [`Self::strangeness`] has sorted them.
+    fn evidence(&self, at_ms: i64, values: &[f64]) -> Vec<MetricEvidence> {
+        let counted = ((self.strange.len() as f64 * STRANGEST).ceil() as usize).max(1);
+        let strangest = self.strange.iter().take(counted.min(EVIDENCE_MAX));
+        strangest
+            .map(|(index, strangeness)| {
+                let expectation = self.baselines[*index].expects(at_ms);
+                let mut features: Vec<_> = FEATURES
+                    .into_iter()
+                    .zip(strangeness.features)
+                    .filter_map(|(feature, size)| Some((feature, size?)))
+                    .collect();
+                features.sort_by(|one, other| other.1.abs().total_cmp(&one.1.abs()));
+                MetricEvidence {
+                    metric: self.names[*index].clone(),
+                    observed: values[*index],
+                    band: [expectation.low, expectation.high],
+                    expected: expectation.middle,
+                    strangeness: strangeness.size,
+                    features,
+                }
+            })
+            .collect()
+    }
+}
+
+/// Whether any metric has a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Numbers {
+    None,
+    Some,
+}
