@@ -41,12 +41,7 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-fn measure<F: Float>(
-    numbers: &str,
-    cuts: &str,
-    cut: Cut,
-    rows: &Array2<F>,
-) -> Result<(), Error> {
+fn measure<F: Float>(numbers: &str, cuts: &str, cut: Cut, rows: &Array2<F>) -> Result<(), Error> {
     let dataset = DatasetBase::from(rows.view());
     let params = IsolationForest::params().trees(100).sample_rows(256);
     let params = params.cut(cut);
