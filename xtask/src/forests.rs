@@ -11,10 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::{Prepared, python};
 use crate::cargo;
-use crate::quality::scores::median;
+use crate::figures::{self, median};
 use crate::run;
 use crate::say;
-use crate::table;
 use crate::workspace::Workspace;
 
 /// Measures ours; prints a line of JSON for each kind of number.
@@ -96,7 +95,7 @@ pub(crate) fn bench(workspace: &Workspace, rounds: u32, output: Output) -> Resul
             say::line(
                 "1 M rows of 8 columns, 100 trees of 256 rows, one thread; medians of processor time",
             );
-            table::lines(&rows(&report))
+            figures::lines(&rows(&report))
                 .iter()
                 .for_each(|line| say::line(line));
         }
@@ -217,6 +216,6 @@ mod tests {
             "theirs, f32                        600.0          266667      7500.00",
             "ours is faster than theirs, f32  100.0 ×           5.0 ×     2000.0 ×",
         ];
-        assert_eq!(table::lines(&rows(&report)), expected);
+        assert_eq!(figures::lines(&rows(&report)), expected);
     }
 }

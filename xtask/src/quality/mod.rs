@@ -6,7 +6,7 @@
 //! ```
 
 mod bars;
-pub(crate) mod scores;
+mod scores;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use anyhow::{Context as _, Result, bail};
 use crate::bootstrap::{self, Parts, Prepared, python};
 use crate::cargo;
 use crate::drive::{self, Profile};
+use crate::figures;
 use crate::progress::Progress;
 use crate::run;
 use crate::say;
-use crate::table;
 use crate::workspace::Workspace;
 
 /// The scorer in the folder that `REGRAFT_DATA` names.
@@ -117,9 +117,9 @@ pub(crate) fn quality(workspace: &Workspace, options: &Options) -> Result<()> {
     match scorer {
         Some(scorer) => tell_scores(workspace, &scorer, &suite, &out, &parts),
         None => {
-            say::line(
-                "nothing is scored: give --scorer FILE, or set REGRAFT_DATA to the folder that holds adbench/score.py",
-            );
+            say::line(&format!(
+                "nothing is scored: give --scorer FILE, or set REGRAFT_DATA to the folder that holds {SCORER}"
+            ));
             Ok(())
         }
     }
@@ -148,24 +148,20 @@ fn parts(suite: &Path, only: &[Part]) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// The scorer that is named, or the one of the data; none where neither is said.
+/// The scorer that is named, or the one of the data. Without one there are predictions and no scores: that is no mistake,
+/// unless it was named.
 fn scorer(named: Option<&Path>, data: Option<&Path>) -> Result<Option<PathBuf>> {
-    let (scorer, by) = match (named, data) {
-        (Some(named), _) => (named.to_path_buf(), "--scorer"),
-        (None, Some(data)) => (data.join(SCORER), "REGRAFT_DATA"),
-        (None, None) => return Ok(None),
-    };
-    if !scorer.is_file() {
-        bail!(
-            "{by}: there is no scorer {}; give --scorer FILE, or set REGRAFT_DATA to the folder that holds {SCORER}",
-            scorer.display()
-        );
+    match (named, data.map(|data| data.join(SCORER))) {
+        (Some(named), _) if !named.is_file() => {
+            bail!("--scorer: there is no file {}", named.display())
+        }
+        (Some(named), _) => Ok(Some(named.to_path_buf())),
+        (None, found) => Ok(found.filter(|found| found.is_file())),
     }
-    Ok(Some(scorer))
 }
 
-/// Builds the program. Nothing else is built as a release here, so that one is of what it needs; the build of tests is of
-/// everything, as [`drive::build`] says, and needs RocksDB.
+/// Builds the program: as a release with what it needs only, without RocksDB; as tests do with everything, for the reason
+/// that [`drive::build`] says.
 fn build(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     let name = "quality";
     if profile == Profile::Dev {
@@ -216,7 +212,7 @@ fn tell_scores(
     }
     if !figures.is_empty() {
         say::line("");
-        for line in table::lines(&scores::table(&figures)) {
+        for line in figures::lines(&scores::table(&figures)) {
             say::line(&line);
         }
     }
@@ -297,7 +293,6 @@ fn score(
     let json = folder.join(format!("{}.json", part.name()));
     let text = folder.join(format!("{}.txt", part.name()));
     if !out.join(part.name()).is_dir() {
-        say::note(&format!("there are no predictions of {}", part.name()));
         return Ok(scores::Scores::default());
     }
     let mut command = Command::new(python);
@@ -330,16 +325,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scorer_that_is_not_there_is_told_with_what_to_set() {
-        assert_eq!(scorer(None, None).expect("nothing is asked for"), None);
-        let error = scorer(None, Some(Path::new("/nowhere"))).expect_err("it is not there");
-        assert_eq!(
-            error.to_string(),
-            "REGRAFT_DATA: there is no scorer /nowhere/adbench/score.py; give --scorer FILE, or set REGRAFT_DATA to the \
-             folder that holds adbench/score.py"
-        );
-        let named = scorer(Some(Path::new("/gone.py")), Some(Path::new("/nowhere")));
-        assert!(named.is_err_and(|error| error.to_string().starts_with("--scorer: ")));
+    fn only_a_scorer_that_is_named_has_to_be_there() {
+        let nowhere = Path::new("/nowhere");
+        let found = |data| scorer(None, data).expect("none has to be there");
+        assert_eq!((found(None), found(Some(nowhere))), (None, None));
+        let error = scorer(Some(Path::new("/gone.py")), Some(nowhere)).expect_err("it is gone");
+        assert_eq!(error.to_string(), "--scorer: there is no file /gone.py");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::Part;
 use super::bars;
+use crate::figures::{mean, median};
 
 /// What is told of how good the predictions are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,30 +171,14 @@ pub(super) fn table(figures: &[Figure]) -> Vec<Vec<String>> {
     std::iter::once(titles).chain(rows).map(Vec::from).collect()
 }
 
-fn mean(values: &[f64]) -> Option<f64> {
-    #[expect(clippy::cast_precision_loss, reason = "series of a suite")]
-    let count = values.len() as f64;
-    (count > 0.0).then(|| values.iter().sum::<f64>() / count)
-}
-
-/// The one in the middle, or the mean of the two.
-pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() % 2 {
-        1 => values.get(middle).copied(),
-        _ => Some((values.get(middle.checked_sub(1)?)? + values.get(middle)?) / 2.0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table;
+    use crate::figures;
 
     fn check(part: Part, json: &str, expected: &[&str]) -> Scores {
         let scores = read(part, json).expect("it can be read");
-        let lines = table::lines(&table(&scores.figures));
+        let lines = figures::lines(&table(&scores.figures));
         // Runs of spaces say nothing here.
         let words = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let lines: Vec<String> = lines.iter().skip(1).map(words).collect();
@@ -247,8 +232,6 @@ mod tests {
                 "forecasts, share within the 80 % band (mean) fc 0.800 0.67 to 0.78 0.78 to 0.82 reached",
             ],
         );
-        assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), Some(2.5));
-        assert_eq!(median(Vec::new()), None);
     }
 
     #[test]

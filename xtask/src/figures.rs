@@ -1,6 +1,23 @@
-//! Rows of cells as lines: the first column to the left, figures to the right.
+//! Figures of several measurements as one, and as lines for people.
 
-/// Lines whose columns stand below each other.
+/// The mean; none of nothing.
+pub(crate) fn mean(values: &[f64]) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "a few figures")]
+    let count = values.len() as f64;
+    (count > 0.0).then(|| values.iter().sum::<f64>() / count)
+}
+
+/// The one in the middle, or the mean of the two; none of nothing.
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() % 2 {
+        1 => values.get(middle).copied(),
+        _ => mean(values.get(middle.checked_sub(1)?..=middle)?),
+    }
+}
+
+/// Rows of cells as lines: the first column to the left, the others to the right.
 pub(crate) fn lines(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -25,6 +42,13 @@ pub(crate) fn lines(rows: &[Vec<String>]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_is_between_the_two() {
+        assert_eq!(median(vec![4.0, 1.0, 3.0]), Some(3.0));
+        assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), Some(2.5));
+        assert_eq!(median(Vec::new()), None);
+    }
 
     #[test]
     fn names_stand_left_and_figures_right() {
