@@ -4,6 +4,7 @@
 //! tools + Debian packages ─┐
 //! RocksDB (once, cached) ──┼─> Prepared { environment } ─> cargo build, test, demo, bench
 //! control plane, KWOK ─────┘
+//! Python (once, cached) ────> quality, bench isotree: what others made is run beside ours
 //! ```
 //!
 //! It links none of our crates, so that it compiles in seconds on a machine
@@ -15,9 +16,12 @@ mod cargo;
 mod clock;
 mod codegen;
 mod drive;
+mod figures;
+mod forests;
 mod leftovers;
 mod metadata;
 mod progress;
+mod quality;
 mod run;
 mod say;
 mod sim;
@@ -27,11 +31,12 @@ mod workspace;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
 use crate::bootstrap::{Parts, Prepared};
 use crate::drive::Profile;
+use crate::forests::Output;
 use crate::workspace::Workspace;
 
 #[derive(Parser)]
@@ -69,14 +74,16 @@ enum Command {
     Fix,
     /// Generate code from proto/
     Codegen,
-    /// Measure with real parts
+    /// Measure with real parts, or beside what others made
     Bench {
         #[command(subcommand)]
         what: Bench,
-        /// Which build is measured
-        #[arg(long, value_enum, default_value_t, global = true)]
-        profile: Profile,
+        /// Which build is measured [default: dev; of isotree it is always release]
+        #[arg(long, value_enum, global = true)]
+        profile: Option<Profile>,
     },
+    /// Judge series of other people, and show how good that is beside floors and bars
+    Quality(quality::Options),
     /// Simulate seeded worlds and check every invariant
     Sim {
         /// Arguments of the simulator, such as --seeds N, --seed S, --plant BUG; see --help after --
@@ -107,6 +114,15 @@ enum Bench {
         /// How often each is measured
         #[arg(long, default_value_t = 5)]
         rounds: u32,
+    },
+    /// Our isolation forest beside those of scikit-learn and of PyPI's isotree: fit, scores, one row alone
+    Isotree {
+        /// How often each is measured; medians are told
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// How figures are printed
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
     },
 }
 
@@ -151,21 +167,28 @@ fn act(cli: &Cli) -> Result<()> {
         Command::Codegen => {
             codegen::write(&workspace, &bootstrap::prepare(&workspace, Parts::Build)?)
         }
-        Command::Bench { what, profile } => {
-            let args = match what {
-                Bench::Reconcile { apps, rounds } => vec![
-                    "reconcile".to_owned(),
-                    format!("--apps={apps}"),
-                    format!("--rounds={rounds}"),
-                ],
-                Bench::Heal { rounds } => vec!["heal".to_owned(), format!("--rounds={rounds}")],
-            };
-            drive::drive(&workspace, "bench", *profile, &args)
-        }
+        Command::Bench { what, profile } => bench(&workspace, what, *profile),
+        Command::Quality(options) => quality::quality(&workspace, options),
         // The simulation links pure crates only: nothing has to be prepared.
         Command::Sim { args } => sim::run(&workspace, &Prepared::default(), args),
         Command::Bootstrap { parts } => bootstrap::prepare(&workspace, *parts).map(drop),
     }
+}
+
+fn bench(workspace: &Workspace, what: &Bench, profile: Option<Profile>) -> Result<()> {
+    let args = match what {
+        Bench::Reconcile { apps, rounds } => vec![
+            "reconcile".to_owned(),
+            format!("--apps={apps}"),
+            format!("--rounds={rounds}"),
+        ],
+        Bench::Heal { rounds } => vec!["heal".to_owned(), format!("--rounds={rounds}")],
+        Bench::Isotree { .. } if profile == Some(Profile::Dev) => {
+            bail!("isotree is measured as a release only: beside others a dev build says nothing")
+        }
+        Bench::Isotree { rounds, output } => return forests::bench(workspace, *rounds, *output),
+    };
+    drive::drive(workspace, "bench", profile.unwrap_or_default(), &args)
 }
 
 fn fix(workspace: &Workspace) -> Result<()> {

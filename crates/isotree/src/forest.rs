@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Rows that are scored beside each other: with a tree they fit into the nearest cache.
-const BLOCK_ROWS: usize = 64;
+const BLOCK_ROWS: usize = 128;
 
 /// Trees that tell how strange a row is. Serialised it carries a format version, [`crate::FORMAT`].
 #[derive(Clone, PartialEq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const LIMIT: usize = u32::MAX as usize;
 
 /// Ways that are taken side by side: enough to hide how long a step takes, few enough for the registers of a processor.
-pub(crate) const LANES: usize = 4;
+pub(crate) const LANES: usize = 8;
 
 /// The number of a node, a term, a row or a column.
 pub(crate) fn small(number: usize) -> u32 {

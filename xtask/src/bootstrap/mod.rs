@@ -1,4 +1,4 @@
-//! Makes a bare machine ready: tools, Debian packages, RocksDB, the control plane.
+//! Makes a bare machine ready: tools, Debian packages, RocksDB, the control plane, Pythons.
 //!
 //! Guarantees: every part is built once per machine and version; two runs at
 //! once wait for each other; a part is in the cache whole or not at all.
@@ -6,6 +6,7 @@
 mod cache;
 mod controlplane;
 mod packages;
+pub(crate) mod python;
 mod rocksdb;
 mod sshd;
 mod tools;
@@ -40,7 +41,7 @@ pub(crate) struct Prepared {
 /// Prepares the parts and writes `env.sh` for people who start cargo themselves.
 pub(crate) fn prepare(workspace: &Workspace, parts: Parts) -> Result<Prepared> {
     tools::check()?;
-    packages::install_missing()?;
+    packages::install_missing(packages::NEEDED)?;
     let mut environment = Vec::new();
     if parts != Parts::Servers {
         environment.extend(rocksdb::build(workspace)?);

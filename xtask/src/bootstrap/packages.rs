@@ -8,7 +8,7 @@ use crate::run;
 use crate::say;
 
 /// What building and testing need on Debian 12.
-const NEEDED: &[&str] = &[
+pub(super) const NEEDED: &[&str] = &[
     "g++",
     "git",
     "pkg-config",
@@ -24,13 +24,14 @@ const NEEDED: &[&str] = &[
     "openssh-client",
 ];
 
-/// Installs what is missing. Other systems than Debian are left as they are:
+/// Installs those that are missing. Other systems than Debian are left as they are:
 /// there the build itself says what it misses.
-pub(super) fn install_missing() -> Result<()> {
-    let Some(missing) = missing()? else {
-        say::note(
-            "no dpkg here: taking it that a C++ compiler, libclang and OpenSSL's headers are installed",
-        );
+pub(super) fn install_missing(needed: &[&'static str]) -> Result<()> {
+    let Some(missing) = missing(needed)? else {
+        say::note(&format!(
+            "no dpkg here: taking it that what Debian calls {} is installed",
+            needed.join(" ")
+        ));
         return Ok(());
     };
     if missing.is_empty() {
@@ -46,12 +47,12 @@ pub(super) fn install_missing() -> Result<()> {
     apt(&install)
 }
 
-fn missing() -> Result<Option<Vec<&'static str>>> {
+fn missing(needed: &[&'static str]) -> Result<Option<Vec<&'static str>>> {
     if run::captured(Command::new("dpkg-query").arg("--version")).is_err() {
         return Ok(None);
     }
     let mut missing = Vec::new();
-    for package in NEEDED {
+    for package in needed {
         // It fails for a package it has never heard of.
         let status = run::captured(Command::new("dpkg-query").args([
             "-W",

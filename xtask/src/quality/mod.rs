@@ -1,0 +1,350 @@
+//! `cargo xtask quality`: how good the judgement is, on series of other people.
+//!
+//! ```text
+//! suite ─> quality (ours, reads no labels) ─> predictions ─┐
+//!   └──────────────── labels ──────────────────────────────┴─> scorer (not ours) ─> tables, JSON ─> floors and bars
+//! ```
+
+mod bars;
+mod scores;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::bootstrap::{self, Parts, Prepared, python};
+use crate::cargo;
+use crate::drive::{self, Profile};
+use crate::figures;
+use crate::progress::Progress;
+use crate::run;
+use crate::say;
+use crate::workspace::Workspace;
+
+/// The scorer in the folder that `REGRAFT_DATA` names.
+const SCORER: &str = "adbench/score.py";
+/// Scoring of a part.
+const USUAL_TIME: Duration = Duration::from_secs(5);
+
+/// A part of a suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Anomalies of series with one or many columns
+    Ad,
+    /// Slow leaks
+    Leak,
+    /// Forecasts
+    Fc,
+    /// Root causes
+    Rca,
+}
+
+impl Part {
+    /// Its folder, and its word on command lines.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ad => "ad",
+            Self::Leak => "leak",
+            Self::Fc => "fc",
+            Self::Rca => "rca",
+        }
+    }
+
+    /// What the scorer calls it.
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Ad => &["ad"],
+            Self::Leak => &["ad", "--root", "leak"],
+            Self::Fc => &["fc"],
+            Self::Rca => &["rca"],
+        }
+    }
+
+    /// The file that says what was to be found. Of a forecast the rest of its series does.
+    fn labels(self) -> Option<&'static str> {
+        match self {
+            Self::Ad | Self::Leak => Some("labels.csv"),
+            Self::Fc => None,
+            Self::Rca => Some("truth.json"),
+        }
+    }
+
+    /// The file that makes a folder a series or a case.
+    fn about(self) -> &'static str {
+        match self {
+            Self::Rca => "case.json",
+            _ => "meta.json",
+        }
+    }
+}
+
+/// What the command was asked.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Folder with `ad`, `leak`, `fc` and `rca`; what it lacks is left out
+    #[arg(long, value_name = "DIR")]
+    suite: PathBuf,
+    /// Folder that predictions and scores are written to
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Only these parts
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Which build judges: release builds what it needs, dev the whole workspace as tests do
+    #[arg(long, value_enum, default_value_t = Profile::Release)]
+    profile: Profile,
+    /// The scorer [default: adbench/score.py in the folder that REGRAFT_DATA names]
+    #[arg(long, value_name = "FILE")]
+    scorer: Option<PathBuf>,
+}
+
+/// Writes predictions over a suite, and tells how good they are where a scorer and labels are at hand.
+pub(crate) fn quality(workspace: &Workspace, options: &Options) -> Result<()> {
+    // Cargo runs in the root of the workspace; people stand where they like.
+    let absolute =
+        |path: &Path| std::path::absolute(path).with_context(|| format!("find {}", path.display()));
+    let (suite, out) = (absolute(&options.suite)?, absolute(&options.out)?);
+    let parts = parts(&suite, &options.only)?;
+    let data = std::env::var_os("REGRAFT_DATA").filter(|data| !data.is_empty());
+    let scorer = scorer(options.scorer.as_deref(), data.as_deref().map(Path::new))?;
+    let scorer = scorer.as_deref().map(absolute).transpose()?;
+    let program = build(workspace, options.profile)?;
+    predict(&program, &suite, &out, &options.only)?;
+    say::line(&format!("predictions are in {}", out.display()));
+    match scorer {
+        Some(scorer) => tell_scores(workspace, &scorer, &suite, &out, &parts),
+        None => {
+            say::line(&format!(
+                "nothing is scored: give --scorer FILE, or set REGRAFT_DATA to the folder that holds {SCORER}"
+            ));
+            Ok(())
+        }
+    }
+}
+
+/// Which parts are judged: those that are asked for, or all, as far as the suite has them.
+fn parts(suite: &Path, only: &[Part]) -> Result<Vec<Part>> {
+    if !suite.is_dir() {
+        bail!("--suite: there is no folder {}", suite.display());
+    }
+    let has = |part: &Part| suite.join(part.name()).is_dir();
+    if let Some(part) = only.iter().find(|part| !has(part)) {
+        bail!("--only: {} has no folder {}", suite.display(), part.name());
+    }
+    let all = <Part as clap::ValueEnum>::value_variants().iter();
+    let parts: Vec<Part> = all
+        .filter(|part| has(part) && (only.is_empty() || only.contains(part)))
+        .copied()
+        .collect();
+    if parts.is_empty() {
+        bail!(
+            "--suite: {} has no folder ad, leak, fc or rca",
+            suite.display()
+        );
+    }
+    Ok(parts)
+}
+
+/// The scorer that is named, or the one of the data. Without one there are predictions and no scores: that is no mistake,
+/// unless it was named.
+fn scorer(named: Option<&Path>, data: Option<&Path>) -> Result<Option<PathBuf>> {
+    match (named, data.map(|data| data.join(SCORER))) {
+        (Some(named), _) if !named.is_file() => {
+            bail!("--scorer: there is no file {}", named.display())
+        }
+        (Some(named), _) => Ok(Some(named.to_path_buf())),
+        (None, found) => Ok(found.filter(|found| found.is_file())),
+    }
+}
+
+/// Builds the program: as a release with what it needs only, without RocksDB; as tests do with everything, for the reason
+/// that [`drive::build`] says.
+fn build(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
+    let name = "quality";
+    if profile == Profile::Dev {
+        let prepared = bootstrap::prepare(workspace, Parts::Build)?;
+        return Ok(drive::build(workspace, &prepared, profile)?.join(name));
+    }
+    let build = [
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "regraft-quality",
+        "--bin",
+        name,
+    ];
+    run::shown(&mut cargo::command(workspace, &Prepared::default(), &build))?;
+    Ok(workspace.target_dir().join("release").join(name))
+}
+
+fn predict(program: &Path, suite: &Path, out: &Path, only: &[Part]) -> Result<()> {
+    let mut command = Command::new(program);
+    command.arg("--suite").arg(suite).arg("--out").arg(out);
+    for part in only {
+        command.args(["--only", part.name()]);
+    }
+    run::shown(&mut command)
+}
+
+fn tell_scores(
+    workspace: &Workspace,
+    scorer: &Path,
+    suite: &Path,
+    out: &Path,
+    parts: &[Part],
+) -> Result<()> {
+    let mut figures = Vec::new();
+    let mut remarks = Vec::new();
+    for part in parts {
+        let there = series(&suite.join(part.name()), *part)?;
+        if let Some(why) = unscored(*part, &there) {
+            remarks.push(why);
+            continue;
+        }
+        let python = python::find(workspace, &python::SCORER)?;
+        let scores = score(&python, scorer, suite, out, *part)?;
+        remarks.extend(left_out(*part, &there, &scores.scored));
+        figures.extend(scores.figures);
+    }
+    if !figures.is_empty() {
+        say::line("");
+        for line in figures::lines(&scores::table(&figures)) {
+            say::line(&line);
+        }
+    }
+    for remark in remarks {
+        say::line(&remark);
+    }
+    Ok(())
+}
+
+/// The folders of series or cases: below the part, or below its sets.
+fn series(folder: &Path, part: Part) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut waiting = vec![folder.to_path_buf()];
+    while let Some(folder) = waiting.pop() {
+        if folder.join(part.about()).is_file() {
+            found.push(folder);
+            continue;
+        }
+        let look = || format!("look into {}", folder.display());
+        for entry in std::fs::read_dir(&folder).with_context(look)? {
+            let path = entry.with_context(look)?.path();
+            if path.is_dir() {
+                waiting.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Why a part is not scored.
+fn unscored(part: Part, series: &[PathBuf]) -> Option<String> {
+    let labels = part.labels()?;
+    let labelled = series.iter().filter(|it| it.join(labels).is_file()).count();
+    match labelled {
+        _ if labelled == series.len() => None,
+        0 => Some(format!(
+            "{} is not scored: there are no labels",
+            part.name()
+        )),
+        _ => Some(format!(
+            "{} is not scored: only {labelled} of {} have a {labels}",
+            part.name(),
+            series.len()
+        )),
+    }
+}
+
+/// What the scorer passed over because there was no prediction: figures of the rest would look better than they are.
+fn left_out(part: Part, series: &[PathBuf], scored: &BTreeMap<String, usize>) -> Vec<String> {
+    let mut there: BTreeMap<String, usize> = BTreeMap::new();
+    for folder in series {
+        let set = match part {
+            Part::Ad | Part::Rca => folder.parent().and_then(Path::file_name),
+            Part::Leak | Part::Fc => None,
+        };
+        let set = set.map_or(part.name().into(), |set| set.to_string_lossy());
+        *there.entry(set.into_owned()).or_default() += 1;
+    }
+    let missing = there.iter().filter_map(|(set, all)| {
+        let scored = scored.get(set).copied().unwrap_or_default();
+        let part = part.name();
+        (scored < *all).then(|| {
+            format!("{part}: only {scored} of {all} in {set} have predictions; the others are not scored")
+        })
+    });
+    missing.collect()
+}
+
+/// Asks the scorer, shows its tables, and reads its JSON.
+fn score(
+    python: &Path,
+    scorer: &Path,
+    suite: &Path,
+    out: &Path,
+    part: Part,
+) -> Result<scores::Scores> {
+    let folder = out.join("scores");
+    let json = folder.join(format!("{}.json", part.name()));
+    let text = folder.join(format!("{}.txt", part.name()));
+    if !out.join(part.name()).is_dir() {
+        return Ok(scores::Scores::default());
+    }
+    let mut command = Command::new(python);
+    // What numpy warns of is the scorer's own business.
+    command
+        .args(["-W", "ignore"])
+        .arg(scorer)
+        .args(part.words());
+    command
+        .arg("--suite")
+        .arg(suite)
+        .arg("--pred")
+        .arg(out)
+        .arg("--json")
+        .arg(&json);
+    let title = format!("scoring {}", part.name());
+    let mut progress = Progress::start(&title, USUAL_TIME);
+    run::watched(&mut command, &text, &mut progress, || None)?;
+    progress.finish();
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+    };
+    say::line(&format!("\nscores of {}", part.name()));
+    say::line(read(&text)?.trim_end());
+    scores::read(part, &read(&json)?).with_context(|| format!("read {}", json.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_scorer_that_is_named_has_to_be_there() {
+        let nowhere = Path::new("/nowhere");
+        let found = |data| scorer(None, data).expect("none has to be there");
+        assert_eq!((found(None), found(Some(nowhere))), (None, None));
+        let error = scorer(Some(Path::new("/gone.py")), Some(nowhere)).expect_err("it is gone");
+        assert_eq!(error.to_string(), "--scorer: there is no file /gone.py");
+    }
+
+    #[test]
+    fn what_had_no_prediction_is_told() {
+        let series = ["/s/ad/nab/a", "/s/ad/nab/b", "/s/ad/wsd/c"].map(PathBuf::from);
+        let scored = BTreeMap::from([("nab".to_owned(), 1), ("wsd".to_owned(), 1)]);
+        assert_eq!(
+            left_out(Part::Ad, &series, &scored),
+            ["ad: only 1 of 2 in nab have predictions; the others are not scored"]
+        );
+        let series = ["/s/leak/a", "/s/leak/b"].map(PathBuf::from);
+        assert_eq!(
+            left_out(Part::Leak, &series, &BTreeMap::new()),
+            ["leak: only 0 of 2 in leak have predictions; the others are not scored"]
+        );
+    }
+}
