@@ -11,6 +11,7 @@
 mod container;
 mod dwell;
 mod evidence;
+pub mod forecast;
 mod symptom;
 mod view;
 
