@@ -6,7 +6,7 @@ use super::answer::LEVELS;
 use super::bits;
 
 /// Forecasts that are blended.
-pub(super) const EXPERTS: usize = 6;
+pub(super) const EXPERTS: usize = 8;
 /// What one error weighs a forecast later: half of it after 69.
 const KEEP: f64 = 0.99;
 /// Rate of the error of late: about ten forecasts.
@@ -16,9 +16,13 @@ const SLOW: f64 = 0.005;
 /// Least scale of a band, as a share of the usual error.
 const SCALE_SHARE_MIN: f64 = 0.1;
 /// How far a bound moves when the value fell on the other side of it, as a share of its own distance. Coverage comes out
-/// by itself with any rate (Angelopoulos, Candès and Tibshirani 2023, quantile tracking); this one takes a hundred
-/// forecasts or so.
-const BOUND_RATE: f64 = 0.04;
+/// by itself with any rate (Angelopoulos, Candès and Tibshirani 2023, quantile tracking); this one takes some hundred
+/// forecasts.
+const BOUND_RATE: f64 = 0.025;
+/// It begins faster, and after so many forecasts is half of that; see [`BOUND_RATE_FIRST`].
+const BOUND_SLOWING: f64 = 100.0;
+/// What the rate is at first.
+const BOUND_RATE_FIRST: f64 = 0.2;
 /// Least distance that rate is taken of, in scales.
 const BOUND_MIN: f64 = 0.3;
 /// Bounds at the beginning, in mean absolute errors: those of normal errors (a standard deviation is 1.25 of them).
@@ -91,7 +95,7 @@ impl Blend {
     pub(super) fn tell(&self, experts: [f64; EXPERTS], unrest: Option<f64>) -> Told {
         let mut sorted = experts;
         sorted.sort_by(f64::total_cmp);
-        let spread = sorted[EXPERTS - 2] - sorted[1];
+        let spread = sorted[EXPERTS * 3 / 4] - sorted[EXPERTS / 4];
         let scale = (self.fast + self.slow + unrest.unwrap_or(self.slow) + spread) / 4.0;
         Told {
             experts,
@@ -112,6 +116,8 @@ impl Blend {
         self.fast += FAST * (error - self.fast);
         self.slow += SLOW * (error - self.slow);
         self.scored = self.scored.saturating_add(1);
+        let rate = BOUND_RATE_FIRST * BOUND_SLOWING / (BOUND_SLOWING + self.scored as f64);
+        let rate = rate.max(BOUND_RATE);
         if told.scale > 0.0 {
             for (score, level) in self.scores.iter_mut().zip(LEVELS) {
                 let below = if value < told.point + told.scale * *score {
@@ -119,7 +125,7 @@ impl Blend {
                 } else {
                     0.0
                 };
-                *score += BOUND_RATE * score.abs().max(BOUND_MIN) * (level - below);
+                *score += rate * score.abs().max(BOUND_MIN) * (level - below);
             }
         }
         error
@@ -138,13 +144,13 @@ impl Blend {
         bounds
     }
 
-    /// Weighted median: one that errs twice as much as the best weighs a sixteenth.
+    /// Weighted median: one that errs twice as much as the best weighs a quarter.
     fn point(&self, experts: &[f64; EXPERTS]) -> f64 {
         let best = self.losses.iter().copied().fold(f64::INFINITY, f64::min);
         let mut weighed = [(0.0, 0.0); EXPERTS];
         for (place, (&expert, &loss)) in weighed.iter_mut().zip(experts.iter().zip(&self.losses)) {
             let share = if loss > best { best / loss } else { 1.0 };
-            *place = (expert, share * share * share * share);
+            *place = (expert, share * share);
         }
         weighed.sort_by(|a, b| a.0.total_cmp(&b.0));
         let half = weighed.iter().map(|(_, weight)| weight).sum::<f64>() / 2.0;

@@ -9,13 +9,20 @@ use super::history::{History, Space};
 use super::near::{NEAR_STEPS, Near};
 use super::waiting::Waiting;
 
-/// Forecasts that must have come true or not before a band is shown. They lie hours apart.
-pub(super) const SCORED_MIN: u64 = 24;
-/// How far ahead bands are watched, and how often one is told for that, both in hours. Between two, the band of the
-/// longer holds. Far ones are told rarely, to bound what waits; their hours share no divisor with the day's, so that
-/// every time of day is met.
-const REACHES: [(usize, usize); 8] =
-    [(2, 1), (4, 1), (8, 1), (12, 1), (24, 1), (48, 5), (96, 5), (168, 7)];
+/// How far ahead bands are watched and how often one is told for that, both in hours, and how many must have come true
+/// or not before a band is shown. Between two, the band of the longer holds. Far ones are told rarely, to bound what
+/// waits; their hours share no divisor with the day's, so that every time of day is met, and they are checked for a week
+/// at least, as weekends are not like other days.
+const REACHES: [(usize, usize, u64); 8] = [
+    (2, 1, 24),
+    (4, 1, 24),
+    (8, 1, 48),
+    (12, 1, 48),
+    (24, 1, 72),
+    (48, 5, 34),
+    (96, 5, 34),
+    (168, 7, 24),
+];
 
 /// Forecasts beyond the near ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,14 +35,17 @@ pub(super) struct Far {
 struct Reach {
     /// Slots ahead.
     ahead: usize,
+    /// Forecasts checked before its band is shown.
+    scored_min: u64,
     blend: Blend,
     waiting: Waiting,
 }
 
 impl Far {
     pub(super) fn new(day: usize) -> Self {
-        let reach = |(ahead, every)| Reach {
+        let reach = |(ahead, every, scored_min)| Reach {
             ahead,
+            scored_min,
             blend: Blend::new(),
             waiting: Waiting::new(ahead, every),
         };
@@ -46,8 +56,9 @@ impl Far {
 
     pub(super) fn fits(&self, day: usize) -> bool {
         self.reaches.len() == reaches(day).count()
-            && self.reaches.iter().zip(reaches(day)).all(|(reach, (ahead, every))| {
+            && self.reaches.iter().zip(reaches(day)).all(|(reach, (ahead, every, scored_min))| {
                 reach.ahead == ahead
+                    && reach.scored_min == scored_min
                     && reach.blend.is_sound()
                     && reach.waiting.fits(ahead, every)
             })
@@ -65,7 +76,7 @@ impl Far {
     pub(super) fn ready(&self) -> usize {
         self.reaches
             .iter()
-            .take_while(|reach| reach.blend.scored() >= SCORED_MIN)
+            .take_while(|reach| reach.blend.scored() >= reach.scored_min)
             .last()
             .map_or(0, |reach| reach.ahead)
     }
@@ -86,7 +97,7 @@ impl Far {
         if !self.reaches.iter().any(|reach| reach.waiting.is_turn(slot)) {
             return;
         }
-        let view = View::new(history, season);
+        let view = View::new(history, season, near);
         for reach in &mut self.reaches {
             if reach.waiting.is_turn(slot) {
                 let told = view.tell(&reach.blend, near, reach.ahead);
@@ -96,8 +107,8 @@ impl Far {
     }
 
     /// A way to ask for many steps after the newest value.
-    pub(super) fn view<'a>(&self, history: &'a History, season: Season) -> View<'a> {
-        View::new(history, season)
+    pub(super) fn view<'a>(history: &'a History, season: Season, near: &Near) -> View<'a> {
+        View::new(history, season, near)
     }
 
     /// Point and bounds so many steps after the newest value.
@@ -117,6 +128,8 @@ impl Far {
 pub(super) struct View<'a> {
     history: &'a History,
     season: Season,
+    /// Point of the furthest near step.
+    furthest: f64,
     /// Mean of the last day.
     level: f64,
     /// That, less the mean of the usual day.
@@ -126,7 +139,7 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(history: &'a History, season: Season) -> Self {
+    fn new(history: &'a History, season: Season, near: &Near) -> Self {
         let day = history.day();
         let mean = |slot| history.mean(Space::Plain, slot, day);
         let level = mean(history.last());
@@ -134,6 +147,7 @@ impl<'a> View<'a> {
         Self {
             history,
             season,
+            furthest: near.furthest(history),
             level,
             above_usual: level - history.usual_mean(),
             above_week: level - mean(week_ago),
@@ -151,33 +165,38 @@ impl<'a> View<'a> {
         blend.tell(self.experts(then), unrest)
     }
 
-    /// As now; as the last day on the whole; as the same time of the last day; as the usual day at the level of the last
-    /// one; as a week ago; and that at the level of the last day.
+    /// As in an hour; as the last day on the whole; as the same time of the last day; as it went on there after that
+    /// hour; the same of a week ago; the usual day, and a week ago, both at the level of the last day.
     fn experts(&self, then: i64) -> [f64; EXPERTS] {
         let history = self.history;
-        let day = history.day() as i64;
-        let now = history.value(history.last());
-        let mut experts = [now, self.level, self.level, self.level, self.level, self.level];
+        let mut experts = [self.level; EXPERTS];
+        experts[0] = self.furthest;
         if self.season != Season::None {
+            let day = history.day() as i64;
+            let hour = history.last() + NEAR_STEPS as i64;
             let days = (then - history.last() - 1).div_euclid(day) + 1;
             experts[2] = history.value(then - days * day);
-            experts[3] = history.usual(Space::Plain, then) + self.above_usual;
-            experts[4] = history.usual(Space::Plain, then);
+            experts[3] = self.furthest + experts[2] - history.value(hour - day);
+            experts[4] = experts[2];
             experts[5] = experts[3];
-        }
-        if self.season == Season::Week {
-            experts[4] = history.value(then - history.week() as i64);
-            experts[5] = experts[4] + self.above_week;
+            experts[6] = history.usual(Space::Plain, then) + self.above_usual;
+            experts[7] = history.usual(Space::Plain, then);
+            if history.reaches(history.last(), history.week()) {
+                let week = history.week() as i64;
+                experts[4] = history.value(then - week);
+                experts[5] = self.furthest + experts[4] - history.value(hour - week);
+                experts[7] = experts[4] + self.above_week;
+            }
         }
         experts.map(|expert| history.possible(expert))
     }
 }
 
-/// Slots ahead, and slots between two forecasts, of those beyond the near ones.
-fn reaches(day: usize) -> impl Iterator<Item = (usize, usize)> {
+/// Slots ahead, slots between two forecasts, and how many to check, of those beyond the near ones.
+fn reaches(day: usize) -> impl Iterator<Item = (usize, usize, u64)> {
     let hour = day / 24;
     REACHES
         .into_iter()
-        .map(move |(ahead, every)| (ahead * hour, every * hour))
-        .filter(|&(ahead, _)| ahead > NEAR_STEPS)
+        .map(move |(ahead, every, scored_min)| (ahead * hour, every * hour, scored_min))
+        .filter(|&(ahead, _, _)| ahead > NEAR_STEPS)
 }

@@ -264,7 +264,7 @@ impl Learned {
 
     /// Point and bounds of the next steps.
     fn ahead(&self, steps: usize) -> Option<Vec<(f64, [f64; LEVELS.len()])>> {
-        let view = self.far.view(&self.history, self.repeats.found());
+        let view = Far::view(&self.history, self.repeats.found(), &self.near);
         (1..=steps)
             .map(|ahead| {
                 let (point, bounds) = if ahead <= NEAR_STEPS {

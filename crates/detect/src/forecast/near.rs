@@ -153,6 +153,15 @@ impl Near {
         Some((told.point, step.blend.bounds(&told)))
     }
 
+    /// Point of the furthest step after the newest value.
+    pub(super) fn furthest(&self, history: &History) -> f64 {
+        let slot = history.last();
+        self.steps[NEAR_STEPS - 1]
+            .waiting
+            .get(slot)
+            .map_or_else(|| history.value(slot), |told| told.point)
+    }
+
     /// Usual error around the time of day of a slot, as a multiple of the usual one.
     pub(super) fn unrest_share(&self, history: &History, slot: i64) -> Option<f64> {
         let usual = self.steps[NEAR_STEPS - 1].blend.usual_error();
@@ -169,7 +178,7 @@ impl Near {
     }
 
     /// What each way of telling says: both models; as now; as a day ago; as it went on a day ago; as it went on a week
-    /// ago.
+    /// ago; as a week ago; as it goes on usually.
     fn experts(&self, history: &History, slot: i64, ahead: usize) -> [f64; EXPERTS] {
         let now = history.value(slot);
         let then = slot + ahead as i64;
@@ -185,10 +194,14 @@ impl Near {
             experts[3] = history.value(then - day);
             experts[4] = experts[3] + now - history.value(slot - day);
             experts[5] = experts[4];
+            experts[6] = experts[3];
+            let plain = |slot| history.usual(Space::Plain, slot);
+            experts[7] = now + plain(then) - plain(slot);
         }
         if history.reaches(slot, history.week()) {
             let keep: f64 = (0..ahead).map(|_| WEEK_KEEP).product();
-            experts[5] = history.value(then - week) + (now - history.value(slot - week)) * keep;
+            experts[6] = history.value(then - week);
+            experts[5] = experts[6] + (now - history.value(slot - week)) * keep;
         }
         experts.map(|expert| {
             if expert.is_finite() {
