@@ -14,10 +14,11 @@ pub enum Observed {
     AfterGap(usize),
     /// It is no number, infinite, or too large for one: as if it had not come.
     Unusable,
-    /// Its step has a value already, or is before the newest: the first one stands.
-    Late,
-    /// It began the series, or began it anew: nothing older is of use after a gap longer than a week or a clock that
-    /// went back.
+    /// Its step has a value already: the first one stands.
+    Repeated,
+    /// It is older than the newest, or more than a week newer: it is left out. Many such in a row begin the series anew.
+    Misplaced,
+    /// It began the series, or began it anew after the clock went back or more than a week was missing.
     Began,
 }
 

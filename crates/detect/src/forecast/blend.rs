@@ -6,7 +6,7 @@ use super::answer::LEVELS;
 use super::bits;
 
 /// Forecasts that are blended.
-pub(super) const EXPERTS: usize = 8;
+pub(super) const EXPERTS: usize = 7;
 /// What one error weighs a forecast later: half of it after 69.
 const KEEP: f64 = 0.99;
 /// Rate of the error of late: about ten forecasts.
@@ -25,9 +25,10 @@ const BOUND_SLOWING: f64 = 100.0;
 const BOUND_RATE_FIRST: f64 = 0.2;
 /// Least distance that rate is taken of, in scales.
 const BOUND_MIN: f64 = 0.3;
+/// Furthest a bound gets, in scales: beyond it the scale has not yet followed, and will.
+const SCORE_MAX: f64 = 1e3;
 /// Bounds at the beginning, in mean absolute errors: those of normal errors (a standard deviation is 1.25 of them).
-const FIRST_SCORES: [f64; LEVELS.len()] =
-    [-2.9, -2.05, -1.6, -0.84, 0.0, 0.84, 1.6, 2.05, 2.9];
+const FIRST_SCORES: [f64; LEVELS.len()] = [-2.9, -2.05, -1.6, -0.84, 0.0, 0.84, 1.6, 2.05, 2.9];
 
 /// Weights and band of forecasts so far ahead.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,7 +72,7 @@ impl Blend {
         self.losses.len() == EXPERTS
             && self.scores.len() == LEVELS.len()
             && self.losses.iter().all(|value| value.is_finite())
-            && self.scores.iter().all(|value| value.is_finite())
+            && self.scores.iter().all(|score| score.abs() <= SCORE_MAX)
             && self.fast.is_finite()
             && self.slow.is_finite()
     }
@@ -126,6 +127,7 @@ impl Blend {
                     0.0
                 };
                 *score += rate * score.abs().max(BOUND_MIN) * (level - below);
+                *score = score.clamp(-SCORE_MAX, SCORE_MAX);
             }
         }
         error

@@ -24,6 +24,9 @@ const REACHES: [(usize, usize, u64); 8] = [
     (168, 7, 24),
 ];
 
+/// In four hours, a sixth of a day, half of a difference from a day or a week ago is left.
+const HALVES_A_DAY: f64 = 6.0;
+
 /// Forecasts beyond the near ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Far {
@@ -56,12 +59,16 @@ impl Far {
 
     pub(super) fn fits(&self, day: usize) -> bool {
         self.reaches.len() == reaches(day).count()
-            && self.reaches.iter().zip(reaches(day)).all(|(reach, (ahead, every, scored_min))| {
-                reach.ahead == ahead
-                    && reach.scored_min == scored_min
-                    && reach.blend.is_sound()
-                    && reach.waiting.fits(ahead, every)
-            })
+            && self
+                .reaches
+                .iter()
+                .zip(reaches(day))
+                .all(|(reach, (ahead, every, scored_min))| {
+                    reach.ahead == ahead
+                        && reach.scored_min == scored_min
+                        && reach.blend.is_sound()
+                        && reach.waiting.fits(ahead, every)
+                })
     }
 
     /// Bytes it takes beyond its own size.
@@ -132,8 +139,6 @@ pub(super) struct View<'a> {
     furthest: f64,
     /// Mean of the last day.
     level: f64,
-    /// That, less the mean of the usual day.
-    above_usual: f64,
     /// That, less the mean of the same day a week ago.
     above_week: f64,
 }
@@ -149,7 +154,6 @@ impl<'a> View<'a> {
             season,
             furthest: near.furthest(history),
             level,
-            above_usual: level - history.usual_mean(),
             above_week: level - mean(week_ago),
         }
     }
@@ -165,27 +169,28 @@ impl<'a> View<'a> {
         blend.tell(self.experts(then), unrest)
     }
 
-    /// As in an hour; as the last day on the whole; as the same time of the last day; as it went on there after that
-    /// hour; the same of a week ago; the usual day, and a week ago, both at the level of the last day.
+    /// As in an hour; as the last day on the whole; as the same time of the last day; that, with what of its difference
+    /// from then in an hour will be left; the same two of a week ago; and a week ago at the level of the last day.
     fn experts(&self, then: i64) -> [f64; EXPERTS] {
         let history = self.history;
         let mut experts = [self.level; EXPERTS];
         experts[0] = self.furthest;
         if self.season != Season::None {
             let day = history.day() as i64;
+            let half = day as f64 / HALVES_A_DAY;
+            let keep = half / (half + (then - history.last()) as f64);
             let hour = history.last() + NEAR_STEPS as i64;
             let days = (then - history.last() - 1).div_euclid(day) + 1;
             experts[2] = history.value(then - days * day);
-            experts[3] = self.furthest + experts[2] - history.value(hour - day);
+            experts[3] = experts[2] + keep * (self.furthest - history.value(hour - day));
             experts[4] = experts[2];
             experts[5] = experts[3];
-            experts[6] = history.usual(Space::Plain, then) + self.above_usual;
-            experts[7] = history.usual(Space::Plain, then);
+            experts[6] = experts[2];
             if history.reaches(history.last(), history.week()) {
                 let week = history.week() as i64;
                 experts[4] = history.value(then - week);
-                experts[5] = self.furthest + experts[4] - history.value(hour - week);
-                experts[7] = experts[4] + self.above_week;
+                experts[5] = experts[4] + keep * (self.furthest - history.value(hour - week));
+                experts[6] = experts[4] + self.above_week;
             }
         }
         experts.map(|expert| history.possible(expert))

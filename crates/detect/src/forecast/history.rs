@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bits;
+use super::{VALUE_LIMIT, bits};
 
 /// Days of a week.
 const WEEK_DAYS: usize = 7;
@@ -13,6 +13,9 @@ const PROFILE_RATE: f64 = 0.2;
 /// Share of the usual size of a value below which ratios are taken as differences: a rate of nearly nothing that doubles
 /// is no event.
 const UNIT_SHARE: f64 = 0.05;
+/// How many times the furthest value of a week a next one is believed to be. Rates that grow faster within a step exist,
+/// and are followed in the next ones.
+const BELIEVED: f64 = 4.0;
 /// Largest exponent taken back from ratios; beyond it a double ends.
 const EXPONENT_MAX: f64 = 700.0;
 
@@ -80,7 +83,7 @@ impl History {
             && [&self.values, &self.plain, &self.ratio]
                 .into_iter()
                 .flatten()
-                .all(|value| value.is_finite())
+                .all(|value| value.abs() <= VALUE_LIMIT)
     }
 
     /// Slots of a day.
@@ -169,11 +172,6 @@ impl History {
         }
     }
 
-    /// Mean of the usual day.
-    pub(super) fn usual_mean(&self) -> f64 {
-        self.plain.iter().map(|value| value / self.day as f64).sum()
-    }
-
     /// Into a space.
     pub(super) fn to(&self, space: Space, value: f64) -> f64 {
         match space {
@@ -186,9 +184,10 @@ impl History {
     pub(super) fn back(&self, space: Space, level: f64) -> f64 {
         match space {
             Space::Plain => level,
-            Space::Ratio => {
-                libm::copysign(libm::expm1(level.abs().min(EXPONENT_MAX)) * self.unit, level)
-            }
+            Space::Ratio => libm::copysign(
+                libm::expm1(level.abs().min(EXPONENT_MAX)) * self.unit,
+                level,
+            ),
         }
     }
 
@@ -200,6 +199,22 @@ impl History {
         if signed { value } else { value.max(0.0) }
     }
 
+    /// A value as far as it is believed at first: no further from zero than a few times the furthest of a week. A glitch
+    /// costs little, and what stays is believed a few steps later. In the first hours, and after zeros alone, all is.
+    pub(super) fn credible(&self, value: f64) -> f64 {
+        if !self.reaches(self.last, self.recent()) {
+            return value;
+        }
+        let largest = self
+            .values
+            .iter()
+            .fold(0.0_f64, |most, value| most.max(value.abs()));
+        if largest == 0.0 {
+            return value;
+        }
+        value.clamp(-BELIEVED * largest, BELIEVED * largest)
+    }
+
     /// What a missing next value is taken for: that of a day ago at the level of the last hours.
     pub(super) fn filling(&self) -> f64 {
         let (next, day, recent) = (self.last + 1, self.day as i64, self.recent());
@@ -208,7 +223,8 @@ impl History {
         }
         let shift = self.mean(Space::Plain, self.last, recent)
             - self.mean(Space::Plain, self.last - day, recent);
-        self.possible(self.value(next - day) + shift)
+        let filling = self.value(next - day) + shift;
+        self.possible(filling.clamp(-VALUE_LIMIT, VALUE_LIMIT))
     }
 
     /// Time of day of a slot, in slots.

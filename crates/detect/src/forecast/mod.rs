@@ -48,15 +48,16 @@ pub const STEP_MAX_S: u32 = 3_600;
 pub const VALUE_LIMIT: f64 = 1e100;
 /// A forecast is withheld when the newest sample is older than so many steps.
 pub const STALE_STEPS: i64 = 3;
-/// Samples in a row that are not newer than the newest, after which the clock is taken to have gone back.
-const LATE_MAX: u32 = 36;
+/// Misplaced samples in a row after which it is the known ones that are taken to be misplaced: one wrong clock, once, must
+/// not cost what was learned.
+const MISPLACED_MAX: u32 = 36;
 /// Real samples wanted after a gap longer than these steps.
 const AFTER_GAP: usize = 12;
 const DAY_S: u32 = 86_400;
 /// What the stored form is; another one is refused.
 const FORMAT: u32 = 1;
 
-/// Forecasts one series. Takes about 55 KiB at a step of five minutes, less at longer ones: see
+/// Forecasts one series. Takes about 60 KiB at a step of five minutes, less at longer ones: see
 /// [`Forecaster::bytes`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
@@ -78,8 +79,8 @@ struct Stored {
 struct Learned {
     /// Time of the newest sample.
     last_s: i64,
-    /// Samples in a row that were not newer.
-    late: u32,
+    /// Samples in a row that were misplaced.
+    misplaced: u32,
     /// Samples since the last gap.
     since_gap: usize,
     /// Whether that gap was long enough to wait after it.
@@ -97,7 +98,7 @@ pub enum Error {
     #[error("a step of {0} s: it must be 300 to 3600 s and divide an hour")]
     Step(u32),
     /// The stored form is of another version.
-    #[error("stored in format {0}; this one reads format 1")]
+    #[error("stored in format {0}; this version reads format 1")]
     Format(u32),
     /// The stored form was changed.
     #[error("the stored forecaster is damaged")]
@@ -131,19 +132,19 @@ impl Forecaster {
             self.learned = Some(Learned::new(day, time_s, slot, value));
             return Observed::Began;
         };
-        let last = learned.history.last();
-        if slot <= last {
-            learned.late += 1;
-            if learned.late < LATE_MAX {
-                return Observed::Late;
-            }
+        let missing = slot - learned.history.last() - 1;
+        if missing == -1 {
+            return Observed::Repeated;
         }
-        let missing = slot - last - 1;
-        if slot <= last || missing > learned.history.week() as i64 {
+        if missing < 0 || missing > learned.history.week() as i64 {
+            learned.misplaced = learned.misplaced.saturating_add(1);
+            if learned.misplaced < MISPLACED_MAX {
+                return Observed::Misplaced;
+            }
             *learned = Learned::new(day, time_s, slot, value);
             return Observed::Began;
         }
-        learned.late = 0;
+        learned.misplaced = 0;
         learned.last_s = time_s;
         learned.take(missing as usize, value);
         match missing {
@@ -212,7 +213,7 @@ impl Learned {
     fn new(day: usize, time_s: i64, slot: i64, value: f64) -> Self {
         Self {
             last_s: time_s,
-            late: 0,
+            misplaced: 0,
             since_gap: 1,
             waits: false,
             history: History::new(day, slot, value),
@@ -244,7 +245,7 @@ impl Learned {
             self.waits = missing > AFTER_GAP;
         }
         self.since_gap = self.since_gap.saturating_add(1);
-        self.history.push(value);
+        self.history.push(self.history.credible(value));
         self.near.learn(&self.history);
         self.far.learn(&self.history);
         self.history.learn_day();
@@ -298,7 +299,10 @@ impl TryFrom<Stored> for Forecaster {
         }
         let mut forecaster = Self::new(stored.step_s)?;
         let day = (DAY_S / stored.step_s) as usize;
-        if stored.learned.as_ref().is_some_and(|learned| !learned.fits(day)) {
+        let step_s = i64::from(stored.step_s);
+        if stored.learned.as_ref().is_some_and(|learned| {
+            learned.last_s.div_euclid(step_s) != learned.history.last() || !learned.fits(day)
+        }) {
             return Err(Error::Damaged);
         }
         forecaster.learned = stored.learned;

@@ -147,7 +147,11 @@ impl Near {
     }
 
     /// Point and bounds so many steps after the newest value.
-    pub(super) fn ahead(&self, history: &History, ahead: usize) -> Option<(f64, [f64; LEVELS.len()])> {
+    pub(super) fn ahead(
+        &self,
+        history: &History,
+        ahead: usize,
+    ) -> Option<(f64, [f64; LEVELS.len()])> {
         let step = &self.steps[ahead - 1];
         let told = step.waiting.get(history.last())?;
         Some((told.point, step.blend.bounds(&told)))
@@ -178,7 +182,7 @@ impl Near {
     }
 
     /// What each way of telling says: both models; as now; as a day ago; as it went on a day ago; as it went on a week
-    /// ago; as a week ago; as it goes on usually.
+    /// ago; as a week ago.
     fn experts(&self, history: &History, slot: i64, ahead: usize) -> [f64; EXPERTS] {
         let now = history.value(slot);
         let then = slot + ahead as i64;
@@ -195,8 +199,6 @@ impl Near {
             experts[4] = experts[3] + now - history.value(slot - day);
             experts[5] = experts[4];
             experts[6] = experts[3];
-            let plain = |slot| history.usual(Space::Plain, slot);
-            experts[7] = now + plain(then) - plain(slot);
         }
         if history.reaches(slot, history.week()) {
             let keep: f64 = (0..ahead).map(|_| WEEK_KEEP).product();
@@ -221,7 +223,15 @@ fn base(history: &History, space: Space, slot: i64) -> [f64; BASE] {
     let recent = history.recent();
     let (day, week) = (history.day() as i64, history.week() as i64);
     let mean = history.mean(space, slot, recent);
-    let mut base = [now - level(slot - 1), now - level(slot - 6), now - mean, 0.0, 0.0, 0.0, 0.0];
+    let mut base = [
+        now - level(slot - 1),
+        now - level(slot - 6),
+        now - mean,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+    ];
     if history.reaches(slot, history.day()) {
         base[3] = now - level(slot - day) - (mean - history.mean(space, slot - day, recent));
         base[4] = now - history.usual(space, slot);

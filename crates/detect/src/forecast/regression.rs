@@ -8,11 +8,8 @@ use super::bits;
 const KEEP: f64 = 0.998;
 /// Share of a column's own weight, and of the mean one, that pulls its coefficient to zero: columns say nearly the same.
 const RIDGE: f64 = 0.01;
-/// Rate of the usual error and the usual size of a column.
+/// Rate of the usual error.
 const RATE: f64 = 0.01;
-/// A row larger than so many times the usual has its influence held at that size: one glitch must not decide for days.
-const LEVERAGE_MAX: f64 = 10.0;
-
 /// Weighted least squares with ridge and forgetting. A row weighs less the more it errs (Huber's weight with the mean
 /// absolute error as its threshold), so that it leans to the median.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,9 +23,6 @@ pub(super) struct Regression {
     /// As last solved.
     #[serde(with = "bits::many")]
     coefficients: Vec<f64>,
-    /// Usual size of each column.
-    #[serde(with = "bits::many")]
-    sizes: Vec<f64>,
     /// Mean absolute error.
     #[serde(with = "bits::one")]
     error: f64,
@@ -40,7 +34,6 @@ impl Regression {
             products: vec![0.0; triangle(columns)],
             targets: vec![0.0; columns],
             coefficients: vec![0.0; columns],
-            sizes: vec![0.0; columns],
             error: 0.0,
         }
     }
@@ -49,7 +42,7 @@ impl Regression {
     pub(super) fn fits(&self, columns: usize) -> bool {
         self.products.len() == triangle(columns)
             && self.error.is_finite()
-            && [&self.targets, &self.coefficients, &self.sizes]
+            && [&self.targets, &self.coefficients]
                 .into_iter()
                 .all(|part| part.len() == columns && part.iter().all(|value| value.is_finite()))
             && self.products.iter().all(|value| value.is_finite())
@@ -57,27 +50,28 @@ impl Regression {
 
     /// Bytes it takes beyond its own size.
     pub(super) fn heap_bytes(&self) -> usize {
-        (self.products.len() + 3 * self.targets.len()) * size_of::<f64>()
+        (self.products.len() + 2 * self.targets.len()) * size_of::<f64>()
     }
 
     pub(super) fn predict(&self, row: &[f64]) -> f64 {
         self.coefficients.iter().zip(row).map(|(a, b)| a * b).sum()
     }
 
-    /// Learns what a row was followed by.
+    /// Learns what a row was followed by; nothing when that is past what a double holds.
     pub(super) fn learn(&mut self, row: &[f64], target: f64) {
         let error = (target - self.predict(row)).abs();
+        if !error.is_finite() {
+            return;
+        }
         if self.error == 0.0 {
             self.error = error;
         }
         self.error += RATE * (error - self.error);
-        let robust = if error > self.error {
+        let weight = if error > self.error {
             self.error / error
         } else {
             1.0
         };
-        let leverage = self.leverage(row);
-        let weight = robust / (leverage * leverage);
         let mut product = self.products.iter_mut();
         for (i, a) in row.iter().enumerate() {
             for (b, product) in row[..=i].iter().zip(product.by_ref()) {
@@ -122,21 +116,6 @@ impl Regression {
         if solution.iter().all(|value| value.is_finite()) {
             self.coefficients = solution;
         }
-    }
-
-    /// How many times too large a row is, at least 1; learns the usual sizes.
-    fn leverage(&mut self, row: &[f64]) -> f64 {
-        let mut leverage = 1.0_f64;
-        for (size, value) in self.sizes.iter_mut().zip(row) {
-            if *size == 0.0 {
-                *size = value.abs();
-                continue;
-            }
-            let largest = LEVERAGE_MAX * *size;
-            leverage = leverage.max(value.abs() / largest);
-            *size += RATE * (value.abs().min(largest) - *size);
-        }
-        leverage
     }
 }
 

@@ -46,9 +46,12 @@ pub fn scale_hint(
         .take(steps)
         .map(|ahead| (ahead.quantile(level), ahead.at_s));
     let first = loads.next()?;
-    let (load, at_s) = loads.fold(first, |largest, next| {
-        if next.0 > largest.0 { next } else { largest }
-    });
+    let (load, at_s) = loads.fold(
+        first,
+        |largest, next| {
+            if next.0 > largest.0 { next } else { largest }
+        },
+    );
     let replicas = libm::ceil(load / load_per_replica).clamp(0.0, f64::from(HINT_REPLICAS_MAX));
     Some(ScaleHint {
         replicas: replicas as u32,

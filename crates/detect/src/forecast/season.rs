@@ -5,19 +5,24 @@ use serde::{Deserialize, Serialize};
 use super::bits;
 use super::history::{History, Space};
 
-/// Rate of the means: three days of hours.
-const RATE: f64 = 1.0 / 72.0;
+/// Rate of the means: a week of hours.
+const RATE: f64 = 1.0 / 168.0;
 /// Hours compared before anything is said: two days, after the first one that they are compared with.
 const HOURS_MIN: u64 = 48;
-/// A season is found below this share of the error of knowing none. Without a season the share is √2 (two independent
-/// changes differ by more than one of them), and stays above 1 in random walks and autoregressions.
-const FOUND: f64 = 1.0;
+/// A season is found when the change of a day ago errs by less than this share of what the changes around it do. Without
+/// a season the share is 1; in simulated noise, autoregressions and random walks it was below .7 one hour in two hundred.
+const FOUND: f64 = 0.7;
 /// And lost above this one.
-const LOST: f64 = 1.2;
-/// A week is told from a day when it errs less by at least a tenth.
-const WEEK_FOUND: f64 = 0.9;
-/// And is lost when it errs more by a tenth.
-const WEEK_LOST: f64 = 1.1;
+const LOST: f64 = 0.85;
+/// A week is told from a day when it errs less by at least a fifth.
+const WEEK_FOUND: f64 = 0.8;
+/// And is lost when it hardly does.
+const WEEK_LOST: f64 = 0.95;
+/// Hours ago of the changes that a day ago is held against: as far from it on both sides, so that a trend makes no
+/// difference, and neither whole nor half days.
+const OTHER_HOURS: [i64; 2] = [17, 31];
+/// Hours of a day.
+const DAY_HOURS: i64 = 24;
 /// Hours over which a change is taken.
 const CHANGE_HOURS: i64 = 3;
 
@@ -33,11 +38,14 @@ pub enum Season {
 }
 
 /// How well the changes of a day ago and of a week ago foretold those of now.
+///
+/// Limits: a season weaker than the noise of an hour's mean is not found, and growth from nothing without any noise
+/// bends so that it passes for one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Repeats {
-    /// Size of a change.
+    /// Difference of a change from those of other hours.
     #[serde(with = "bits::one")]
-    change: f64,
+    other: f64,
     /// Its difference from that of a day ago.
     #[serde(with = "bits::one")]
     day: f64,
@@ -52,7 +60,7 @@ pub(super) struct Repeats {
 impl Repeats {
     pub(super) fn new() -> Self {
         Self {
-            change: 0.0,
+            other: 0.0,
             day: 0.0,
             week: 0.0,
             days_compared: 0,
@@ -62,7 +70,7 @@ impl Repeats {
     }
 
     pub(super) fn is_sound(&self) -> bool {
-        self.change.is_finite() && self.day.is_finite() && self.week.is_finite()
+        self.other.is_finite() && self.day.is_finite() && self.week.is_finite()
     }
 
     pub(super) fn found(&self) -> Season {
@@ -72,35 +80,35 @@ impl Repeats {
     /// Compares the hour that has just ended, if one has. Ratios, so that one outburst does not outweigh days.
     pub(super) fn learn(&mut self, history: &History) {
         let slot = history.last();
-        let hour = (history.day() / 24) as i64;
+        let hour = history.day() as i64 / DAY_HOURS;
         if (slot + 1).rem_euclid(hour) != 0 {
             return;
         }
-        let change = |back: usize| {
-            let end = slot - back as i64;
+        let change = |hours_ago: i64| {
+            let end = slot - hours_ago * hour;
             let mean = |slot| history.mean(Space::Ratio, slot, hour as usize);
             mean(end) - mean(end - CHANGE_HOURS * hour)
         };
-        let reach = ((CHANGE_HOURS + 1) * hour) as usize;
-        if !history.reaches(slot, history.day() + reach - 1) {
+        let reach = ((CHANGE_HOURS + 1) * hour) as usize - 1;
+        if !history.reaches(slot, (OTHER_HOURS[1] * hour) as usize + reach) {
             return;
         }
         let now = change(0);
+        let differs = |hours_ago: i64| (now - change(hours_ago)).abs();
         self.days_compared = self.days_compared.saturating_add(1);
-        approach(&mut self.change, now.abs(), self.days_compared);
-        let day = (now - change(history.day())).abs();
-        approach(&mut self.day, day, self.days_compared);
-        if history.reaches(slot, history.week() + reach - 1) {
+        let other = (differs(OTHER_HOURS[0]) + differs(OTHER_HOURS[1])) / 2.0;
+        approach(&mut self.other, other, self.days_compared);
+        approach(&mut self.day, differs(DAY_HOURS), self.days_compared);
+        if history.reaches(slot, history.week() + reach) {
             self.weeks_compared = self.weeks_compared.saturating_add(1);
-            let week = (now - change(history.week())).abs();
-            approach(&mut self.week, week, self.weeks_compared);
+            approach(&mut self.week, differs(7 * DAY_HOURS), self.weeks_compared);
         }
         self.judge();
     }
 
     fn judge(&mut self) {
         let limit = |held: bool, found: f64, lost: f64| if held { lost } else { found };
-        let none = self.change * limit(self.found != Season::None, FOUND, LOST);
+        let none = self.other * limit(self.found != Season::None, FOUND, LOST);
         let day = self.day * limit(self.found == Season::Week, WEEK_FOUND, WEEK_LOST);
         let is_day = self.days_compared >= HOURS_MIN && self.day < none;
         let is_week = self.weeks_compared >= HOURS_MIN && self.week < none && self.week < day;
