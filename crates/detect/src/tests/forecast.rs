@@ -106,10 +106,16 @@ fn without_a_season_days_ahead_are_flat() {
     let forecast = forecaster
         .forecast(time(4 * WEEK - 1), 7 * DAY as usize)
         .expect("four weeks");
-    for ahead in &forecast.steps[12..] {
+    let far = &forecast.steps[12..];
+    for ahead in far {
         assert!((ahead.point - 100.0).abs() < 10.0, "{ahead:?}");
-        assert_eq!(ahead.point, forecast.steps[12].point);
     }
+    // Bands are watched at five distances beyond the near ones; only there another way of telling may take over.
+    let changes = far
+        .windows(2)
+        .filter(|pair| pair[0].point != pair[1].point)
+        .count();
+    assert!(changes < 5, "{changes}");
 }
 
 #[test]
