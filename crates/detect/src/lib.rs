@@ -3,6 +3,7 @@
 //! ```text
 //! WorkloadView (live objects) ── symptoms ──> Symptom (seen now, with redacted evidence)
 //! Symptom ── Dwell::observe_view ──> Held { since, Pending | Confirmed }
+//! (time, value) ── forecast::Forecaster ──> Forecast (points and bands ahead) ── scale_hint ──> replicas
 //! ```
 //!
 //! It says what fails and since when, never why and never what to do. It reads no clock, and a failure that was not
@@ -13,6 +14,7 @@ mod dwell;
 mod error;
 mod evidence;
 pub mod metrics;
+pub mod forecast;
 mod symptom;
 mod view;
 

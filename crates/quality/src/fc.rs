@@ -1,9 +1,60 @@
-//! To be written.
+//! Forecasts: the next twelve steps from every row of the test part.
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
+use regraft_detect::forecast::Forecaster;
+use serde::Deserialize;
 
-pub(crate) fn run(_suite: &Path, _out: &Path) -> Result<()> {
+use crate::{parallel, suite};
+
+/// What is said about a series. Its season is said too, and is not read.
+#[derive(Deserialize)]
+struct About {
+    step_s: u32,
+    horizon: usize,
+    /// Rows before the test part.
+    n_train: usize,
+}
+
+pub(crate) fn run(suite: &Path, out: &Path) -> Result<()> {
+    let series = suite::folders(&suite.join("fc"))?;
+    parallel::each("fc", &series, |folder| walk(folder, &out.join("fc")))
+}
+
+/// Forecasts from each row of the test part before reading the next.
+fn walk(folder: &Path, out: &Path) -> Result<()> {
+    let about: About = suite::about(&folder.join("meta.json"))?;
+    let table = suite::table(&folder.join("data.csv"))?;
+    ensure!(
+        table.columns.len() == 1,
+        "{}: a series has one column",
+        folder.display()
+    );
+    let name = suite::name(folder);
+    let mut predictions = suite::predictions(&out.join(format!("{name}.csv")))?;
+    predictions.write_record(["origin", "step", "mean", "q10", "q50", "q90"])?;
+    let mut forecaster = Forecaster::new(about.step_s).with_context(|| name.clone())?;
+    for (row, (&time, &value)) in table.times.iter().zip(&table.columns[0]).enumerate() {
+        forecaster.observe(time, value);
+        if row + 1 < about.n_train {
+            continue;
+        }
+        // Withheld, for example after a gap: the row has no prediction.
+        let Ok(forecast) = forecaster.forecast(time, about.horizon) else {
+            continue;
+        };
+        for (step, ahead) in (1..).zip(&forecast.steps) {
+            predictions.serialize((
+                time,
+                step,
+                ahead.point,
+                ahead.quantile(0.1),
+                ahead.quantile(0.5),
+                ahead.quantile(0.9),
+            ))?;
+        }
+    }
+    predictions.flush().with_context(|| name)?;
     Ok(())
 }

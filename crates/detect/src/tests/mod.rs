@@ -1,5 +1,6 @@
 //! Symptoms, evidence and dwell, driven through the public functions.
 
 mod dwell;
+mod forecast;
 mod symptom;
 mod world;

@@ -1,0 +1,86 @@
+//! What a forecaster is told and answers.
+
+use super::Season;
+
+/// Levels whose bounds are watched. Those between are interpolated.
+pub const LEVELS: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99];
+
+/// What became of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// It was learned from.
+    Learned,
+    /// It was learned from, and so many steps before it were missing and were filled in.
+    AfterGap(usize),
+    /// It is no number, infinite, or too large for one: as if it had not come.
+    Unusable,
+    /// Its step has a value already: the first one stands.
+    Repeated,
+    /// It is older than the newest, or more than a week newer: it is left out. Many such in a row begin the series anew.
+    Misplaced,
+    /// It began the series, or began it anew after the clock went back or more than a week was missing.
+    Began,
+}
+
+/// Why there is no forecast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// So far only this many steps ahead can be told; further forecasts have not yet been checked often enough.
+    TooLittle {
+        /// Steps ahead that can be told.
+        ready: usize,
+    },
+    /// The newest sample is this old, in seconds.
+    Stale {
+        /// Age of the newest sample.
+        age_s: i64,
+    },
+    /// Too few samples have come since a gap: so many more are needed.
+    Gap {
+        /// Samples to come.
+        missing: usize,
+    },
+}
+
+/// What comes, step by step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forecast {
+    /// Time of the newest sample it knows, seconds since 1970.
+    pub origin_s: i64,
+    /// Seconds between two steps.
+    pub step_s: u32,
+    /// What repeats in the series, as far as was found.
+    pub season: Season,
+    /// One for each step, the next first.
+    pub steps: Vec<Ahead>,
+}
+
+/// What is expected at one time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ahead {
+    /// Seconds since 1970.
+    pub at_s: i64,
+    /// The value that is passed as often as not: what errs least in absolute terms.
+    pub point: f64,
+    /// The value that a share of [`LEVELS`] stays below, in the unit of the series, never falling.
+    pub bounds: [f64; LEVELS.len()],
+}
+
+impl Ahead {
+    /// The value that this share (0 to 1) of outcomes stays below; beyond the outermost [`LEVELS`] theirs, as no more is
+    /// known. NaN is taken for one half.
+    #[must_use]
+    pub fn quantile(&self, level: f64) -> f64 {
+        let level = if level.is_nan() { 0.5 } else { level };
+        let above = LEVELS.partition_point(|&known| known < level);
+        match above {
+            0 => self.bounds[0],
+            above if above == LEVELS.len() => self.bounds[above - 1],
+            above => {
+                let (low, high) = (LEVELS[above - 1], LEVELS[above]);
+                let share = (level - low) / (high - low);
+                self.bounds[above - 1] * (1.0 - share) + self.bounds[above] * share
+            }
+        }
+    }
+}

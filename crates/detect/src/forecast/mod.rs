@@ -1,0 +1,311 @@
+//! What a series will be: the next hour and the next week, with bands that hold what they promise.
+//!
+//! ```text
+//! (time, value) ── observe ──> History (a week, the usual day) ──┬─> Near: each of 12 steps, two regressions
+//!                                                               └─> Far: hours to a week, level and season
+//!      several simple forecasts ── Blend: weighted median, by who erred least of late ──> point
+//!      errors of the past       ── Blend: a scale, and bounds in scales that follow coverage ──> bounds
+//! ```
+//!
+//! Expected flow: one [`Forecaster`] a series, [`Forecaster::observe`] for each sample in order,
+//! [`Forecaster::forecast`] whenever one is wanted. Nothing is tuned by hand.
+//!
+//! Guarantees: a forecast uses nothing after its origin. Memory is bounded ([`Forecaster::bytes`]). The same samples
+//! give the same bits on every platform, also when it was stored and loaded in between. No input panics: see
+//! [`Observed`]. A season is found, never assumed ([`Season`]). What was not yet checked against what came true is not
+//! told ([`Withheld`]).
+//!
+//! Assumptions: one sample a step; finer ones are averaged before. Days are those of UTC; a clock that is changed twice
+//! a year shifts a day's pattern by an hour, and a few days later it is learned.
+
+mod answer;
+mod bits;
+mod blend;
+mod far;
+mod history;
+mod near;
+mod regression;
+mod scale;
+mod season;
+mod waiting;
+
+pub use answer::{Ahead, Forecast, LEVELS, Observed, Withheld};
+pub use scale::{HINT_REPLICAS_MAX, ScaleHint, scale_hint};
+pub use season::Season;
+
+use serde::{Deserialize, Serialize};
+
+use far::Far;
+use history::History;
+use near::{NEAR_STEPS, Near};
+use season::Repeats;
+
+/// Shortest step, in seconds. A week of it is what takes most memory; finer samples say little about the next hour.
+pub const STEP_MIN_S: u32 = 300;
+/// Longest step, in seconds: a day must have hours.
+pub const STEP_MAX_S: u32 = 3_600;
+/// Values as large are no rates, and their squares would soon be infinite.
+pub const VALUE_LIMIT: f64 = 1e100;
+/// A forecast is withheld when the newest sample is older than so many steps.
+pub const STALE_STEPS: i64 = 3;
+/// Misplaced samples in a row after which it is the known ones that are taken to be misplaced: one wrong clock, once, must
+/// not cost what was learned.
+const MISPLACED_MAX: u32 = 36;
+/// Real samples wanted after a gap longer than these steps.
+const AFTER_GAP: usize = 12;
+const DAY_S: u32 = 86_400;
+/// What the stored form is; another one is refused.
+const FORMAT: u32 = 1;
+
+/// Forecasts one series. Takes about 60 KiB at a step of five minutes, less at longer ones: see
+/// [`Forecaster::bytes`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored", into = "Stored")]
+pub struct Forecaster {
+    step_s: u32,
+    learned: Option<Learned>,
+}
+
+/// The stored form.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    format: u32,
+    step_s: u32,
+    learned: Option<Learned>,
+}
+
+/// What is known since the first sample.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Learned {
+    /// Time of the newest sample.
+    last_s: i64,
+    /// Samples in a row that were misplaced.
+    misplaced: u32,
+    /// Samples since the last gap.
+    since_gap: usize,
+    /// Whether that gap was long enough to wait after it.
+    waits: bool,
+    history: History,
+    repeats: Repeats,
+    near: Near,
+    far: Far,
+}
+
+/// Why a forecaster cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A step must lie between [`STEP_MIN_S`] and [`STEP_MAX_S`] and divide an hour.
+    #[error("a step of {0} s: it must be 300 to 3600 s and divide an hour")]
+    Step(u32),
+    /// The stored form is of another version.
+    #[error("stored in format {0}; this version reads format 1")]
+    Format(u32),
+    /// The stored form was changed.
+    #[error("the stored forecaster is damaged")]
+    Damaged,
+}
+
+impl Forecaster {
+    /// A forecaster that knows nothing yet.
+    ///
+    /// # Errors
+    /// When the step is not one of those that are supported.
+    pub fn new(step_s: u32) -> Result<Self, Error> {
+        let hour_s = STEP_MAX_S;
+        if !(STEP_MIN_S..=STEP_MAX_S).contains(&step_s) || !hour_s.is_multiple_of(step_s) {
+            return Err(Error::Step(step_s));
+        }
+        Ok(Self {
+            step_s,
+            learned: None,
+        })
+    }
+
+    /// Takes a sample: seconds since 1970, and the value of the step that this time lies in.
+    pub fn observe(&mut self, time_s: i64, value: f64) -> Observed {
+        if value.is_nan() || value.abs() > VALUE_LIMIT {
+            return Observed::Unusable;
+        }
+        let slot = time_s.div_euclid(i64::from(self.step_s));
+        let day = (DAY_S / self.step_s) as usize;
+        let Some(learned) = &mut self.learned else {
+            self.learned = Some(Learned::new(day, time_s, slot, value));
+            return Observed::Began;
+        };
+        let missing = slot - learned.history.last() - 1;
+        if missing == -1 {
+            return Observed::Repeated;
+        }
+        if missing < 0 || missing > learned.history.week() as i64 {
+            learned.misplaced = learned.misplaced.saturating_add(1);
+            if learned.misplaced < MISPLACED_MAX {
+                return Observed::Misplaced;
+            }
+            *learned = Learned::new(day, time_s, slot, value);
+            return Observed::Began;
+        }
+        learned.misplaced = 0;
+        learned.last_s = time_s;
+        learned.take(missing as usize, value);
+        match missing {
+            0 => Observed::Learned,
+            missing => Observed::AfterGap(missing as usize),
+        }
+    }
+
+    /// What comes in the next steps after the newest sample, a week at most. `now_s` is the time of asking, in seconds
+    /// since 1970.
+    ///
+    /// # Errors
+    /// When too little is known to tell all of these steps; nothing is told then.
+    pub fn forecast(&self, now_s: i64, steps: usize) -> Result<Forecast, Withheld> {
+        let Some(learned) = &self.learned else {
+            return Err(Withheld::TooLittle { ready: 0 });
+        };
+        let step_s = i64::from(self.step_s);
+        let age_s = now_s.saturating_sub(learned.last_s);
+        if age_s > STALE_STEPS * step_s {
+            return Err(Withheld::Stale { age_s });
+        }
+        if learned.waits && learned.since_gap < AFTER_GAP {
+            let missing = AFTER_GAP - learned.since_gap;
+            return Err(Withheld::Gap { missing });
+        }
+        let ready = learned.ready();
+        let too_little = Withheld::TooLittle { ready };
+        if steps > ready {
+            return Err(too_little);
+        }
+        let told = learned.ahead(steps).ok_or(too_little)?;
+        let at_s = |ahead: i64| learned.last_s.saturating_add(ahead * step_s);
+        Ok(Forecast {
+            origin_s: learned.last_s,
+            step_s: self.step_s,
+            season: self.season(),
+            steps: (1..)
+                .zip(told)
+                .map(|(ahead, (point, bounds))| Ahead {
+                    at_s: at_s(ahead),
+                    point,
+                    bounds,
+                })
+                .collect(),
+        })
+    }
+
+    /// What repeats in the series, as far as was found. It takes three days to find a day, and nine to find a week.
+    #[must_use]
+    pub fn season(&self) -> Season {
+        self.learned
+            .as_ref()
+            .map_or(Season::None, |learned| learned.repeats.found())
+    }
+
+    /// Bytes of memory it takes, all of them. It does not grow after the first sample.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let learned = self.learned.as_ref().map_or(0, Learned::heap_bytes);
+        size_of::<Self>() + learned
+    }
+}
+
+impl Learned {
+    fn new(day: usize, time_s: i64, slot: i64, value: f64) -> Self {
+        Self {
+            last_s: time_s,
+            misplaced: 0,
+            since_gap: 1,
+            waits: false,
+            history: History::new(day, slot, value),
+            repeats: Repeats::new(),
+            near: Near::new(day),
+            far: Far::new(day),
+        }
+    }
+
+    fn fits(&self, day: usize) -> bool {
+        self.history.fits(day)
+            && self.near.fits(day)
+            && self.far.fits(day)
+            && self.repeats.is_sound()
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.history.heap_bytes() + self.near.heap_bytes() + self.far.heap_bytes()
+    }
+
+    /// Takes the next sample, after filling in what is missing before it. Nothing is learned from what was filled in.
+    fn take(&mut self, missing: usize, value: f64) {
+        for _ in 0..missing {
+            let filling = self.history.filling();
+            self.history.push(filling);
+        }
+        if missing > 0 {
+            self.since_gap = 0;
+            self.waits = missing > AFTER_GAP;
+        }
+        self.since_gap = self.since_gap.saturating_add(1);
+        self.history.push(self.history.credible(value));
+        self.near.learn(&self.history);
+        self.far.learn(&self.history);
+        self.history.learn_day();
+        self.repeats.learn(&self.history);
+        self.near.tell(&self.history);
+        self.far
+            .tell(&self.history, self.repeats.found(), &self.near);
+    }
+
+    /// Steps ahead that can be told.
+    fn ready(&self) -> usize {
+        match self.near.ready() {
+            NEAR_STEPS => self.far.ready().max(NEAR_STEPS),
+            fewer => fewer,
+        }
+    }
+
+    /// Point and bounds of the next steps.
+    fn ahead(&self, steps: usize) -> Option<Vec<(f64, [f64; LEVELS.len()])>> {
+        let view = Far::view(&self.history, self.repeats.found(), &self.near);
+        (1..=steps)
+            .map(|ahead| {
+                let (point, bounds) = if ahead <= NEAR_STEPS {
+                    self.near.ahead(&self.history, ahead)?
+                } else {
+                    self.far.ahead(&view, &self.near, ahead)?
+                };
+                let bounds = bounds.map(|bound| self.history.possible(bound));
+                Some((point, bounds))
+            })
+            .collect()
+    }
+}
+
+impl From<Forecaster> for Stored {
+    fn from(forecaster: Forecaster) -> Self {
+        Self {
+            format: FORMAT,
+            step_s: forecaster.step_s,
+            learned: forecaster.learned,
+        }
+    }
+}
+
+impl TryFrom<Stored> for Forecaster {
+    type Error = Error;
+
+    fn try_from(stored: Stored) -> Result<Self, Error> {
+        if stored.format != FORMAT {
+            return Err(Error::Format(stored.format));
+        }
+        let mut forecaster = Self::new(stored.step_s)?;
+        let day = (DAY_S / stored.step_s) as usize;
+        let step_s = i64::from(stored.step_s);
+        if stored.learned.as_ref().is_some_and(|learned| {
+            learned.last_s.div_euclid(step_s) != learned.history.last() || !learned.fits(day)
+        }) {
+            return Err(Error::Damaged);
+        }
+        forecaster.learned = stored.learned;
+        Ok(forecaster)
+    }
+}
