@@ -312,10 +312,12 @@ fn shift(series: &Series, usual: &Usual, during: &[bool], before: &[bool]) -> Op
     })
 }
 
-/// Takes the median shift of a metric across services out of each: what happens to most is load, not cause.
+/// Takes the median shift of a metric across services out of each: more or less work for most is load, not cause. Slow
+/// and failing answers stay: they reach most services from a single one, and the calls tell from which.
 fn take_out_common(shifts: &mut [Shift]) {
+    let moves_with_load = |kind: Kind| kind.follows_load() || kind == Kind::Cpu;
     let mut of: BTreeMap<(&str, Reading), Vec<f64>> = BTreeMap::new();
-    for shift in shifts.iter() {
+    for shift in shifts.iter().filter(|one| moves_with_load(one.kind)) {
         of.entry((&shift.metric, shift.reading))
             .or_default()
             .push(shift.fresh);
