@@ -25,7 +25,6 @@ pub use report::{Against, Evidence, Ranking, Reading, Suspect, Verdict, Why};
 
 use shift::{NORMAL_SAMPLES, Shift, shifts};
 use spread::{Graph, Outcome, Strengths, spread};
-use std::collections::BTreeMap;
 
 /// A shift up to this is usual: the middle of six samples moves by it in one of some thousand windows (it is t = 3).
 const USUAL_SHIFT: f64 = 1.5;
@@ -35,8 +34,6 @@ const FULL_SHIFT: f64 = 50.0;
 const RELIEF: f64 = 0.3;
 /// Weight of what follows the load.
 const LOAD: f64 = 0.5;
-/// Part that the second strongest metric of a kind decides, so that one of several that should move together weighs less.
-const SECOND: f64 = 0.5;
 /// By how much a change at this moment raises a score. A change alone accuses nobody.
 const CHANGED: f64 = 0.5;
 /// Time that halves what a change raises, in seconds.
@@ -98,21 +95,12 @@ fn counts_as(shift: &Shift) -> Kind {
     }
 }
 
+/// The strongest metric of each kind: several that show the same are not more evidence.
 fn strengths(services: usize, weighed: &[(f64, &Shift)]) -> Vec<Strengths> {
-    let mut of: BTreeMap<(usize, Kind), Vec<f64>> = BTreeMap::new();
-    for (strength, shift) in weighed {
-        of.entry((shift.service, counts_as(shift)))
-            .or_default()
-            .push(*strength);
-    }
     let mut strengths = vec![Strengths::default(); services];
-    for ((service, kind), mut found) in of {
-        found.sort_by(|one, other| other.total_cmp(one));
-        strengths[service][kind as usize] = match found.as_slice() {
-            [] => 0.0,
-            [only] => *only,
-            [first, second, ..] => (1.0 - SECOND) * first + SECOND * second,
-        };
+    for (strength, shift) in weighed {
+        let most = &mut strengths[shift.service][counts_as(shift) as usize];
+        *most = most.max(*strength);
     }
     strengths
 }

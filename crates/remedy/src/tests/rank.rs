@@ -95,6 +95,35 @@ fn the_service_that_moved_beyond_its_unrest_comes_first() {
 }
 
 #[test]
+fn an_idle_service_makes_no_large_change_of_nothing() {
+    check(
+        &[
+            ("idle", &[("cpu_usage", 1e-5, 1e-3)]),
+            ("busy", &[("cpu_usage", 0.4, 0.8)]),
+            ("calm", &[("cpu_usage", 0.3, 0.3)]),
+        ],
+        &[],
+        "busy",
+    );
+}
+
+#[test]
+fn many_metrics_of_one_kind_do_not_outvote_one_that_moved_more() {
+    let some = ("latency_p50", 0.1, 0.3);
+    check(
+        &[
+            (
+                "a",
+                &[some, ("latency_p90", 0.1, 0.3), ("latency_p95", 0.1, 0.3)],
+            ),
+            ("b", &[("latency_p50", 0.1, 0.6)]),
+        ],
+        &[],
+        "b",
+    );
+}
+
+#[test]
 fn a_slow_callee_explains_its_slow_callers_also_around_a_cycle() {
     let rows: &[Row<'_>] = &[
         ("front", &[("latency_p99", 0.2, 3.0)]),
