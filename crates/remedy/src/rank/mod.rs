@@ -26,7 +26,7 @@ pub use report::{Against, Evidence, Ranking, Reading, Suspect, Verdict, Why};
 use shift::{NORMAL_SAMPLES, Shift, shifts};
 use spread::{Graph, Outcome, Strengths, spread};
 
-/// A shift up to this is usual: the middle of six samples moves by it in one of some thousand windows (it is t = 3).
+/// A shift up to this is usual: it is about three times the error of the median of six samples.
 const USUAL_SHIFT: f64 = 1.5;
 /// A shift beyond this counts no more: cpu that rises a thousandfold is no surer a cause than cpu that rises fiftyfold.
 const FULL_SHIFT: f64 = 50.0;
