@@ -22,6 +22,7 @@ mod edit;
 mod guards;
 mod line;
 mod message;
+pub mod rank;
 mod storm;
 #[cfg(test)]
 mod tests;

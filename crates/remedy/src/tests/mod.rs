@@ -6,5 +6,6 @@ mod edits;
 mod guards;
 mod messages;
 mod properties;
+mod rank;
 mod scenario;
 mod storms;
