@@ -11,6 +11,7 @@
 mod container;
 mod dwell;
 mod evidence;
+pub mod leak;
 mod symptom;
 mod view;
 

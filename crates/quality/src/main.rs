@@ -11,6 +11,7 @@
 //! judged before the next one is read. What is written depends on nothing but what is read.
 
 mod fc;
+mod leak;
 mod parallel;
 mod rca;
 mod suite;
@@ -43,6 +44,8 @@ struct Cli {
 enum Part {
     /// Forecasts
     Fc,
+    /// Slow leaks
+    Leak,
     /// Root causes
     Rca,
 }
@@ -66,6 +69,7 @@ fn run(cli: &Cli) -> Result<()> {
         }
         match part {
             Part::Fc => fc::run(&cli.suite, &cli.out)?,
+            Part::Leak => leak::run(&cli.suite, &cli.out)?,
             Part::Rca => rca::run(&cli.suite, &cli.out)?,
         }
     }
