@@ -22,7 +22,8 @@
 //! anew. A new life begins when all of an hour lies below half the lowest floor of the day before; a garbage collector
 //! never falls below its own floor.
 //!
-//! Assumptions: a leak lasts longer than a day's season, so nothing is said within two days of a pod's life. A trend
+//! Assumptions: a leak lasts longer than a day's season, and shows above what the pod
+//! held on another day, so no leak is told within the first three days of a life unless a limit is near. A trend
 //! that a series had from its first hour is not told from its usual growth, unless a limit is near.
 
 mod hours;
@@ -55,6 +56,9 @@ const SLOPE_EVERY_HOURS: i32 = 5;
 const SLOPES: usize = 72;
 /// Trends of the past that there must be before one is called unusual: more than a day of them.
 const SLOPES_LEAST: usize = 6;
+/// Hours of this life that there must be before the window to call its end higher than ever: one day, so that its
+/// season is among them. With less, the warming up of a new pod would count.
+const HOURS_BEFORE_LEAST: u16 = 24;
 /// The share of earlier trends that is usual.
 const USUAL_SHARE: f64 = 0.9;
 /// Hours whose median is the present level.
@@ -147,8 +151,10 @@ struct Track {
     /// Size of the trends of the past per hour, oldest first; the newest `fresh` of them overlap with the window.
     slopes: VecDeque<f32>,
     last_slope: Option<i32>,
-    /// The highest hour before the window.
-    highest_before: Option<f32>,
+    /// The highest hour of this life before the window.
+    highest_before: f32,
+    /// Hours of this life before the window.
+    hours_before: u16,
     /// Hours on end that it looked like a leak; while it is one, hours on end that it did not.
     lasting: u8,
     /// Since when it leaks.
@@ -358,11 +364,9 @@ impl Detector {
 impl Track {
     /// How far it is from a leak: the least of what was reached of each thing that is asked, 1 when all is reached.
     fn ask(&self, options: &Options, trend: &Trend, present: f64, is_near: bool) -> f64 {
-        if trend.slope <= 0.0
-            || self
-                .highest_before
-                .is_some_and(|high| present <= f64::from(high))
-        {
+        let is_new =
+            self.hours_before >= HOURS_BEFORE_LEAST && present > f64::from(self.highest_before);
+        if trend.slope <= 0.0 || !(is_new || is_near) {
             return 0.0;
         }
         let reached = |what: f64, asked: f64| if what > 0.0 { what / asked } else { 0.0 };
@@ -454,7 +458,8 @@ impl Track {
 
     /// An hour leaves the window.
     fn leave(&mut self, value: f32) {
-        self.highest_before = Some(self.highest_before.map_or(value, |high| high.max(value)));
+        self.highest_before = self.highest_before.max(value);
+        self.hours_before = self.hours_before.saturating_add(1);
     }
 
     /// Too little is known to go on with what was begun.
@@ -465,7 +470,7 @@ impl Track {
 
     fn end_life(&mut self) {
         self.give_up();
-        self.highest_before = None;
+        (self.highest_before, self.hours_before) = (0.0, 0);
     }
 }
 

@@ -12,6 +12,10 @@ const DAY_S: f64 = 86_400.0;
 const MIB: f64 = 1_048_576.0;
 /// An autoscaler goes down only to what the last five minutes needed.
 const SCALE_DOWN_S: f64 = 300.0;
+/// The part of what a pod takes that it is loaded with at most: beyond, latency would tell of saturation.
+const USE_MAX: f64 = 0.8;
+/// A burst is at most so many times the load: a person would ask about more.
+const BURST_MAX: f64 = 2.0;
 /// One in so many rows is lost by itself.
 const LOST_ROWS: f64 = 1.0 / 500.0;
 /// One in so many values is lost by itself.
@@ -192,7 +196,7 @@ impl Service {
             self.state.burst = 1.0;
             if unit(rng) < nature.bursts_per_day * step_s / DAY_S {
                 // Pareto with exponent 3: one in eight is twice as large.
-                self.state.burst = (1.15 * libm::pow(unit(rng), -1.0 / 3.0)).min(3.0);
+                self.state.burst = (1.15 * libm::pow(unit(rng), -1.0 / 3.0)).min(BURST_MAX);
                 self.state.burst_until = self.second + scale(rng, 60.0, 900.0) as i64;
             }
         }
@@ -207,7 +211,7 @@ impl Service {
         Load {
             requests,
             per_second,
-            use_: (rate / (f64::from(self.state.pods) * nature.pod_rate)).min(0.95),
+            use_: (rate / (f64::from(self.state.pods) * nature.pod_rate)).min(USE_MAX),
             job_cores,
             job_memory,
             age_s: (self.second - self.state.started) as f64,
