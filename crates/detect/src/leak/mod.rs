@@ -22,9 +22,9 @@
 //! anew. A new life begins when all of an hour lies below half the lowest floor of the day before; a garbage collector
 //! never falls below its own floor.
 //!
-//! Assumptions: a leak lasts longer than a day's season, and shows above what the pod
-//! held on another day, so no leak is told within the first three days of a life unless a limit is near. A trend
-//! that a series had from its first hour is not told from its usual growth, unless a limit is near.
+//! Assumptions: a leak lasts longer than a day's season, and shows above what the pod held on another day, so no leak
+//! is told within the first three days of a life unless a limit is near. A trend that a series had from its first hour
+//! is not told from its usual growth, unless a limit is near.
 
 mod hours;
 mod trend;
@@ -91,7 +91,7 @@ pub struct Options {
     pub growth_per_day: f64,
     /// Hours on end that all of it holds.
     pub lasting_hours: u32,
-    /// If growth would reach the limit within so many days, it need not be unusual.
+    /// If growth would reach the limit within so many days, it need be neither unusual nor higher than ever.
     pub near_days: f64,
 }
 
