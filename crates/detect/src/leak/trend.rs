@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_quarter_of_wild_points_does_not_move_the_line() {
-        let wild = |hour: usize| if hour % 4 == 0 { 1e6 } else { 0.0 };
+        let wild = |hour: usize| if hour.is_multiple_of(4) { 1e6 } else { 0.0 };
         let trend = Trend::fit(&line(2.0, wild)).unwrap();
         assert!((trend.slope - 2.0).abs() < 0.01, "{trend:?}");
     }

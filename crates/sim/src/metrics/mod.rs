@@ -28,6 +28,7 @@
 
 mod calendar;
 mod chance;
+mod nature;
 mod service;
 
 #[cfg(test)]
@@ -66,7 +67,7 @@ impl Month {
         }
     }
 
-    /// Its services, each with all its rows. They do not depend on each other, so they may be run on many threads.
+    /// Its services, each with all its rows. They do not depend on each other, so they may be run side by side.
     pub fn services(&self) -> impl Iterator<Item = Service> + use<> {
         let calendar = Arc::new(Calendar::new(self));
         let month = self.clone();
