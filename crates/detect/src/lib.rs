@@ -1,9 +1,11 @@
-//! States over time to symptoms that held long enough to count.
+//! States and metrics over time: what fails, what is strange, what leaks, what comes.
 //!
 //! ```text
 //! WorkloadView (live objects) ── symptoms ──> Symptom (seen now, with redacted evidence)
 //! Symptom ── Dwell::observe_view ──> Held { since, Pending | Confirmed }
-//! (time, value) ── forecast::Forecaster ──> Forecast (points and bands ahead) ── scale_hint ──> replicas
+//! metrics of a service ── metrics::Watch ──> Verdict (unknown, usual, strange with evidence)
+//! memory of a pod ── leak::Detector ──> Verdict (a leak since when, and when it is out of memory)
+//! a request rate ── forecast::Forecaster ──> Forecast (points and bands ahead) ── scale_hint ──> replicas
 //! ```
 //!
 //! It says what fails and since when, never why and never what to do. It reads no clock, and a failure that was not
@@ -13,8 +15,9 @@ mod container;
 mod dwell;
 mod error;
 mod evidence;
-pub mod metrics;
 pub mod forecast;
+pub mod leak;
+pub mod metrics;
 mod symptom;
 mod view;
 

@@ -12,6 +12,8 @@
 
 mod ad;
 mod fc;
+mod leak;
+mod month;
 mod parallel;
 mod rca;
 mod suite;
@@ -29,14 +31,20 @@ use clap::{Parser, ValueEnum};
 )]
 struct Cli {
     /// Folder with `ad`, `leak`, `fc` and `rca`; what it lacks is left out
-    #[arg(long, value_name = "DIR")]
-    suite: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "month")]
+    suite: Option<PathBuf>,
     /// Folder that predictions are written to
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "month")]
+    out: Option<PathBuf>,
     /// Only these
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
+    /// Instead of a suite: count false alarms on a generated month in which nothing is wrong
+    #[arg(long, conflicts_with_all = ["suite", "out", "only"])]
+    month: bool,
+    /// Seed of the generated month
+    #[arg(long, default_value_t = 1, requires = "month")]
+    seed: u64,
 }
 
 /// A part of the suite.
@@ -46,6 +54,8 @@ enum Part {
     Ad,
     /// Forecasts
     Fc,
+    /// Slow leaks
+    Leak,
     /// Root causes
     Rca,
 }
@@ -61,16 +71,19 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
-    std::fs::read_dir(&cli.suite)
-        .with_context(|| format!("look into the suite {}", cli.suite.display()))?;
+    let (Some(suite), Some(out)) = (&cli.suite, &cli.out) else {
+        return month::run(cli.seed);
+    };
+    std::fs::read_dir(suite).with_context(|| format!("look into the suite {}", suite.display()))?;
     for part in Part::value_variants() {
         if !cli.only.is_empty() && !cli.only.contains(part) {
             continue;
         }
         match part {
-            Part::Ad => ad::run(&cli.suite, &cli.out)?,
-            Part::Fc => fc::run(&cli.suite, &cli.out)?,
-            Part::Rca => rca::run(&cli.suite, &cli.out)?,
+            Part::Ad => ad::run(suite, out)?,
+            Part::Fc => fc::run(suite, out)?,
+            Part::Leak => leak::run(suite, out)?,
+            Part::Rca => rca::run(suite, out)?,
         }
     }
     Ok(())

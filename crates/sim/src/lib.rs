@@ -21,6 +21,7 @@ mod git;
 mod kube;
 mod link;
 mod member;
+pub mod metrics;
 mod people;
 mod plant;
 mod raft;
