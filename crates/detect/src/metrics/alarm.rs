@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Samples whose mean surprise has to be above the threshold: one alone is often a scrape that went wrong.
 const PERSISTENCE: usize = 2;
 /// Samples below the lower threshold before an episode is over; what comes before that belongs to it.
-const HOLD_OFF: u16 = 12;
+const HOLD_OFF: u16 = 15;
 /// The lower threshold, as a share of the one that begins an episode.
 const HYSTERESIS: f64 = 0.8;
 /// Samples after a gap that are no evidence: what just came back is often still starting.

@@ -4,7 +4,6 @@ use super::level::Level;
 use super::pace::{Pace, weight};
 use super::scale::Scale;
 use super::season::Season;
-use super::tail::Tail;
 use serde::{Deserialize, Serialize};
 
 /// Samples over which the two levels are taken: the last hour of a metric scraped each minute, and most of its day.
@@ -48,9 +47,6 @@ pub(super) const FEATURES: [Feature; 4] = [
 pub(super) struct Strangeness {
     /// Mean of the features, less for metrics that hardly ever change.
     pub(super) size: f64,
-    /// How rare that is for this metric: minus the natural logarithm of the share of its samples; 0 while its distribution
-    /// is not known.
-    pub(super) surprise: f64,
     /// Each feature's residual divided by its unit, with its sign.
     pub(super) features: [Option<f64>; FEATURES.len()],
 }
@@ -70,8 +66,6 @@ pub(super) struct Baseline {
     usual: Level,
     season: Season,
     scales: [Scale; FEATURES.len()],
-    tail: Tail,
-    judged: u32,
     before: Option<f64>,
     magnitude: f64,
     changes: f64,
@@ -102,32 +96,14 @@ impl Baseline {
             }
         }
         let often = (self.changes / CHANGES_OFTEN).min(1.0).sqrt();
-        (present > 0.0).then(|| {
-            let size = sum / present * often;
-            let surprise = match self.judged < SAMPLES_MIN {
-                true => 0.0,
-                false => self.tail.surprise(size),
-            };
-            Strangeness {
-                size,
-                surprise,
-                features,
-            }
+        (present > 0.0).then(|| Strangeness {
+            size: sum / present * often,
+            features,
         })
     }
 
-    /// Takes in a number, and how strange it was; `share` is how much of a sample that counts for.
-    pub(super) fn learn(
-        &mut self,
-        at_ms: i64,
-        value: f64,
-        strangeness: Option<(&Strangeness, f64)>,
-        pace: &Pace,
-    ) {
-        if let Some((strangeness, share)) = strangeness {
-            self.tail.learn(strangeness.size, share, pace);
-            self.judged = self.judged.saturating_add(1);
-        }
+    /// Takes in a number.
+    pub(super) fn learn(&mut self, at_ms: i64, value: f64, pace: &Pace) {
         self.count = self.count.saturating_add(1);
         self.magnitude += weight(self.count, pace.day) * (value.abs() - self.magnitude);
         let floor = self.floor();
@@ -203,8 +179,6 @@ impl Baseline {
             .scales
             .iter()
             .flat_map(|it| [it.spread, it.square, it.high]);
-        self.season.is_sound()
-            && self.tail.is_sound()
-            && numbers.into_iter().chain(scales).all(f64::is_finite)
+        self.season.is_sound() && numbers.into_iter().chain(scales).all(f64::is_finite)
     }
 }

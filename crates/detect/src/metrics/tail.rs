@@ -16,7 +16,7 @@ const CENSORED_FROM: f64 = 2.0;
 const PRIOR: (f64, f64) = (3.0, 10.0);
 const INDEX_RANGE: (f64, f64) = (0.5, 8.0);
 /// Samples between two looks at the rare part.
-const REFRESHED_EVERY: u8 = 31;
+const REFRESHED_EVERY: u8 = 32;
 /// Where weights begin anew, before they get too large to add up.
 const WEIGHT_MAX: f64 = 1e6;
 /// Largest surprise of the histogram's own part.
@@ -53,7 +53,11 @@ impl Tail {
     ///
     /// Up to the rarest part it is read off the histogram; beyond it a power law is fitted to the excesses by Hill's
     /// estimator (1975), with large ones censored and a weak prior.
-    pub(super) fn surprise(&self, size: f64) -> f64 {
+    pub(super) fn surprise(&mut self, size: f64) -> f64 {
+        if self.until_refresh == 0 {
+            self.refresh();
+            self.until_refresh = REFRESHED_EVERY;
+        }
         let place = place(size);
         let edge = f64::from(self.rare_bin);
         if place >= edge {
@@ -75,19 +79,13 @@ impl Tail {
         let added = (self.weight * share) as f32;
         self.bins[bin] += added;
         self.total += f64::from(added);
+        self.until_refresh = self.until_refresh.saturating_sub(1);
         if self.weight > WEIGHT_MAX {
             #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
             let shrink = (1.0 / self.weight) as f32;
             self.bins.iter_mut().for_each(|bin| *bin *= shrink);
             self.total = self.bins.iter().map(|bin| f64::from(*bin)).sum();
             self.weight = 1.0;
-        }
-        match self.until_refresh.checked_sub(1) {
-            Some(left) => self.until_refresh = left,
-            None => {
-                self.refresh();
-                self.until_refresh = REFRESHED_EVERY;
-            }
         }
     }
 

@@ -27,9 +27,7 @@ pub const BYTES_PER_METRIC_MAX: usize = 4096;
 const ROWS_MIN: u32 = 100;
 /// Share of the metrics whose mean is the strangeness of the service: one alone is often noise, and a fault shows in
 /// several.
-const STRANGEST: f64 = 0.3;
-/// A metric's own surprise counts up to here: beyond it is a guess of the power law, and one metric must not speak for all.
-const OWN_SURPRISE_MAX: f64 = 15.0;
+const STRANGEST: f64 = 0.25;
 /// What a sample counts for in the distribution when it is itself told of: it has to be learned for the threshold to
 /// follow a service that changed for good, but slowly.
 const TOLD_SHARE: f64 = 0.3;
@@ -57,11 +55,8 @@ pub struct Watch {
     rows: u32,
     settling: u16,
     policy: Policy,
-    /// Of the newest sample: what each metric said.
     #[serde(skip)]
-    strange: Vec<Option<Strangeness>>,
-    #[serde(skip)]
-    sorted: Vec<f64>,
+    strange: Vec<(usize, Strangeness)>,
 }
 
 impl Watch {
@@ -88,7 +83,6 @@ impl Watch {
             settling: 0,
             policy: Policy::default(),
             strange: Vec::new(),
-            sorted: Vec::new(),
         })
     }
 
@@ -104,19 +98,16 @@ impl Watch {
             Arrival::Next => {}
         }
         self.pace = self.pace.at(self.cadence.step_ms());
-        let threshold = self.settings.threshold(self.pace.samples_a_month());
         let numbers = self.judge_each(at.0, values);
-        let verdict = match self.strongest(|it| it.size) {
-            None => self.without_strangeness(at, numbers, threshold),
-            Some(size) => self.judge(at, values, size, threshold, learning),
+        let verdict = match self.strangeness() {
+            None => self.without_strangeness(at, numbers),
+            Some(size) => self.judge(at, values, size, learning),
         };
         if learning == Learning::On {
-            let metrics = self.baselines.iter_mut().zip(&self.strange).zip(values);
-            for ((baseline, strange), value) in metrics.filter(|(_, value)| is_number(**value)) {
-                let strange = strange
-                    .as_ref()
-                    .map(|it| (it, told_share(it.surprise, threshold)));
-                baseline.learn(at.0, *value, strange, &self.pace);
+            for (baseline, value) in self.baselines.iter_mut().zip(values) {
+                if is_number(*value) {
+                    baseline.learn(at.0, *value, &self.pace);
+                }
             }
         }
         self.settling = self.settling.saturating_sub(1);
@@ -141,34 +132,34 @@ impl Watch {
     fn judge_each(&mut self, at_ms: i64, values: &[f64]) -> Numbers {
         self.strange.clear();
         let mut numbers = Numbers::None;
-        for (baseline, value) in self.baselines.iter().zip(values) {
-            let number = is_number(*value);
-            if number {
-                numbers = Numbers::Some;
+        for (index, (baseline, value)) in self.baselines.iter().zip(values).enumerate() {
+            if !is_number(*value) {
+                continue;
             }
-            let strange = number.then(|| baseline.judge(at_ms, *value)).flatten();
-            self.strange.push(strange);
+            numbers = Numbers::Some;
+            let strangeness = baseline.judge(at_ms, *value);
+            self.strange.extend(strangeness.map(|it| (index, it)));
         }
         numbers
     }
 
-    /// The mean of this figure over the metrics where it is greatest; none when no metric says anything.
-    fn strongest(&mut self, figure: impl Fn(&Strangeness) -> f64) -> Option<f64> {
-        self.sorted.clear();
-        self.sorted
-            .extend(self.strange.iter().flatten().map(figure));
-        let counted = strongest_of(self.sorted.len());
-        if counted < self.sorted.len() {
-            let order = |one: &f64, other: &f64| other.total_cmp(one);
-            self.sorted.select_nth_unstable_by(counted - 1, order);
+    /// The mean of the strangest metrics, which are sorted for it; none when no metric says anything.
+    fn strangeness(&mut self) -> Option<f64> {
+        let by_size = |one: &(usize, Strangeness), other: &(usize, Strangeness)| {
+            let sizes = other.1.size.total_cmp(&one.1.size);
+            sizes.then(one.0.cmp(&other.0))
+        };
+        let counted = ((self.strange.len() as f64 * STRANGEST).ceil() as usize).max(1);
+        if counted < self.strange.len() {
+            self.strange.select_nth_unstable_by(counted - 1, by_size);
         }
-        let strongest = self.sorted.get_mut(..counted)?;
-        // The order of a sum shows in its last bit.
-        strongest.sort_unstable_by(f64::total_cmp);
-        Some(strongest.iter().sum::<f64>() / counted as f64)
+        let strangest = self.strange.get_mut(..counted)?;
+        strangest.sort_unstable_by(by_size);
+        Some(strangest.iter().map(|(_, it)| it.size).sum::<f64>() / counted as f64)
     }
 
-    fn without_strangeness(&mut self, at: Timestamp, numbers: Numbers, threshold: f64) -> Verdict {
+    fn without_strangeness(&mut self, at: Timestamp, numbers: Numbers) -> Verdict {
+        let threshold = self.settings.threshold(self.pace.samples_a_month());
         self.policy.step(at.0, None, threshold);
         let have = self.baselines.iter().map(Baseline::count).max();
         let have = have.unwrap_or_default();
@@ -180,26 +171,23 @@ impl Watch {
         })
     }
 
-    fn judge(
-        &mut self,
-        at: Timestamp,
-        values: &[f64],
-        size: f64,
-        threshold: f64,
-        learning: Learning,
-    ) -> Verdict {
+    fn judge(&mut self, at: Timestamp, values: &[f64], size: f64, learning: Learning) -> Verdict {
+        let threshold = self.settings.threshold(self.pace.samples_a_month());
         let known = self.rows >= ROWS_MIN;
         let evident = known && self.settling == 0;
-        let joint = match known {
+        let surprise = match known {
             true => self.tail.surprise(size),
             false => 0.0,
         };
         if learning == Learning::On && self.settling == 0 {
-            self.tail
-                .learn(size, told_share(joint, threshold), &self.pace);
+            let share = if surprise > threshold {
+                TOLD_SHARE
+            } else {
+                1.0
+            };
+            self.tail.learn(size, share, &self.pace);
             self.rows = self.rows.saturating_add(1);
         }
-        let surprise = joint.max(self.agreement());
         let change = self
             .policy
             .step(at.0, evident.then_some(surprise), threshold);
@@ -226,31 +214,13 @@ impl Watch {
         }))
     }
 
-    /// How rare it is that so many metrics are as strange as they are, each by its own measure: the mean surprise of the
-    /// strongest, as if they always moved together. Nothing for a single metric, for which the joint surprise is the same.
-    fn agreement(&mut self) -> f64 {
-        match self.baselines.len() {
-            1 => 0.0,
-            _ => {
-                let own = self.strongest(|it| it.surprise.min(OWN_SURPRISE_MAX));
-                own.unwrap_or_default()
-            }
-        }
-    }
-
-    /// The strangest metrics, strangest first.
+    /// The strangest metrics, as [`Self::strangeness`] has sorted them.
     fn evidence(&self, at_ms: i64, values: &[f64]) -> Vec<MetricEvidence> {
-        let strange = self.strange.iter().enumerate();
-        let mut strange: Vec<_> = strange
-            .filter_map(|(index, it)| Some((index, it.as_ref()?)))
-            .collect();
-        strange.sort_by(|one, other| other.1.size.total_cmp(&one.1.size));
-        let counted = strongest_of(strange.len()).min(EVIDENCE_MAX);
-        strange
-            .into_iter()
-            .take(counted)
+        let counted = ((self.strange.len() as f64 * STRANGEST).ceil() as usize).max(1);
+        let strangest = self.strange.iter().take(counted.min(EVIDENCE_MAX));
+        strangest
             .map(|(index, strangeness)| {
-                let expectation = self.baselines[index].expects(at_ms);
+                let expectation = self.baselines[*index].expects(at_ms);
                 let mut features: Vec<_> = FEATURES
                     .into_iter()
                     .zip(strangeness.features)
@@ -258,8 +228,8 @@ impl Watch {
                     .collect();
                 features.sort_by(|one, other| other.1.abs().total_cmp(&one.1.abs()));
                 MetricEvidence {
-                    metric: self.names[index].clone(),
-                    observed: values[index],
+                    metric: self.names[*index].clone(),
+                    observed: values[*index],
                     band: [expectation.low, expectation.high],
                     expected: expectation.middle,
                     strangeness: strangeness.size,
@@ -267,20 +237,6 @@ impl Watch {
                 }
             })
             .collect()
-    }
-}
-
-/// How many of so many metrics are the strongest.
-fn strongest_of(metrics: usize) -> usize {
-    ((metrics as f64 * STRANGEST).ceil() as usize).max(1)
-}
-
-/// What a sample of this surprise counts for when it is learned.
-fn told_share(surprise: f64, threshold: f64) -> f64 {
-    if surprise > threshold {
-        TOLD_SHARE
-    } else {
-        1.0
     }
 }
 
