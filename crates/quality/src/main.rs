@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIR/ad/<set>/<series>/ ─ walk forward ─> detect ─> OUT/ad/<set>/<series>.csv      timestamp,score,anomaly
+//!                      ─ cut in two ───> detect ─> OUT/{alone,peers}/ad/<set>/<series>.csv  only when asked for
 //! DIR/leak/<series>/     ─ walk forward ─> detect ─> OUT/leak/<series>.csv          the same
 //! DIR/fc/<series>/       ─ walk forward ─> detect ─> OUT/fc/<series>.csv            origin,step,mean,q10,q50,q90
 //! DIR/rca/<set>/<case>/  ─ two windows ──> remedy ─> OUT/rca/<set>/<case>.csv       service,metric, best first
@@ -11,6 +12,7 @@
 //! judged before the next one is read. What is written depends on nothing but what is read.
 
 mod ad;
+mod cold;
 mod fc;
 mod parallel;
 mod rca;
@@ -48,6 +50,8 @@ enum Part {
     Fc,
     /// Root causes
     Rca,
+    /// Anomalies in a cluster that is new, without and with peers; only when it is named
+    Cold,
 }
 
 fn main() -> ExitCode {
@@ -64,13 +68,15 @@ fn run(cli: &Cli) -> Result<()> {
     std::fs::read_dir(&cli.suite)
         .with_context(|| format!("look into the suite {}", cli.suite.display()))?;
     for part in Part::value_variants() {
-        if !cli.only.is_empty() && !cli.only.contains(part) {
+        let always = cli.only.is_empty() && *part != Part::Cold;
+        if !always && !cli.only.contains(part) {
             continue;
         }
         match part {
             Part::Ad => ad::run(&cli.suite, &cli.out)?,
             Part::Fc => fc::run(&cli.suite, &cli.out)?,
             Part::Rca => rca::run(&cli.suite, &cli.out)?,
+            Part::Cold => cold::run(&cli.suite, &cli.out)?,
         }
     }
     Ok(())
