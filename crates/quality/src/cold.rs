@@ -58,11 +58,15 @@ fn peer(folder: &Path, table: &Table, end: usize) -> Result<Summary> {
     }
     let summary = watch.summary();
     let entries = summary.entries();
-    let entries = entries.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
+    let entries = entries
+        .iter()
+        .map(|(name, bytes)| (*name, bytes.as_slice()));
     let (read, problems) = Summary::read(entries);
     match problems.into_iter().next() {
         None => Ok(read),
-        Some((name, problem)) => Err(problem).with_context(|| format!("read what is told of {name}")),
+        Some((name, problem)) => {
+            Err(problem).with_context(|| format!("read what is told of {name}"))
+        }
     }
 }
 

@@ -30,12 +30,8 @@ pub(crate) fn share(
     transaction: &mut Transaction<'_>,
     shared: SharedBaselines,
 ) -> Result<Response, Halt> {
-    if let Some(refusal) = target::stale(
-        transaction,
-        &shared.target,
-        shared.member,
-        shared.fence,
-    )? {
+    if let Some(refusal) = target::stale(transaction, &shared.target, shared.member, shared.fence)?
+    {
         return Ok(refusal);
     }
     if let Some(problem) = problem(&shared) {
@@ -80,9 +76,7 @@ fn problem(shared: &SharedBaselines) -> Option<String> {
     }
     shared.entries.iter().find_map(|(metric, baseline)| {
         if metric.is_empty() || metric.len() > METRIC_BYTES_MAX {
-            return Some(format!(
-                "a metric's name has 1 to {METRIC_BYTES_MAX} bytes"
-            ));
+            return Some(format!("a metric's name has 1 to {METRIC_BYTES_MAX} bytes"));
         }
         let bytes = baseline.summary.len();
         (bytes > BASELINE_BYTES_MAX).then(|| {

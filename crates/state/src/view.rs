@@ -1,8 +1,8 @@
 //! The state as typed maps: what an engine or a person reads. Built from the store's pairs, kept by its writes.
 
 use crate::record::{
-    Assignment, AuditEntry, Baseline, Closed, ClusterIdentity, Configuration, Confirmation, Head, Lock,
-    Retiring, Subject, Suspension, SyncRequest, Veto,
+    Assignment, AuditEntry, Baseline, Closed, ClusterIdentity, Configuration, Confirmation, Head,
+    Lock, Retiring, Subject, Suspension, SyncRequest, Veto,
 };
 use crate::store::{Read, ReadError, Walk, Write};
 use crate::table::{self, prefix, target_of};

@@ -195,7 +195,9 @@ impl Baseline {
     /// Starts from what peers know, of which own samples keep their share. `at_ms` and `step_ms` say when those were.
     pub(super) fn adopt(&mut self, prior: &Prior, at_ms: i64, step_ms: u32, pace: &Pace) {
         let times = (0..i64::from(self.count)).map(|back| at_ms - back * i64::from(step_ms));
-        let added: Vec<_> = times.filter_map(|at_ms| season::added(prior, at_ms)).collect();
+        let added: Vec<_> = times
+            .filter_map(|at_ms| season::added(prior, at_ms))
+            .collect();
         let added = match added.is_empty() {
             true => 0.0,
             false => added.iter().sum::<f64>() / added.len() as f64,

@@ -76,7 +76,10 @@ impl Prior {
             return None;
         }
         let mean = |of: &dyn Fn(&Shape) -> f32| {
-            let sum: f64 = peers.iter().map(|(_, weight, it)| weight * f64::from(of(it))).sum();
+            let sum: f64 = peers
+                .iter()
+                .map(|(_, weight, it)| weight * f64::from(of(it)))
+                .sum();
             sum / total
         };
         let mut scales = [PriorScale::default(); FEATURES.len()];
