@@ -1,7 +1,7 @@
 //! What can be wrong with what detection is given.
 
 /// What can be wrong with what detection is given.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     /// Settings that cannot be.
     #[error("settings: {0}")]

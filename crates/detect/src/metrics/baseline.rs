@@ -206,8 +206,10 @@ impl Baseline {
             self.magnitude /= (prior.level + added).abs().max(SEASON_LEAVES_MIN);
         }
         let magnitude = self.magnitude;
-        for (scale, prior_scale) in self.scales.iter_mut().zip(&prior.scales) {
-            scale.adopt(prior_scale, magnitude, prior.worth);
+        let season_scale = &mut self.scales[Feature::Season as usize];
+        let has_season = prior.day.is_some() || prior.week.is_some();
+        if has_season && season_scale.count == 0 {
+            *season_scale = Scale::of(&prior.season_scale, magnitude, prior.worth);
         }
         self.season
             .adopt(prior, magnitude, added * magnitude, 1.0 / pace.day);

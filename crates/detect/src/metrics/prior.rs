@@ -3,7 +3,6 @@
 //! A peer weighs by its evidence and by how similar it is. All together are worth a bounded number of samples, fewer where
 //! they are less similar, so that own data soon weigh more.
 
-use super::baseline::FEATURES;
 use super::baseline::Feature;
 use super::summary::{ProfileShape, Shape, TailShape};
 
@@ -37,14 +36,15 @@ pub(super) struct Prior {
     pub(super) changes: f64,
     pub(super) level: f64,
     pub(super) level_spread: f64,
-    /// Spread, mean square and high quantile of each feature, and how much of the worth knows it.
-    pub(super) scales: [PriorScale; FEATURES.len()],
+    /// How large the residuals are that the season leaves: the one scale that few own samples say nothing of. The others
+    /// are learned from them sooner than a peer's are unlearned.
+    pub(super) season_scale: PriorScale,
     pub(super) day: Option<PriorProfile>,
     pub(super) week: Option<PriorProfile>,
 }
 
 /// How large residuals of a feature are.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct PriorScale {
     pub(super) spread: f64,
     pub(super) square: f64,
@@ -70,9 +70,8 @@ impl Prior {
             .collect();
         let evidence: f64 = peers.iter().map(|(evidence, ..)| evidence).sum();
         let total: f64 = peers.iter().map(|(_, weight, _)| weight).sum();
-        let worth = (WORTH_MAX * total / evidence).min(total);
-        // Also when there is no evidence at all, which makes it no number.
-        if !(worth >= 1.0) {
+        let worth = (WORTH_MAX * total / evidence.max(1.0)).min(total);
+        if worth < 1.0 {
             return None;
         }
         let mean = |of: &dyn Fn(&Shape) -> f32| {
@@ -82,21 +81,19 @@ impl Prior {
                 .sum();
             sum / total
         };
-        let mut scales = [PriorScale::default(); FEATURES.len()];
-        for (index, scale) in scales.iter_mut().enumerate() {
-            *scale = PriorScale {
-                spread: mean(&|it| it.scales[index].spread),
-                square: mean(&|it| it.scales[index].root * it.scales[index].root),
-                high: mean(&|it| it.scales[index].high),
-            };
-        }
+        let left = |shape: &Shape| shape.scales[Feature::Season as usize];
+        let season_scale = PriorScale {
+            spread: mean(&|it| left(it).spread),
+            square: mean(&|it| left(it).root * left(it).root),
+            high: mean(&|it| left(it).high),
+        };
         let weighted = || peers.iter().map(|(_, weight, shape)| (*weight, *shape));
         Some(Self {
             worth: worth as u32,
             changes: mean(&|it| it.changes),
             level: mean(&|it| it.level),
             level_spread: mean(&|it| it.level_spread),
-            scales,
+            season_scale,
             day: PriorProfile::merge(total, weighted().map(|(weight, it)| (weight, &it.day))),
             week: PriorProfile::merge(total, weighted().map(|(weight, it)| (weight, &it.week))),
         })

@@ -47,13 +47,14 @@ impl Scale {
         }
     }
 
-    /// Adds what peers know, as so many samples.
-    pub(super) fn adopt(&mut self, prior: &PriorScale, magnitude: f64, worth: u32) {
-        let share = f64::from(worth) / (f64::from(worth) + f64::from(self.count));
-        self.spread += share * (prior.spread * magnitude - self.spread);
-        self.square += share * (prior.square * magnitude * magnitude - self.square);
-        self.high += share * (prior.high * magnitude - self.high);
-        self.count = self.count.saturating_add(worth);
+    /// What peers know, as so many samples.
+    pub(super) fn of(prior: &PriorScale, magnitude: f64, worth: u32) -> Self {
+        Self {
+            spread: prior.spread * magnitude,
+            square: prior.square * magnitude * magnitude,
+            high: prior.high * magnitude,
+            count: worth,
+        }
     }
 
     /// Takes in the size of a residual.

@@ -50,6 +50,7 @@ pub(super) struct Shape {
     pub(super) changes: f32,
     pub(super) level: f32,
     pub(super) level_spread: f32,
+    /// All of them, also those that are not started from: a later version may have a use for what this one told.
     pub(super) scales: [ScaleShape; FEATURES.len()],
     pub(super) day: Option<ProfileShape>,
     pub(super) week: Option<ProfileShape>,

@@ -1,5 +1,6 @@
 //! Symptoms, evidence and dwell, driven through the public functions.
 
 mod dwell;
+mod peers;
 mod symptom;
 mod world;
