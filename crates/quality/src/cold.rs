@@ -3,7 +3,7 @@
 //! `alone/ad/<set>/<series>.csv` is a watch that knows nothing there, `peers/ad/<set>/<series>.csv` one that starts from
 //! the summary of a watch which saw the training part. Both in the format of the anomalies, without that part.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use regraft_detect::metrics::{Learning, Settings, Summary, Watch};
@@ -28,7 +28,7 @@ pub(crate) fn run(suite: &Path, out: &Path) -> Result<()> {
     })
 }
 
-fn one(set: &str, folder: &PathBuf, out: &Path) -> Result<()> {
+fn one(set: &str, folder: &Path, out: &Path) -> Result<()> {
     let table = suite::table(&folder.join("data.csv"))?;
     let about: About = suite::about(&folder.join("meta.json"))?;
     let begin = table.times.partition_point(|time| *time < about.train_end);
