@@ -1,7 +1,7 @@
 //! What can be wrong with what detection is given.
 
 /// What can be wrong with what detection is given.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     /// Settings that cannot be.
     #[error("settings: {0}")]
@@ -9,4 +9,10 @@ pub enum Error {
     /// A service without metrics, or with too many.
     #[error("a service of {0} metrics; there may be 1 to {max}", max = crate::metrics::METRICS_MAX)]
     Metrics(usize),
+    /// Bytes that are no summary of a peer, and why.
+    #[error("this is no summary of a baseline: {0}")]
+    Summary(&'static str),
+    /// A summary of a version that this one does not know.
+    #[error("a summary of format {0}, newer than {max}", max = crate::metrics::SUMMARY_FORMAT)]
+    NewerSummary(u8),
 }

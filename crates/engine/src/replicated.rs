@@ -9,8 +9,13 @@ use regraft_state::table::{prefix, target_of};
 use regraft_state::view::{UnreadableRecord, View};
 use std::collections::BTreeSet;
 
-/// Tables a status report writes to.
-const STATUS_TABLES: [&str; 3] = [prefix::STATUSES, prefix::SESSIONS, prefix::META];
+/// Tables that a status report, or what a cluster knows of its metrics, is written to.
+const STATUS_TABLES: [&str; 4] = [
+    prefix::STATUSES,
+    prefix::BASELINES,
+    prefix::SESSIONS,
+    prefix::META,
+];
 
 impl Engine {
     pub(crate) fn restored(

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIR/ad/<set>/<series>/ ─ walk forward ─> detect ─> OUT/ad/<set>/<series>.csv      timestamp,score,anomaly
+//!                      ─ cut in two ───> detect ─> OUT/{alone,peers}/ad/<set>/<series>.csv  only when asked for
 //! DIR/leak/<series>/     ─ walk forward ─> detect ─> OUT/leak/<series>.csv          the same
 //! DIR/fc/<series>/       ─ walk forward ─> detect ─> OUT/fc/<series>.csv            origin,step,mean,q10,q50,q90
 //! DIR/rca/<set>/<case>/  ─ two windows ──> remedy ─> OUT/rca/<set>/<case>.csv       service,metric, best first
@@ -11,6 +12,7 @@
 //! judged before the next one is read. What is written depends on nothing but what is read.
 
 mod ad;
+mod cold;
 mod fc;
 mod leak;
 mod month;
@@ -58,6 +60,8 @@ enum Part {
     Leak,
     /// Root causes
     Rca,
+    /// Anomalies in a cluster that is new, without and with peers; only when it is named
+    Cold,
 }
 
 fn main() -> ExitCode {
@@ -76,7 +80,8 @@ fn run(cli: &Cli) -> Result<()> {
     };
     std::fs::read_dir(suite).with_context(|| format!("look into the suite {}", suite.display()))?;
     for part in Part::value_variants() {
-        if !cli.only.is_empty() && !cli.only.contains(part) {
+        let always = cli.only.is_empty() && *part != Part::Cold;
+        if !always && !cli.only.contains(part) {
             continue;
         }
         match part {
@@ -84,6 +89,7 @@ fn run(cli: &Cli) -> Result<()> {
             Part::Fc => fc::run(suite, out)?,
             Part::Leak => leak::run(suite, out)?,
             Part::Rca => rca::run(suite, out)?,
+            Part::Cold => cold::run(suite, out)?,
         }
     }
     Ok(())

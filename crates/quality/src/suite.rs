@@ -16,6 +16,13 @@ pub(crate) struct Table {
     pub(crate) columns: Vec<Vec<f64>>,
 }
 
+impl Table {
+    /// The values of a row, in the order of the names.
+    pub(crate) fn row(&self, row: usize) -> Vec<f64> {
+        self.columns.iter().map(|column| column[row]).collect()
+    }
+}
+
 /// Folders in a folder, by name; none when there is no such folder.
 pub(crate) fn folders(parent: &Path) -> Result<Vec<PathBuf>> {
     if !parent.is_dir() {

@@ -4,7 +4,7 @@
 //! [`Stamped`] (prost, by the leader: time) > [`Envelope`] (prost, by the proposer: who, dedupe) > [`Command`]
 //! (JSON: readable in an audit, refused when a field or variant is unknown).
 
-use crate::record::{Confirmation, Subject};
+use crate::record::{Baseline, Confirmation, Subject};
 use regraft_model::config::Fleet;
 use regraft_model::finding::{FailureClass, Finding, TargetStatus};
 use regraft_model::id::{
@@ -17,6 +17,7 @@ use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_model::words;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Newest command format this version writes and reads.
 pub const FORMAT: u32 = 1;
@@ -110,6 +111,8 @@ pub enum Command {
         /// The status, with member and fence.
         status: Box<TargetStatus>,
     },
+    /// What a cluster knows to be normal for a service.
+    ShareBaselines(SharedBaselines),
     /// A confirmed failure: opens an incident, or joins the open one of the same cause.
     OpenIncident(Fault),
     /// Gives an incident to another member.
@@ -211,6 +214,22 @@ pub struct NewHead {
     pub previous: Option<Revision>,
     /// How it relates to `previous`.
     pub relation: HeadRelation,
+}
+
+/// What one cluster knows to be normal for one service, by the member that its application there is assigned to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SharedBaselines {
+    /// Application and cluster.
+    pub target: TargetKey,
+    /// Who tells it.
+    pub member: MemberId,
+    /// Fence of that member's assignment of the target.
+    pub fence: Fence,
+    /// The workload of the application that is the service.
+    pub workload: String,
+    /// By metric. Bounds: see [`crate::baseline`].
+    pub entries: BTreeMap<String, Baseline>,
 }
 
 /// A confirmed failure in one cluster.
@@ -408,6 +427,8 @@ words! {
         OtherIncidentOpen => "OtherIncidentOpen",
         /// The suspect was closed, or vetoed.
         Closed => "Closed",
+        /// It is larger than it may be.
+        OutOfBounds => "OutOfBounds",
         /// The session's sequence is older than the last one.
         StaleSequence => "StaleSequence",
     }

@@ -5,10 +5,11 @@
 //! every member applies the same entries in the same order  ->  the same state (I4)
 //! ```
 //!
-//! It keeps heads, configurations, assignments, statuses, incidents, locks, vetoes, people's words and the audit
-//! chain. It reads no clock (time is in the entry), no randomness and no hash order; it never writes the store itself.
+//! It keeps heads, configurations, assignments, statuses, baselines, incidents, locks, vetoes, people's words and the
+//! audit chain. It reads no clock (time is in the entry), no randomness and no hash order; it never writes the store itself.
 
 pub mod audit;
+pub mod baseline;
 pub mod command;
 mod git;
 mod incident;

@@ -4,7 +4,7 @@ use crate::command::{Command, Envelope, FORMAT, Rejection, RejectionReason, Resp
 use crate::store::{Batch, Read, ReadError};
 use crate::table;
 use crate::transaction::Transaction;
-use crate::{audit, git, incident, lock, people, session, target};
+use crate::{audit, baseline, git, incident, lock, people, session, target};
 use prost::Message;
 use regraft_model::time::Timestamp;
 
@@ -107,6 +107,7 @@ fn execute(transaction: &mut Transaction<'_>, command: Command) -> Result<Respon
             revoked,
         } => target::assign(transaction, after, grants, revoked),
         Command::Report { status } => target::report(transaction, &status),
+        Command::ShareBaselines(shared) => baseline::share(transaction, shared),
         Command::OpenIncident(fault) => incident::open(transaction, fault),
         Command::AssignExecutor { incident, member } => {
             incident::assign_executor(transaction, &incident, member)

@@ -223,6 +223,40 @@ pub struct AuditEntry {
     pub hash: String,
 }
 
+/// What one cluster knows to be normal for one metric of a service. Only that cluster writes it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Baseline {
+    /// Rises within the cluster, also after it began anew: the time of the newest sample learned, milliseconds since 1970.
+    pub version: u64,
+    /// The summary, in whatever format its writer has.
+    #[serde(with = "base64")]
+    pub summary: Vec<u8>,
+}
+
+impl Baseline {
+    /// The newer one; of two of one version, the one with the greater bytes, so that everybody keeps the same.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        self.max(other)
+    }
+}
+
+/// Bytes in a JSON text.
+mod base64 {
+    use data_encoding::BASE64;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(from)?;
+        BASE64.decode(text.as_bytes()).map_err(D::Error::custom)
+    }
+}
+
 /// A request for a sync now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -34,6 +34,8 @@ pub mod prefix {
     pub const RETIRING: &str = "retiring/";
     /// [`crate::record::SyncRequest`] by application.
     pub const SYNCS: &str = "syncs/";
+    /// [`crate::record::Baseline`] by application, workload, cluster and metric.
+    pub const BASELINES: &str = "baselines/";
     /// Sessions for dedupe by client.
     pub const SESSIONS: &str = "sessions/";
     /// [`crate::record::AuditEntry`] by number.
@@ -72,6 +74,36 @@ pub fn target_of(rest: &str) -> TargetKey {
         application: application.into(),
         cluster: cluster.into(),
     }
+}
+
+/// Where the baselines of a service in one cluster lie.
+pub(crate) fn baselines_of(target: &TargetKey, workload: &str) -> String {
+    let TargetKey {
+        application,
+        cluster,
+    } = target;
+    format!("{}{application}/{workload}/{cluster}/", prefix::BASELINES)
+}
+
+pub(crate) fn baseline(target: &TargetKey, workload: &str, metric: &str) -> String {
+    format!("{}{metric}", baselines_of(target, workload))
+}
+
+/// Whose baseline a key names.
+pub(crate) struct BaselineKey<'a> {
+    pub(crate) cluster: ClusterName,
+    /// The last part: it may have slashes.
+    pub(crate) metric: &'a str,
+}
+
+/// Takes a key of the table of baselines apart, without the table's prefix.
+pub(crate) fn baseline_of(rest: &str) -> Option<BaselineKey<'_>> {
+    let mut parts = rest.splitn(4, '/').skip(2);
+    let (cluster, metric) = (parts.next()?, parts.next()?);
+    Some(BaselineKey {
+        cluster: cluster.into(),
+        metric,
+    })
 }
 
 pub(crate) fn incident(prefix: &str, id: &IncidentId) -> String {

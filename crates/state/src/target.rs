@@ -1,6 +1,7 @@
 //! Clusters, assignments and what members report of their targets.
 
 use crate::audit;
+use crate::baseline;
 use crate::command::{RejectionReason, Response};
 use crate::machine::{Halt, rejected};
 use crate::record::{Assignment, ClusterIdentity, Confirmation};
@@ -66,6 +67,7 @@ pub(crate) fn forget(
             transaction.put(key, &status)?;
         }
     }
+    baseline::forget_cluster(transaction, cluster)?;
     let message = "its next UID is accepted".to_owned();
     audit::append(transaction, "ClusterForgotten", cluster.as_str(), message)?;
     Ok(Response::Done)
@@ -89,6 +91,7 @@ pub(crate) fn assign(
         transaction.delete(table::target(prefix::ASSIGNMENTS, &target));
         transaction.delete(table::target(prefix::STATUSES, &target));
         transaction.delete(table::target(prefix::CONFIRMATIONS, &target));
+        baseline::forget_target(transaction, &target)?;
     }
     let fence = transaction.fence();
     for (target, member) in grants {

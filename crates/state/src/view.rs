@@ -1,8 +1,8 @@
 //! The state as typed maps: what an engine or a person reads. Built from the store's pairs, kept by its writes.
 
 use crate::record::{
-    Assignment, AuditEntry, Closed, ClusterIdentity, Configuration, Confirmation, Head, Lock,
-    Retiring, Subject, Suspension, SyncRequest, Veto,
+    Assignment, AuditEntry, Baseline, Closed, ClusterIdentity, Configuration, Confirmation, Head,
+    Lock, Retiring, Subject, Suspension, SyncRequest, Veto,
 };
 use crate::store::{Read, ReadError, Walk, Write};
 use crate::table::{self, prefix, target_of};
@@ -17,7 +17,7 @@ use regraft_model::time::Timestamp;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
-/// The tables of a view. Sessions and the audit chain are long and not among them.
+/// The tables of a view. Baselines, sessions and the audit chain are long and not among them.
 const TABLES: [&str; 13] = [
     prefix::HEADS,
     prefix::CONFIGURATIONS,
@@ -209,7 +209,7 @@ impl View {
             prefix::SYNCS => {
                 self.syncs.insert(rest.into(), decode(key, value)?);
             }
-            // Sessions and the audit chain are read from the store by those who need them.
+            // Baselines, sessions and the audit chain are read from the store by those who need them.
             _ => {}
         }
         Ok(())
@@ -257,6 +257,35 @@ pub fn incident(read: &dyn Read, id: &IncidentId) -> Result<Option<Incident>, Re
 /// The suspension of exactly this subject.
 pub fn suspension(read: &dyn Read, subject: &Subject) -> Result<Option<Suspension>, ReadError> {
     record(read, &table::suspension(subject))
+}
+
+/// What every cluster knows of a service, by cluster and metric.
+pub fn baselines(
+    read: &dyn Read,
+    application: &ApplicationName,
+    workload: &str,
+) -> Result<BTreeMap<ClusterName, BTreeMap<String, Baseline>>, ReadError> {
+    let mut baselines: BTreeMap<ClusterName, BTreeMap<String, Baseline>> = BTreeMap::new();
+    let service = format!("{}{application}/{workload}/", prefix::BASELINES);
+    let mut taken = Ok(());
+    read.scan(service.as_bytes(), &mut |key, value| {
+        let key = String::from_utf8_lossy(key);
+        let rest = key.strip_prefix(prefix::BASELINES).unwrap_or(&key);
+        match (table::baseline_of(rest), decode(&key, value)) {
+            (Some(of), Ok(baseline)) => {
+                let cluster = baselines.entry(of.cluster).or_default();
+                cluster.insert(of.metric.to_owned(), baseline);
+                Walk::Continue
+            }
+            (None, _) => Walk::Continue,
+            (_, Err(error)) => {
+                taken = Err(error);
+                Walk::Stop
+            }
+        }
+    })?;
+    taken?;
+    Ok(baselines)
 }
 
 /// The newest stamp of a leader, of a command that was applied.

@@ -2,8 +2,10 @@
 
 use super::level::Level;
 use super::pace::{Pace, weight};
+use super::prior::{Own, Prior};
 use super::scale::Scale;
-use super::season::Season;
+use super::season::{self, Season};
+use super::summary::Shape;
 use serde::{Deserialize, Serialize};
 
 /// Samples over which the two levels are taken: the last hour of a metric scraped each minute, and most of its day.
@@ -11,6 +13,12 @@ const RECENT_SAMPLES: f64 = 60.0;
 const USUAL_SAMPLES: f64 = 1000.0;
 /// Samples before a metric says anything.
 pub(super) const SAMPLES_MIN: u32 = 100;
+/// Own samples before a metric can be compared with its peers.
+const OWN_MIN: u32 = 20;
+/// Own samples before a metric is told to others.
+const SHARED_MIN: u32 = 200;
+/// Least share of the magnitude that the season is taken to leave: at night a service does not tell how large it is.
+const SEASON_LEAVES_MIN: f64 = 0.2;
 /// Share of the level below which a difference interests nobody.
 const NEGLIGIBLE: f64 = 0.05;
 /// Share of samples that differ from the one before, below which a metric's strangeness counts less: what hardly ever
@@ -148,6 +156,71 @@ impl Baseline {
     /// Samples taken in.
     pub(super) fn count(&self) -> u32 {
         self.count
+    }
+
+    /// What can be told to others; none while it is little, or where there is nothing to measure by.
+    pub(super) fn shape(&self) -> Option<Shape> {
+        if self.own() < SHARED_MIN || self.magnitude <= 0.0 || self.changes < CHANGES_MIN {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
+        let share = |number: f64| (number / self.magnitude) as f32;
+        let [day, week] = self.season.shapes(self.magnitude);
+        let level = self.season.level();
+        #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
+        let (log_magnitude, changes) = (libm::log(self.magnitude) as f32, self.changes as f32);
+        let shape = Shape {
+            samples: self.own(),
+            log_magnitude,
+            changes,
+            level: share(level.centre),
+            level_spread: share(level.spread),
+            scales: self.scales.each_ref().map(|it| it.shape(self.magnitude)),
+            day,
+            week,
+        };
+        shape.is_sound().then_some(shape)
+    }
+
+    /// What can be compared with peers; none while it is too little, and when it is enough or was compared.
+    pub(super) fn wants(&self) -> Option<Own> {
+        let few = OWN_MIN..SAMPLES_MIN;
+        let wants = few.contains(&self.count) && self.own() == self.count && self.magnitude > 0.0;
+        wants.then(|| Own {
+            magnitude: self.magnitude,
+            change: self.scales[Feature::Change as usize].spread,
+        })
+    }
+
+    /// Starts from what peers know, of which own samples keep their share. `at_ms` and `step_ms` say when those were.
+    pub(super) fn adopt(&mut self, prior: &Prior, at_ms: i64, step_ms: u32, pace: &Pace) {
+        let times = (0..i64::from(self.count)).map(|back| at_ms - back * i64::from(step_ms));
+        let added: Vec<_> = times
+            .filter_map(|at_ms| season::added(prior, at_ms))
+            .collect();
+        let added = match added.is_empty() {
+            true => 0.0,
+            false => added.iter().sum::<f64>() / added.len() as f64,
+        };
+        if added != 0.0 {
+            self.magnitude /= (prior.level + added).abs().max(SEASON_LEAVES_MIN);
+        }
+        let magnitude = self.magnitude;
+        let season_scale = &mut self.scales[Feature::Season as usize];
+        let has_season = prior.day.is_some() || prior.week.is_some();
+        if has_season && season_scale.count == 0 {
+            *season_scale = Scale::of(&prior.season_scale, magnitude, prior.worth);
+        }
+        self.season
+            .adopt(prior, magnitude, added * magnitude, 1.0 / pace.day);
+        let share = f64::from(prior.worth) / f64::from(prior.worth.saturating_add(self.count));
+        self.changes += share * (prior.changes - self.changes);
+        self.count = self.count.saturating_add(prior.worth);
+    }
+
+    /// Samples of its own, without what peers were worth.
+    fn own(&self) -> u32 {
+        self.recent.count
     }
 
     fn floor(&self) -> f64 {

@@ -14,14 +14,17 @@ mod baseline;
 mod cadence;
 mod level;
 mod pace;
+mod prior;
 mod scale;
 mod season;
 mod settings;
+mod summary;
 mod tail;
 mod verdict;
 mod watch;
 
 pub use baseline::Feature;
 pub use settings::{Settings, Threshold};
+pub use summary::{ENTRY_BYTES_MAX, SERVICE_ENTRY, SUMMARY_FORMAT, Summary};
 pub use verdict::{Anomaly, Episode, MetricEvidence, Unknown, Verdict};
 pub use watch::{BYTES_PER_METRIC_MAX, Learning, METRICS_MAX, Watch};

@@ -2,6 +2,8 @@
 
 use super::level::CLIP;
 use super::pace::{Pace, weight};
+use super::prior::PriorScale;
+use super::summary::ScaleShape;
 use serde::{Deserialize, Serialize};
 
 /// Samples over which the mean size is taken.
@@ -32,6 +34,27 @@ impl Scale {
     pub(super) fn unit(&self, floor: f64) -> f64 {
         let [spread, root, high] = UNIT;
         spread * self.spread + root * self.square.sqrt() + high * self.high + floor
+    }
+
+    /// In units of `magnitude`.
+    pub(super) fn shape(&self, magnitude: f64) -> ScaleShape {
+        #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
+        let share = |size: f64| (size / magnitude) as f32;
+        ScaleShape {
+            spread: share(self.spread),
+            root: share(self.square.sqrt()),
+            high: share(self.high),
+        }
+    }
+
+    /// What peers know, as so many samples.
+    pub(super) fn of(prior: &PriorScale, magnitude: f64, worth: u32) -> Self {
+        Self {
+            spread: prior.spread * magnitude,
+            square: prior.square * magnitude * magnitude,
+            high: prior.high * magnitude,
+            count: worth,
+        }
     }
 
     /// Takes in the size of a residual.

@@ -2,13 +2,15 @@
 
 use super::level::{CLIP, Level};
 use super::pace::{Pace, weight};
+use super::prior::{Prior, PriorProfile};
+use super::summary::ProfileShape;
 use serde::{Deserialize, Serialize};
 
 const DAY_MS: i64 = 86_400_000;
 const WEEK_MS: i64 = 7 * DAY_MS;
 /// 1970 began on a Thursday; the week's first hour only has to be the same every week.
-const DAY_BUCKETS: usize = 288;
-const WEEK_BUCKETS: usize = 168;
+pub(super) const DAY_BUCKETS: usize = 288;
+pub(super) const WEEK_BUCKETS: usize = 168;
 /// Rounds before a bucket says anything: one round is one opinion.
 const ROUNDS_MIN: u8 = 2;
 /// Weight of the newest round in a bucket.
@@ -47,9 +49,7 @@ impl Profile {
     }
 
     fn bucket(&self, at_ms: i64) -> usize {
-        let into_ms = at_ms.rem_euclid(self.period_ms);
-        let bucket = into_ms.saturating_mul(self.buckets.len() as i64) / self.period_ms;
-        usize::try_from(bucket).unwrap_or_default()
+        bucket(at_ms, self.period_ms, self.buckets.len())
     }
 
     /// What the profile says of this time; none before the bucket has seen enough rounds.
@@ -84,6 +84,34 @@ impl Profile {
             + weight(u32::from(rounds) + 1, ROUND_SHARE) * step) as f32;
         self.buckets[bucket] = moved.clamp(f32::MIN, f32::MAX);
         self.rounds[bucket] = rounds.saturating_add(1);
+    }
+
+    /// In units of `magnitude`; none while it is not used.
+    fn shape(&self, magnitude: f64) -> Option<ProfileShape> {
+        let share = |number: f64| shared(number, magnitude);
+        let buckets = self.buckets.iter().zip(&self.rounds);
+        let known = |(bucket, rounds): (&f32, &u8)| {
+            (*rounds >= ROUNDS_MIN).then(|| share(f64::from(*bucket)))
+        };
+        let buckets: Vec<_> = buckets.map(known).collect();
+        self.counts()
+            .then(|| ProfileShape::new(share(self.without), share(self.with), &buckets))
+    }
+
+    /// Starts from what peers know: each of their buckets is worth as many rounds as it takes to say something.
+    fn adopt(&mut self, prior: &PriorProfile, magnitude: f64, worth: u32) {
+        self.without = prior.without * magnitude;
+        self.with = prior.with * magnitude;
+        self.compared = worth;
+        let own = self.buckets.iter_mut().zip(&mut self.rounds);
+        for ((bucket, rounds), prior) in own.zip(&prior.buckets) {
+            if let Some(prior) = prior {
+                #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
+                let started = (prior * magnitude) as f32;
+                *bucket = started.clamp(f32::MIN, f32::MAX);
+                *rounds = ROUNDS_MIN;
+            }
+        }
     }
 
     fn is_sound(&self, period_ms: i64, buckets: usize) -> bool {
@@ -156,10 +184,65 @@ impl Season {
         self.week.counts().then_some(&self.week.buckets[..])
     }
 
+    /// Day and week in units of `magnitude`; none of either while there is none.
+    pub(super) fn shapes(&self, magnitude: f64) -> [Option<ProfileShape>; 2] {
+        [self.day.shape(magnitude), self.week.shape(magnitude)]
+    }
+
+    /// Starts from what peers know. `added` is what they say that the season added to the level so far, on average;
+    /// `samples_a_day` is how much the level is worth: it must not follow the day that it is known to have.
+    pub(super) fn adopt(&mut self, prior: &Prior, magnitude: f64, added: f64, samples_a_day: f64) {
+        if let Some(day) = &prior.day {
+            self.day.adopt(day, magnitude, prior.worth);
+        }
+        if let Some(week) = &prior.week {
+            self.week.adopt(week, magnitude, prior.worth);
+        }
+        if prior.day.is_some() || prior.week.is_some() {
+            self.level = Level {
+                centre: self.level.centre - added,
+                spread: prior.level_spread * magnitude,
+                count: (samples_a_day as u32).max(self.level.count),
+            };
+        }
+    }
+
     pub(super) fn is_sound(&self) -> bool {
         self.level.centre.is_finite()
             && self.level.spread.is_finite()
             && self.day.is_sound(DAY_MS, DAY_BUCKETS)
             && self.week.is_sound(WEEK_MS, WEEK_BUCKETS)
+    }
+}
+
+/// A number in units of another, kept at half the size.
+fn shared(number: f64, unit: f64) -> f32 {
+    #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
+    let shared = (number / unit) as f32;
+    shared
+}
+
+/// The bucket of a time among so many that share a period.
+fn bucket(at_ms: i64, period_ms: i64, buckets: usize) -> usize {
+    let into_ms = at_ms.rem_euclid(period_ms);
+    let bucket = into_ms.saturating_mul(buckets as i64) / period_ms;
+    usize::try_from(bucket).unwrap_or_default()
+}
+
+impl PriorProfile {
+    /// What it adds to the level at a time.
+    fn says(&self, at_ms: i64, period_ms: i64) -> Option<f64> {
+        let bucket = bucket(at_ms, period_ms, self.buckets.len());
+        self.buckets.get(bucket).copied().flatten()
+    }
+}
+
+/// What peers say that the season adds to the level at a time, in units of the magnitude; none where they say nothing.
+pub(super) fn added(prior: &Prior, at_ms: i64) -> Option<f64> {
+    let day = prior.day.as_ref().and_then(|it| it.says(at_ms, DAY_MS));
+    let week = prior.week.as_ref().and_then(|it| it.says(at_ms, WEEK_MS));
+    match (day, week) {
+        (None, None) => None,
+        (day, week) => Some(day.unwrap_or_default() + week.unwrap_or_default()),
     }
 }

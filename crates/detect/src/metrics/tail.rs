@@ -1,13 +1,14 @@
 //! How rare a strangeness is: a forgetting histogram with a power law beyond what it has seen often.
 
 use super::pace::Pace;
+use super::summary::TailShape;
 use serde::{Deserialize, Serialize};
 
 /// Bins for each doubling: the error of a quantile is at most 6 %.
 const BINS_PER_OCTAVE: f64 = 6.0;
 /// Smallest size that is told apart: 2^-6 units.
 const OCTAVE_MIN: f64 = -6.0;
-const BINS: usize = 96;
+pub(super) const BINS: usize = 96;
 /// Share of the samples beyond which the histogram is too thin, and the power law begins.
 const RARE: f64 = 0.07;
 /// Where excesses are censored, in natural logarithms: anomalies that were learned must not make the tail heavy.
@@ -96,6 +97,27 @@ impl Tail {
             self.total = self.bins.iter().map(|bin| f64::from(*bin)).sum();
             self.weight = 1.0;
         }
+    }
+
+    /// As shares; none while nothing was seen.
+    pub(super) fn shape(&self, samples: u32) -> Option<TailShape> {
+        #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
+        let share = |bin: &f32| (f64::from(*bin) / self.total) as f32;
+        (self.total > 0.0).then(|| TailShape {
+            samples,
+            shares: self.bins.iter().map(share).collect(),
+        })
+    }
+
+    /// Adds what peers have seen, as so many samples.
+    pub(super) fn adopt(&mut self, shares: &[f64], worth: f64) {
+        for (bin, share) in self.bins.iter_mut().zip(shares) {
+            #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
+            let added = (share * worth * self.weight) as f32;
+            *bin += added;
+            self.total += f64::from(added);
+        }
+        self.until_refresh = 0;
     }
 
     /// Finds the rare part and fits its index.

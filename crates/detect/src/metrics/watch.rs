@@ -12,7 +12,9 @@ use super::alarm::{Change, Policy, SETTLING};
 use super::baseline::{Baseline, FEATURES, SAMPLES_MIN, Strangeness, is_number};
 use super::cadence::{Arrival, Cadence};
 use super::pace::Pace;
+use super::prior::{Prior, merge_tails};
 use super::settings::Settings;
+use super::summary::{SERVICE_ENTRY, Summary};
 use super::tail::Tail;
 use super::verdict::{Anomaly, Episode, MetricEvidence, Unknown, Verdict};
 use crate::Error;
@@ -120,6 +122,53 @@ impl Watch {
         self.cadence.is_stale(now.0).then(|| Unknown::Stale {
             last: self.cadence.last_ms().map(Timestamp),
         })
+    }
+
+    /// What other clusters can start from, without metrics that too little is known of. It changes with what is learned
+    /// only: not while learning is frozen.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let metrics = self.names.iter().zip(&self.baselines);
+        Summary {
+            tail: (self.rows >= ROWS_MIN)
+                .then(|| self.tail.shape(self.rows))
+                .flatten(),
+            metrics: metrics
+                .filter(|(name, _)| *name != SERVICE_ENTRY)
+                .filter_map(|(name, baseline)| Some((name.clone(), baseline.shape()?)))
+                .collect(),
+        }
+    }
+
+    /// Whether [`Self::start_from`] would make use of peers now: it has a few samples of its own, and not many.
+    #[must_use]
+    pub fn wants_peers(&self) -> bool {
+        self.baselines.iter().any(|it| it.wants().is_some())
+    }
+
+    /// Starts from what other clusters know of the same service, given in the order of their names. Every metric that wants
+    /// peers takes the merged view of those that know it, once; own samples soon weigh more than that.
+    pub fn start_from(&mut self, peers: &[Summary]) {
+        let Some(at_ms) = self.cadence.last_ms() else {
+            return;
+        };
+        let step_ms = self.cadence.step_ms();
+        let mut started = 0;
+        for (name, baseline) in self.names.iter().zip(&mut self.baselines) {
+            let known = peers.iter().filter_map(|peer| peer.metrics.get(name));
+            let prior = baseline.wants().and_then(|own| Prior::merge(own, known));
+            if let Some(prior) = prior {
+                baseline.adopt(&prior, at_ms, step_ms, &self.pace);
+                started += 1;
+            }
+        }
+        if started == 0 || self.rows > 0 {
+            return;
+        }
+        if let Some((shares, worth)) = merge_tails(peers.iter().filter_map(|it| it.tail.as_ref())) {
+            self.tail.adopt(&shares, worth);
+            self.rows = ROWS_MIN.min(worth as u32);
+        }
     }
 
     /// Names of the metrics.

@@ -2,5 +2,6 @@
 
 mod dwell;
 mod forecast;
+mod peers;
 mod symptom;
 mod world;

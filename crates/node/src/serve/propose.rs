@@ -15,7 +15,9 @@ use prost::Message as _;
 use regraft_engine::{Event, ProposalId, ProposeOutcome};
 use regraft_model::id::MemberId;
 use regraft_replica::{ProposeError, Replica};
-use regraft_state::command::{Command, Envelope, FORMAT, Fault, LockRequest, NewHead, Response};
+use regraft_state::command::{
+    Command, Envelope, FORMAT, Fault, LockRequest, NewHead, Response, SharedBaselines,
+};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
@@ -215,7 +217,9 @@ fn lane_of(command: &Command) -> usize {
     let mut hasher = DefaultHasher::new();
     match command {
         Command::Report { status } => status.key.hash(&mut hasher),
-        Command::Retired { target } => target.hash(&mut hasher),
+        Command::Retired { target } | Command::ShareBaselines(SharedBaselines { target, .. }) => {
+            target.hash(&mut hasher)
+        }
         Command::OpenIncident(Fault { application, .. })
         | Command::SyncNow { application }
         | Command::RemoteAsked { application, .. } => application.hash(&mut hasher),

@@ -159,6 +159,7 @@ impl From<Rejection> for Refusal {
             | RejectionReason::OtherIncidentOpen
             | RejectionReason::Closed => "see `regraft get incidents`",
             RejectionReason::AlreadyDone => "nothing needs to be done",
+            RejectionReason::OutOfBounds => "ask for less at once",
             RejectionReason::Busy | RejectionReason::LockExpired => {
                 "see `regraft get locks`, and try again when the other repair has ended"
             }
