@@ -70,6 +70,8 @@ impl Policy {
     }
 
     pub(super) fn is_sound(&self) -> bool {
-        self.left <= HOLD_OFF && self.recent.iter().flatten().all(|it| it.is_finite())
+        self.left <= HOLD_OFF
+            && self.since_ms.is_some() == (self.left > 0)
+            && self.recent.iter().flatten().all(|it| it.is_finite())
     }
 }

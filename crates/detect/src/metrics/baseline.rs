@@ -1,5 +1,6 @@
 //! What is normal for one metric of one service, in bounded bytes.
 
+use super::bounds::{LEVEL_MAX, VALUE_MAX, is_size};
 use super::level::Level;
 use super::pace::{Pace, weight};
 use super::prior::{Own, Prior};
@@ -26,8 +27,8 @@ const NEGLIGIBLE: f64 = 0.05;
 const CHANGES_OFTEN: f64 = 0.003;
 /// Share of changes below which it says nothing at all.
 const CHANGES_MIN: f64 = 0.000_2;
-/// Values beyond this are no numbers of a metric: their squares would overflow.
-const VALUE_MAX: f64 = 1e150;
+/// Units beyond which nothing is stranger: of a metric that is far from the only values it ever had.
+const UNITS_MAX: f64 = 1e9;
 
 /// What of a sample is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -98,9 +99,10 @@ impl Baseline {
         for ((feature, residual), scale) in features.iter_mut().zip(residuals).zip(&self.scales) {
             let unit = scale.unit(floor);
             if let Some(residual) = residual.filter(|_| unit > 0.0) {
-                sum += residual.abs() / unit;
+                let units = (residual / unit).clamp(-UNITS_MAX, UNITS_MAX);
+                sum += units.abs();
                 present += 1.0;
-                *feature = Some(residual / unit);
+                *feature = Some(units);
             }
         }
         let often = (self.changes / CHANGES_OFTEN).min(1.0).sqrt();
@@ -229,7 +231,7 @@ impl Baseline {
 
     /// Differences from what each feature expects, in the order of [`FEATURES`].
     fn residuals(&self, at_ms: i64, value: f64) -> [Option<f64>; FEATURES.len()] {
-        let from = |level: &Level| (level.count > 2).then(|| value - level.centre);
+        let from = |level: &Level| (level.count > 2).then_some(value - level.centre);
         [
             from(&self.recent),
             from(&self.usual),
@@ -239,19 +241,17 @@ impl Baseline {
     }
 
     pub(super) fn is_sound(&self) -> bool {
-        let numbers = [
-            self.recent.centre,
-            self.recent.spread,
-            self.usual.centre,
-            self.usual.spread,
-            self.magnitude,
-            self.changes,
-            self.before.unwrap_or_default(),
-        ];
-        let scales = self
-            .scales
-            .iter()
-            .flat_map(|it| [it.spread, it.square, it.high]);
-        self.season.is_sound() && numbers.into_iter().chain(scales).all(f64::is_finite)
+        self.recent.is_sound()
+            && self.usual.is_sound()
+            && self.season.is_sound()
+            && self.scales.iter().all(Scale::is_sound)
+            && self.before.is_none_or(is_number)
+            && is_size(self.magnitude, LEVEL_MAX)
+            && is_size(self.changes, 1.0)
+    }
+
+    /// Bytes outside of this value itself.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.season.heap_bytes()
     }
 }

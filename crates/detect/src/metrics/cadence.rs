@@ -10,7 +10,7 @@ const KNOWN_MIN: u8 = 3;
 /// A distance of more steps than this is a gap: two missed scrapes happen, three are an outage of the source.
 const GAP_STEPS: i64 = 3;
 /// So many samples in a row that are older than the newest one mean that the clock was set back.
-const LATE_MAX: u8 = 10;
+pub(super) const LATE_MAX: u8 = 10;
 /// Step before anything is known, milliseconds: Prometheus scrapes once a minute by default.
 const STEP_MS: u32 = 60_000;
 

@@ -1,5 +1,6 @@
 //! A running level that outliers hardly move.
 
+use super::bounds::{LEVEL_MAX, RESIDUAL_MAX, is_size};
 use super::pace::weight;
 use serde::{Deserialize, Serialize};
 
@@ -29,5 +30,9 @@ impl Level {
         // The spread is kept for twice as long, so that it does not follow what it has to judge.
         let spread_weight = weight(self.count, share / 2.0);
         self.spread += spread_weight * (away.abs().min(limit) - self.spread);
+    }
+
+    pub(super) fn is_sound(&self) -> bool {
+        self.centre.abs() <= LEVEL_MAX && is_size(self.spread, RESIDUAL_MAX)
     }
 }

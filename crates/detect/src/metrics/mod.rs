@@ -5,26 +5,39 @@
 //!                          levels, season, scales                                     │ mean of the strangest quarter
 //!                                                                                     ▼
 //! Verdict + evidence <─ alarm policy <─ surprise: how rare is that? <─ Tail: distribution of the service's strangeness
+//!
+//! Rate: a counter ─> values a second         compare: old against new         change_point: since when
 //! ```
 //!
 //! One pass, nothing after the sample, bounded memory; the threshold comes from how many false alarms are bearable.
 
 mod alarm;
 mod baseline;
+mod bounds;
 mod cadence;
+pub mod change_point;
+pub mod compare;
 mod level;
 mod pace;
 mod prior;
+mod ranks;
+mod rate;
 mod scale;
 mod season;
 mod settings;
+mod stored;
 mod summary;
 mod tail;
 mod verdict;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 pub use baseline::Feature;
+pub use rate::Rate;
 pub use settings::{Settings, Threshold};
+pub use stored::FORMAT;
 pub use summary::{ENTRY_BYTES_MAX, SERVICE_ENTRY, SUMMARY_FORMAT, Summary};
 pub use verdict::{Anomaly, Episode, MetricEvidence, Unknown, Verdict};
-pub use watch::{BYTES_PER_METRIC_MAX, Learning, METRICS_MAX, Watch};
+pub use watch::{BYTES_PER_METRIC_MAX, Learning, METRICS_MAX, NAME_BYTES_MAX, Watch};

@@ -24,6 +24,13 @@ pub(crate) struct Pace {
     pub(crate) tail_growth: f64,
 }
 
+impl Default for Pace {
+    /// Of what is not known yet: to be replaced by [`Self::new`].
+    fn default() -> Self {
+        Self::new(0, 0.0)
+    }
+}
+
 impl Pace {
     pub(crate) fn new(step_ms: u32, history_days: f64) -> Self {
         let steps_a_day = DAY_MS / f64::from(step_ms.max(1));

@@ -1,5 +1,6 @@
 //! How large a residual usually is.
 
+use super::bounds::{HIGH_MAX, RESIDUAL_MAX, SQUARE_MAX, is_size};
 use super::level::CLIP;
 use super::pace::{Pace, weight};
 use super::prior::PriorScale;
@@ -73,5 +74,11 @@ impl Scale {
             true => self.high + step * HIGH,
             false => (self.high - step * (1.0 - HIGH)).max(0.0),
         };
+    }
+
+    pub(super) fn is_sound(&self) -> bool {
+        is_size(self.spread, RESIDUAL_MAX)
+            && is_size(self.square, SQUARE_MAX)
+            && is_size(self.high, HIGH_MAX)
     }
 }

@@ -1,5 +1,6 @@
 //! Seasons that are discovered: a day and a week, used once they explain enough of what they would be used for.
 
+use super::bounds::{RESIDUAL_MAX, is_size};
 use super::level::{CLIP, Level};
 use super::pace::{Pace, weight};
 use super::prior::{Prior, PriorProfile};
@@ -28,8 +29,8 @@ const SPREAD_SHARE: f64 = 0.3;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Profile {
     period_ms: i64,
-    buckets: Vec<f32>,
-    rounds: Vec<u8>,
+    buckets: Box<[f32]>,
+    rounds: Box<[u8]>,
     /// Mean size of residuals without and with this profile.
     without: f64,
     with: f64,
@@ -40,8 +41,8 @@ impl Profile {
     fn new(period_ms: i64, buckets: usize) -> Self {
         Self {
             period_ms,
-            buckets: vec![0.0; buckets],
-            rounds: vec![0; buckets],
+            buckets: vec![0.0; buckets].into_boxed_slice(),
+            rounds: vec![0; buckets].into_boxed_slice(),
             without: 0.0,
             with: 0.0,
             compared: 0,
@@ -119,8 +120,12 @@ impl Profile {
             && self.buckets.len() == buckets
             && self.rounds.len() == buckets
             && self.buckets.iter().all(|it| it.is_finite())
-            && self.without.is_finite()
-            && self.with.is_finite()
+            && is_size(self.without, RESIDUAL_MAX)
+            && is_size(self.with, RESIDUAL_MAX)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.buckets) + size_of_val(&*self.rounds)
     }
 }
 
@@ -174,16 +179,6 @@ impl Season {
         &self.level
     }
 
-    /// The day's profile as differences from the level, from midnight UTC on; none while there is no daily season.
-    pub(super) fn day(&self) -> Option<&[f32]> {
-        self.day.counts().then_some(&self.day.buckets[..])
-    }
-
-    /// What the week adds for each of its hours, from Thursday midnight UTC on; none while there is no weekly season.
-    pub(super) fn week(&self) -> Option<&[f32]> {
-        self.week.counts().then_some(&self.week.buckets[..])
-    }
-
     /// Day and week in units of `magnitude`; none of either while there is none.
     pub(super) fn shapes(&self, magnitude: f64) -> [Option<ProfileShape>; 2] {
         [self.day.shape(magnitude), self.week.shape(magnitude)]
@@ -208,10 +203,14 @@ impl Season {
     }
 
     pub(super) fn is_sound(&self) -> bool {
-        self.level.centre.is_finite()
-            && self.level.spread.is_finite()
+        self.level.is_sound()
             && self.day.is_sound(DAY_MS, DAY_BUCKETS)
             && self.week.is_sound(WEEK_MS, WEEK_BUCKETS)
+    }
+
+    /// Bytes outside of this value itself.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.day.heap_bytes() + self.week.heap_bytes()
     }
 }
 

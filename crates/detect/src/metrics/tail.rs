@@ -1,5 +1,6 @@
 //! How rare a strangeness is: a forgetting histogram with a power law beyond what it has seen often.
 
+use super::bounds::is_size;
 use super::pace::Pace;
 use super::summary::TailShape;
 use serde::{Deserialize, Serialize};
@@ -22,13 +23,17 @@ const SEEN_OFTEN: f64 = 30.0;
 const REFRESHED_EVERY: u8 = 32;
 /// Where weights begin anew, before they get too large to add up.
 const WEIGHT_MAX: f64 = 1e6;
+/// More than all samples can weigh together: those of a whole history at a millisecond each.
+const TOTAL_MAX: f64 = 1e18;
+/// By how much the bins may be more than the total, which is rounded more finely.
+const ROUNDED: f64 = 4.0;
 /// Largest surprise of the histogram's own part.
 const BODY_MIN: f64 = 1e-6;
 
 /// Sizes seen, newer ones weigh more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Tail {
-    bins: Vec<f32>,
+    bins: Box<[f32]>,
     total: f64,
     weight: f64,
     until_refresh: u8,
@@ -40,7 +45,7 @@ pub(super) struct Tail {
 impl Default for Tail {
     fn default() -> Self {
         Self {
-            bins: vec![0.0; BINS],
+            bins: vec![0.0; BINS].into_boxed_slice(),
             total: 0.0,
             weight: 1.0,
             until_refresh: 0,
@@ -143,13 +148,23 @@ impl Tail {
     }
 
     pub(super) fn is_sound(&self) -> bool {
-        let finite = [self.total, self.weight, self.rare_share, self.index];
         self.bins.len() == BINS
             && usize::from(self.rare_bin) <= BINS
             && self.until_refresh <= REFRESHED_EVERY
-            && self.bins.iter().all(|bin| bin.is_finite() && *bin >= 0.0)
-            && finite.iter().all(|it| it.is_finite() && *it >= 0.0)
-            && self.weight > 0.0
+            && self
+                .bins
+                .iter()
+                .all(|bin| is_size(f64::from(*bin), TOTAL_MAX))
+            && is_size(self.total, TOTAL_MAX)
+            && (1.0..=WEIGHT_MAX).contains(&self.weight)
+            && self.bins.iter().map(|bin| f64::from(*bin)).sum::<f64>() <= ROUNDED * self.total
+            && is_size(self.rare_share, ROUNDED)
+            && (INDEX_RANGE.0..=INDEX_RANGE.1).contains(&self.index)
+    }
+
+    /// Bytes outside of this value itself.
+    pub(super) fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.bins)
     }
 }
 

@@ -168,7 +168,7 @@ fn odds(surprise: f64) -> String {
 }
 
 /// Four digits of a number.
-fn figure(value: f64) -> String {
+pub(super) fn figure(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }

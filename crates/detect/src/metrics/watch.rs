@@ -23,7 +23,9 @@ use serde::{Deserialize, Serialize};
 
 /// Most metrics of a service: more of them make a verdict slower, hardly better.
 pub const METRICS_MAX: usize = 256;
-/// Most bytes of one metric, in memory and stored.
+/// Longest name of a metric, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Most bytes of one metric, in memory and stored: a service's bytes divided by its metrics.
 pub const BYTES_PER_METRIC_MAX: usize = 4096;
 /// Rows after the first ones before their joint strangeness has a distribution.
 const ROWS_MIN: u32 = 100;
@@ -48,31 +50,40 @@ pub enum Learning {
 /// What is normal for one service, and whether it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
-    settings: Settings,
-    names: Vec<String>,
-    baselines: Vec<Baseline>,
-    cadence: Cadence,
-    pace: Pace,
-    tail: Tail,
+    pub(super) settings: Settings,
+    pub(super) names: Vec<String>,
+    pub(super) baselines: Vec<Baseline>,
+    pub(super) cadence: Cadence,
+    /// Follows from the settings and the cadence.
+    #[serde(skip)]
+    pub(super) pace: Pace,
+    pub(super) tail: Tail,
     rows: u32,
     settling: u16,
     policy: Policy,
+    /// Empty between samples.
     #[serde(skip)]
-    strange: Vec<(usize, Strangeness)>,
+    pub(super) strange: Vec<(usize, Strangeness)>,
 }
 
 impl Watch {
     /// A watch that knows nothing, for metrics with these names.
     ///
     /// # Errors
-    /// [`Error::Settings`], [`Error::Metrics`] for none or more than [`METRICS_MAX`].
-    pub fn new(settings: Settings, names: Vec<String>) -> Result<Self, Error> {
+    /// [`Error::Settings`], [`Error::Metrics`] for none or more than [`METRICS_MAX`], [`Error::Name`] for one longer than
+    /// [`NAME_BYTES_MAX`].
+    pub fn new(settings: Settings, mut names: Vec<String>) -> Result<Self, Error> {
         if let Some(problem) = settings.problem() {
             return Err(Error::Settings(problem));
         }
         if names.is_empty() || names.len() > METRICS_MAX {
             return Err(Error::Metrics(names.len()));
         }
+        if let Some(name) = names.iter().find(|name| name.len() > NAME_BYTES_MAX) {
+            return Err(Error::Name(name.len()));
+        }
+        names.iter_mut().for_each(String::shrink_to_fit);
+        names.shrink_to_fit();
         let cadence = Cadence::default();
         Ok(Self {
             pace: Pace::new(cadence.step_ms(), settings.history_days),
@@ -113,6 +124,7 @@ impl Watch {
             }
         }
         self.settling = self.settling.saturating_sub(1);
+        self.strange.clear();
         verdict
     }
 
@@ -177,9 +189,23 @@ impl Watch {
         &self.names
     }
 
+    /// Whether one that was read back can be: what cannot be reached by any samples would lead to numbers that are none.
+    pub(super) fn is_sound(&self) -> bool {
+        let names = &self.names;
+        self.settings.problem().is_none()
+            && (1..=METRICS_MAX).contains(&names.len())
+            && names.iter().all(|name| name.len() <= NAME_BYTES_MAX)
+            && self.baselines.len() == names.len()
+            && self.baselines.iter().all(Baseline::is_sound)
+            && self.cadence.is_sound()
+            && self.tail.is_sound()
+            && self.settling <= SETTLING
+            && self.policy.is_sound()
+    }
+
     /// Notes how strange each metric is; tells whether any has a number.
     fn judge_each(&mut self, at_ms: i64, values: &[f64]) -> Numbers {
-        self.strange.clear();
+        self.strange.reserve_exact(self.baselines.len());
         let mut numbers = Numbers::None;
         for (index, (baseline, value)) in self.baselines.iter().zip(values).enumerate() {
             if !is_number(*value) {

@@ -1,0 +1,9 @@
+//! Watching metrics, comparing them and finding changes, driven through the public functions.
+
+mod bad_input;
+mod behaviour;
+mod change_point;
+mod compare;
+mod rate;
+mod series;
+mod stored;
