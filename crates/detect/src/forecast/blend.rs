@@ -27,6 +27,8 @@ const BOUND_RATE_FIRST: f64 = 0.2;
 const BOUND_MIN: f64 = 0.3;
 /// Furthest a bound gets, in scales: beyond it the scale has not yet followed, and will.
 const SCORE_MAX: f64 = 1e3;
+/// Largest number that is blended: a forecast far beyond all values is as wrong as any, and sums of it have to be numbers.
+const NUMBER_MAX: f64 = 1e110;
 /// Bounds at the beginning, in mean absolute errors: those of normal errors (a standard deviation is 1.25 of them).
 const FIRST_SCORES: [f64; LEVELS.len()] = [-2.9, -2.05, -1.6, -0.84, 0.0, 0.84, 1.6, 2.05, 2.9];
 
@@ -94,6 +96,8 @@ impl Blend {
 
     /// Blends. `unrest` is the usual error at the time of day that is told of, when known.
     pub(super) fn tell(&self, experts: [f64; EXPERTS], unrest: Option<f64>) -> Told {
+        let experts = experts.map(bounded);
+        let unrest = unrest.map(bounded);
         let mut sorted = experts;
         sorted.sort_by(f64::total_cmp);
         let spread = sorted[EXPERTS * 3 / 4] - sorted[EXPERTS / 4];
@@ -164,5 +168,12 @@ impl Blend {
             }
         }
         weighed[EXPERTS - 1].0
+    }
+}
+
+fn bounded(number: f64) -> f64 {
+    match number.is_nan() {
+        true => 0.0,
+        false => number.clamp(-NUMBER_MAX, NUMBER_MAX),
     }
 }

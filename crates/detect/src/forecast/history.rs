@@ -176,7 +176,10 @@ impl History {
     pub(super) fn to(&self, space: Space, value: f64) -> f64 {
         match space {
             Space::Plain => value,
-            Space::Ratio => libm::copysign(libm::log1p(value.abs() / self.unit), value),
+            Space::Ratio => {
+                let units = (value.abs() / self.unit).min(f64::MAX);
+                libm::copysign(libm::log1p(units), value)
+            }
         }
     }
 

@@ -462,3 +462,12 @@ proptest! {
         prop_assert_eq!(loaded, forecaster);
     }
 }
+
+#[test]
+fn a_series_of_hardly_anything_that_becomes_huge_is_stored_whole() {
+    let hardly = std::iter::repeat_n(1e-280, 73);
+    let forecaster = seen(hardly.chain([1e100, 1e-280, -1e100, 1e100]));
+    let text = serde_json::to_string(&forecaster).expect("it serialises");
+    let loaded: Forecaster = serde_json::from_str(&text).expect("it was just stored");
+    assert_eq!(loaded, forecaster);
+}
