@@ -11,12 +11,18 @@
 //! One configuration for everything. Labels are never opened, names of sets and series only name files, and a row is
 //! judged before the next one is read. What is written depends on nothing but what is read.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "a command-line program speaks on its standard output"
+)]
+
 mod ad;
 mod cold;
 mod fc;
 mod leak;
 mod month;
 mod parallel;
+mod plot;
 mod rca;
 mod suite;
 
@@ -33,7 +39,7 @@ use clap::{Parser, ValueEnum};
 )]
 struct Cli {
     /// Folder with `ad`, `leak`, `fc` and `rca`; what it lacks is left out
-    #[arg(long, value_name = "DIR", required_unless_present = "month")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["month", "plot"])]
     suite: Option<PathBuf>,
     /// Folder that predictions are written to
     #[arg(long, value_name = "DIR", required_unless_present = "month")]
@@ -41,6 +47,12 @@ struct Cli {
     /// Only these
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
+    /// Instead of predictions: draw rows FROM to TO of the series in this folder into the file OUT, as SVG
+    #[arg(long, value_name = "SERIES", requires = "rows", conflicts_with_all = ["suite", "only", "month"])]
+    plot: Option<PathBuf>,
+    /// Rows that are drawn
+    #[arg(long, num_args = 2, value_names = ["FROM", "TO"])]
+    rows: Vec<usize>,
     /// Instead of a suite: count false alarms on a generated month in which nothing is wrong
     #[arg(long, conflicts_with_all = ["suite", "out", "only"])]
     month: bool,
@@ -75,6 +87,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
+    if let (Some(series), Some(out), &[from, to]) = (&cli.plot, &cli.out, &cli.rows[..]) {
+        return plot::run(series, from, to, out);
+    }
     let (Some(suite), Some(out)) = (&cli.suite, &cli.out) else {
         return month::run(cli.seed);
     };

@@ -60,12 +60,15 @@ pub(super) struct Strangeness {
     pub(super) features: [Option<f64>; FEATURES.len()],
 }
 
-/// What a sample of a metric was compared with.
+/// Where a value would be no news, in the metric's unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Expectation {
-    pub(super) low: f64,
-    pub(super) middle: f64,
-    pub(super) high: f64,
+pub struct Band {
+    /// Its lower end: 99 of 100 values are between it and the upper one.
+    pub low: f64,
+    /// What is expected.
+    pub middle: f64,
+    /// Its upper end.
+    pub high: f64,
 }
 
 /// Levels, season and scales of one metric.
@@ -141,14 +144,14 @@ impl Baseline {
     }
 
     /// Where a value at this time would be no news: around the season where there is one, else around the recent level.
-    pub(super) fn expects(&self, at_ms: i64) -> Expectation {
+    pub(super) fn expects(&self, at_ms: i64) -> Band {
         let (middle, feature) = match self.season.expects(at_ms) {
             Some(middle) => (middle, Feature::Season),
             None => (self.recent.centre, Feature::Recent),
         };
         let scale = &self.scales[feature as usize];
         let away = scale.high.max(self.magnitude * NEGLIGIBLE);
-        Expectation {
+        Band {
             low: middle - away,
             middle,
             high: middle + away,

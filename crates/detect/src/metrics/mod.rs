@@ -34,7 +34,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use baseline::Feature;
+pub use baseline::{Band, Feature};
 pub use rate::Rate;
 pub use settings::{Settings, Threshold};
 pub use stored::FORMAT;

@@ -9,7 +9,7 @@
 //! missing), a doubled or late sample, the samples after a gap, a metric that never changes.
 
 use super::alarm::{Change, Policy, SETTLING};
-use super::baseline::{Baseline, FEATURES, SAMPLES_MIN, Strangeness, is_number};
+use super::baseline::{Band, Baseline, FEATURES, SAMPLES_MIN, Strangeness, is_number};
 use super::cadence::{Arrival, Cadence};
 use super::pace::Pace;
 use super::prior::{Prior, merge_tails};
@@ -181,6 +181,14 @@ impl Watch {
             self.tail.adopt(&shares, worth);
             self.rows = ROWS_MIN.min(worth as u32);
         }
+    }
+
+    /// Where a value of a metric would be no news at this time; none while too little is known of it, or for an index
+    /// beyond the names.
+    #[must_use]
+    pub fn band(&self, metric: usize, at: Timestamp) -> Option<Band> {
+        let baseline = self.baselines.get(metric)?;
+        (baseline.count() >= SAMPLES_MIN).then(|| baseline.expects(at.0))
     }
 
     /// Names of the metrics.

@@ -1,0 +1,196 @@
+//! A stretch of one metric as a picture: what was seen, what was expected, when somebody was told.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use regraft_detect::metrics::{Band, Episode, Learning, Settings, Verdict, Watch};
+use regraft_model::Timestamp;
+
+use crate::suite::{self, Table};
+
+const WIDTH: f64 = 900.0;
+const HEIGHT: f64 = 260.0;
+/// Room for the axis at the left, the title above, the times below.
+const LEFT: f64 = 70.0;
+const TOP: f64 = 30.0;
+const BOTTOM: f64 = 30.0;
+/// Most points of a line: more cannot be told apart at this width.
+const POINTS_MAX: usize = 1500;
+
+/// What is drawn for one row.
+struct Point {
+    at: Timestamp,
+    value: f64,
+    band: Option<Band>,
+    told: bool,
+}
+
+/// Draws rows `from..to` of the metric that was strangest when somebody was told first; the first metric when nobody was.
+pub(crate) fn run(series: &Path, from: usize, to: usize, out: &Path) -> Result<()> {
+    let table = suite::table(&series.join("data.csv"))?;
+    let to = to.min(table.times.len());
+    if from >= to {
+        bail!(
+            "{} has {} rows: there is nothing from {from} to {to}",
+            series.display(),
+            table.times.len()
+        );
+    }
+    let metric = strangest(&table, from, to)?;
+    let mut points = Vec::new();
+    walk(&table, to, |watch, row, at, verdict| {
+        if row < from {
+            return;
+        }
+        points.push(Point {
+            at,
+            value: table.columns[metric][row],
+            band: watch.band(metric, at),
+            told: begins(verdict),
+        });
+    })?;
+    let title = format!("{} {}", suite::name(series), table.names[metric]);
+    std::fs::write(out, svg(&title, &points)).with_context(|| format!("write {}", out.display()))
+}
+
+/// Judges the first rows, and shows the watch before each is learned.
+fn walk(
+    table: &Table,
+    to: usize,
+    mut look: impl FnMut(&Watch, usize, Timestamp, &Verdict),
+) -> Result<()> {
+    let mut watch = Watch::new(Settings::default(), table.names.clone())?;
+    for row in 0..to {
+        let at = Timestamp(table.times[row] * 1000);
+        let before = watch.clone();
+        let verdict = watch.observe(at, &table.row(row), Learning::On);
+        look(&before, row, at, &verdict);
+    }
+    Ok(())
+}
+
+fn strangest(table: &Table, from: usize, to: usize) -> Result<usize> {
+    let mut watch = Watch::new(Settings::default(), table.names.clone())?;
+    for row in 0..to {
+        let verdict = watch.observe(
+            Timestamp(table.times[row] * 1000),
+            &table.row(row),
+            Learning::On,
+        );
+        if let Verdict::Strange(anomaly) = &verdict
+            && row >= from
+            && let Some(evidence) = anomaly.metrics.first()
+        {
+            let named = table.names.iter().position(|name| *name == evidence.metric);
+            return Ok(named.unwrap_or_default());
+        }
+    }
+    Ok(0)
+}
+
+fn begins(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Strange(anomaly) if anomaly.episode == Episode::Begins)
+}
+
+fn svg(title: &str, points: &[Point]) -> String {
+    let scale = Scale::new(points);
+    let mut text = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n\
+         <text x=\"{LEFT}\" y=\"18\">{title}</text>\n"
+    );
+    let every = points.len().div_ceil(POINTS_MAX);
+    let drawn = || points.iter().enumerate().step_by(every);
+    let bands: Vec<_> = drawn()
+        .filter_map(|(index, it)| Some((index, it.band?)))
+        .collect();
+    let upper = bands
+        .iter()
+        .map(|(index, band)| scale.place(*index, band.high));
+    let lower = bands
+        .iter()
+        .rev()
+        .map(|(index, band)| scale.place(*index, band.low));
+    let outline: Vec<String> = upper.chain(lower).collect();
+    let values: Vec<String> = drawn()
+        .filter(|(_, it)| it.value.is_finite())
+        .map(|(index, it)| scale.place(index, it.value))
+        .collect();
+    // Writing to a text cannot fail.
+    let _ = writeln!(
+        text,
+        "<polygon points=\"{}\" fill=\"#cfe3f7\"/>",
+        outline.join(" ")
+    );
+    let _ = writeln!(
+        text,
+        "<polyline points=\"{}\" fill=\"none\" stroke=\"#1f4e79\"/>",
+        values.join(" ")
+    );
+    for (index, _) in points.iter().enumerate().filter(|(_, it)| it.told) {
+        let x = scale.x(index);
+        let _ = writeln!(
+            text,
+            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{:.1}\" stroke=\"#c00000\" stroke-width=\"2\"/>",
+            HEIGHT - BOTTOM
+        );
+    }
+    for value in [scale.low, scale.high] {
+        let y = scale.y(value) + 4.0;
+        let _ = writeln!(
+            text,
+            "<text x=\"{}\" y=\"{y:.1}\" text-anchor=\"end\">{value:.3e}</text>",
+            LEFT - 6.0
+        );
+    }
+    let ends = [
+        points.first().map(|it| (it, LEFT, "start")),
+        points.last().map(|it| (it, WIDTH, "end")),
+    ];
+    for (point, x, anchor) in ends.into_iter().flatten() {
+        let time = point.at.to_rfc3339();
+        let _ = writeln!(
+            text,
+            "<text x=\"{x}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+            HEIGHT - 10.0,
+            time.get(..16).unwrap_or(&time)
+        );
+    }
+    text.push_str("</svg>\n");
+    text
+}
+
+/// Where things are on the picture.
+struct Scale {
+    count: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Scale {
+    fn new(points: &[Point]) -> Self {
+        let values = points.iter().map(|it| it.value).filter(|it| it.is_finite());
+        let low = values.clone().fold(f64::INFINITY, f64::min);
+        let high = values.fold(f64::NEG_INFINITY, f64::max);
+        let room = ((high - low) / 10.0).max(f64::MIN_POSITIVE);
+        Self {
+            count: (points.len().max(2) - 1) as f64,
+            low: low - room,
+            high: high + room,
+        }
+    }
+
+    fn x(&self, index: usize) -> f64 {
+        LEFT + (WIDTH - LEFT) * index as f64 / self.count
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        let share = ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
+        HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
+    }
+
+    fn place(&self, index: usize, value: f64) -> String {
+        format!("{:.1},{:.1}", self.x(index), self.y(value))
+    }
+}
