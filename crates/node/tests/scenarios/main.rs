@@ -88,7 +88,12 @@ impl Stage {
         self.wait_for_applications("the head is recorded", |found| {
             let mut all = list(found);
             all.any(|it| {
-                it["name"] == "storefront" && it["head"] == head.as_str() && it["sync"] == sync
+                // A head is recorded before it is applied: until then what is Synced is the revision before.
+                let is_at_head = sync != "Synced" || it["revision"] == head.as_str();
+                it["name"] == "storefront"
+                    && it["head"] == head.as_str()
+                    && it["sync"] == sync
+                    && is_at_head
             })
         });
     }
