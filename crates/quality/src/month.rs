@@ -1,22 +1,19 @@
-//! False alarms on a generated month of 200 services in which nothing is wrong.
+//! False alarms, and suspicions, on a generated month of 200 services in which nothing is wrong.
 
 use std::sync::Mutex;
 
 use anyhow::{Context as _, Result, anyhow};
-use regraft_detect::metrics::{Episode, Learning, Settings, Verdict, Watch};
+use regraft_detect::metrics::{Episode, Grade, Learning, Settings, Verdict, Watch};
 use regraft_sim::metrics::{Metric, Month, Occurrence, Service};
 
 use crate::parallel;
 
-/// A deploy explains what follows it for so long: an alarm there is false, but a person sees why at once.
-const EXPLAINED_MS: i64 = 30 * 60 * 1000;
-
-/// Alarms of one service.
+/// What was told of one service.
 #[derive(Clone, Copy, Debug, Default)]
-struct Alarms {
-    all: u32,
-    /// Of these soon after a deploy or a restart.
-    explained: u32,
+struct Told {
+    alarms: u32,
+    /// Episodes that were never more than that.
+    suspicions: u32,
 }
 
 /// Prints how many alarms there are for a service and month.
@@ -25,24 +22,24 @@ pub(crate) fn run(seed: u64) -> Result<()> {
     let services: Vec<Service> = month.services().collect();
     let counted = Mutex::new(Vec::with_capacity(services.len()));
     parallel::each("month", &services, |service| {
-        let alarms = alarms_of(service.clone())?;
+        let told = told_of(service.clone())?;
         let mut counted = counted.lock().map_err(|_| anyhow!("a thread panicked"))?;
         counted.push((
             service.name().to_owned(),
             format!("{:?}", service.kind()),
-            alarms,
+            told,
         ));
         Ok(())
     })?;
     let mut counted = counted
         .into_inner()
         .map_err(|_| anyhow!("a thread panicked"))?;
-    counted.sort_by(|one, other| other.2.all.cmp(&one.2.all).then(one.0.cmp(&other.0)));
+    counted.sort_by(|one, other| other.2.alarms.cmp(&one.2.alarms).then(one.0.cmp(&other.0)));
     print(&month, &counted);
     Ok(())
 }
 
-fn alarms_of(service: Service) -> Result<Alarms> {
+fn told_of(service: Service) -> Result<Told> {
     let names = service
         .metrics()
         .iter()
@@ -50,45 +47,45 @@ fn alarms_of(service: Service) -> Result<Alarms> {
         .collect();
     let mut watch = Watch::new(Settings::default(), names)
         .with_context(|| format!("watch {}", service.name()))?;
-    let mut alarms = Alarms::default();
-    let mut changed = None;
+    let mut told = Told::default();
     for row in service {
-        let deploys = row
-            .occurrences
-            .iter()
-            .any(|it| matches!(it, Occurrence::Deploy | Occurrence::Restart));
-        if deploys {
-            changed = Some(row.at);
+        let is_rollout = |it: &Occurrence| matches!(it, Occurrence::Deploy | Occurrence::Restart);
+        if row.occurrences.iter().any(is_rollout) {
+            watch.rolled_out(row.at);
         }
-        let verdict = watch.observe(row.at, &row.values, Learning::On);
-        if let Verdict::Strange(anomaly) = verdict
-            && anomaly.episode == Episode::Begins
-        {
-            alarms.all += 1;
-            let explained = changed.is_some_and(|at| row.at.millis_since(at) <= EXPLAINED_MS);
-            alarms.explained += u32::from(explained);
+        if let Verdict::Strange(anomaly) = watch.observe(row.at, &row.values, Learning::On) {
+            match (anomaly.episode, anomaly.grade) {
+                (Episode::Begins, Grade::Suspicion) => told.suspicions += 1,
+                (Episode::Begins, Grade::Alarm) => told.alarms += 1,
+                (Episode::Rises, _) => {
+                    told.suspicions = told.suspicions.saturating_sub(1);
+                    told.alarms += 1;
+                }
+                (Episode::GoesOn, _) => {}
+            }
         }
     }
-    Ok(alarms)
+    Ok(told)
 }
 
-fn print(month: &Month, counted: &[(String, String, Alarms)]) {
-    let all: u32 = counted.iter().map(|it| it.2.all).sum();
-    let explained: u32 = counted.iter().map(|it| it.2.explained).sum();
-    let per_service =
-        f64::from(all) / f64::from(month.services.max(1)) * 30.0 / f64::from(month.days.max(1));
+fn print(month: &Month, counted: &[(String, String, Told)]) {
+    let alarms: u32 = counted.iter().map(|it| it.2.alarms).sum();
+    let suspicions: u32 = counted.iter().map(|it| it.2.suspicions).sum();
+    let months = f64::from(month.services.max(1)) * f64::from(month.days.max(1)) / 30.0;
     println!(
         "clean month, seed {}: {} services, {} days, a row every {} s",
         month.seed, month.services, month.days, month.step_s
     );
     println!(
-        "false alarms: {all}, {per_service:.2} per service and month; {explained} of them within half an hour of a deploy or a restart"
+        "false alarms: {alarms}, {:.2} per service and month; suspicions that stayed ones: {suspicions}, {:.2}",
+        f64::from(alarms) / months,
+        f64::from(suspicions) / months,
     );
     println!(
-        "services without any: {}",
-        counted.iter().filter(|it| it.2.all == 0).count()
+        "services without an alarm: {}",
+        counted.iter().filter(|it| it.2.alarms == 0).count()
     );
-    for (name, kind, alarms) in counted.iter().take(5) {
-        println!("  {name} ({kind}): {}", alarms.all);
+    for (name, kind, told) in counted.iter().take(5) {
+        println!("  {name} ({kind}): {}", told.alarms);
     }
 }

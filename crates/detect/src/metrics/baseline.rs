@@ -1,6 +1,7 @@
 //! What is normal for one metric of one service, in bounded bytes.
 
 use super::bounds::{LEVEL_MAX, VALUE_MAX, is_size};
+use super::grain::Grain;
 use super::level::Level;
 use super::pace::{Pace, weight};
 use super::prior::{Own, Prior};
@@ -81,6 +82,7 @@ pub(super) struct Baseline {
     before: Option<f64>,
     magnitude: f64,
     changes: f64,
+    grain: Grain,
     count: u32,
 }
 
@@ -119,6 +121,9 @@ impl Baseline {
     pub(super) fn learn(&mut self, at_ms: i64, value: f64, pace: &Pace) {
         self.count = self.count.saturating_add(1);
         self.magnitude += weight(self.count, pace.day) * (value.abs() - self.magnitude);
+        if let Some(before) = self.before {
+            self.grain.learn((value - before).abs());
+        }
         let floor = self.floor();
         for (residual, scale) in self
             .residuals(at_ms, value)
@@ -129,8 +134,8 @@ impl Baseline {
                 scale.learn(residual.abs(), floor, pace);
             }
         }
-        self.recent.learn(value, 1.0 / RECENT_SAMPLES);
-        self.usual.learn(value, 1.0 / USUAL_SAMPLES);
+        self.recent.learn(value, 1.0 / RECENT_SAMPLES, floor);
+        self.usual.learn(value, 1.0 / USUAL_SAMPLES, floor);
         let left = self.scales[Feature::Season as usize].spread;
         self.season.learn(at_ms, value, left, floor, pace);
         let changed = f64::from(u8::from(self.before != Some(value)));
@@ -156,6 +161,12 @@ impl Baseline {
             middle,
             high: middle + away,
         }
+    }
+
+    /// Whether a season is expected at this time.
+    #[cfg(test)]
+    pub(super) fn has_season(&self, at_ms: i64) -> bool {
+        self.season.expects(at_ms).is_some()
     }
 
     /// Samples taken in.
@@ -228,8 +239,9 @@ impl Baseline {
         self.recent.count
     }
 
+    /// Differences that interest nobody.
     fn floor(&self) -> f64 {
-        NEGLIGIBLE * self.magnitude
+        NEGLIGIBLE * self.magnitude + self.grain.floor(self.changes)
     }
 
     /// Differences from what each feature expects, in the order of [`FEATURES`].
@@ -248,6 +260,7 @@ impl Baseline {
             && self.usual.is_sound()
             && self.season.is_sound()
             && self.scales.iter().all(Scale::is_sound)
+            && self.grain.is_sound()
             && self.before.is_none_or(is_number)
             && is_size(self.magnitude, LEVEL_MAX)
             && is_size(self.changes, 1.0)

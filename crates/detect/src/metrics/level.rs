@@ -18,13 +18,14 @@ pub(super) struct Level {
 }
 
 impl Level {
-    /// Takes in a value, with the weight of one sample.
-    pub(super) fn learn(&mut self, value: f64, share: f64) {
+    /// Takes in a value, with the weight of one sample. Within `floor` nothing is an outlier: what never moved has no
+    /// deviation to tell one by.
+    pub(super) fn learn(&mut self, value: f64, share: f64, floor: f64) {
         self.count = self.count.saturating_add(1);
         let away = value - self.centre;
         let limit = match self.count < CLIPPED_FROM {
             true => f64::MAX,
-            false => CLIP * self.spread.max(f64::MIN_POSITIVE),
+            false => CLIP * self.spread + floor,
         };
         self.centre += weight(self.count, share) * away.clamp(-limit, limit);
         // The spread is kept for twice as long, so that it does not follow what it has to judge.

@@ -5,6 +5,7 @@
 //!                          levels, season, scales                                     │ mean of the strangest quarter
 //!                                                                                     ▼
 //! Verdict + evidence <─ alarm policy <─ surprise: how rare is that? <─ Tail: distribution of the service's strangeness
+//!  suspicion, or alarm       └─ no alarm of what recurs each day, nor soon after a rollout
 //!
 //! Rate: a counter ─> values a second         compare: old against new         change_point: since when
 //! ```
@@ -17,11 +18,13 @@ mod bounds;
 mod cadence;
 pub mod change_point;
 pub mod compare;
+mod grain;
 mod level;
 mod pace;
 mod prior;
 mod ranks;
 mod rate;
+mod recurrence;
 mod scale;
 mod season;
 mod settings;
@@ -39,5 +42,5 @@ pub use rate::Rate;
 pub use settings::{Settings, Threshold};
 pub use stored::FORMAT;
 pub use summary::{ENTRY_BYTES_MAX, SERVICE_ENTRY, SUMMARY_FORMAT, Summary};
-pub use verdict::{Anomaly, Episode, MetricEvidence, Unknown, Verdict};
+pub use verdict::{Anomaly, Episode, Grade, MetricEvidence, Restraint, Unknown, Verdict};
 pub use watch::{BYTES_PER_METRIC_MAX, Learning, METRICS_MAX, NAME_BYTES_MAX, Watch};

@@ -14,10 +14,12 @@ pub(super) const DAY_BUCKETS: usize = 288;
 pub(super) const WEEK_BUCKETS: usize = 168;
 /// Rounds before a bucket says anything: one round is one opinion.
 const ROUNDS_MIN: u8 = 2;
-/// Weight of the newest round in a bucket.
+/// Least weight of a sample in its bucket: of steps of five minutes the last five days count, of shorter ones less.
 const ROUND_SHARE: f64 = 0.2;
-/// A season counts once it leaves at most this share of the residuals' mean size.
-const LEAVES_MAX: f64 = 0.5;
+/// A season counts once it leaves less than this share of the residuals' mean size.
+const FOUND_BELOW: f64 = 0.5;
+/// It is given up once it leaves more than this share: one odd day, a holiday, is when it is needed most.
+const LOST_ABOVE: f64 = 0.8;
 /// Samples before outliers are clipped where a season is compared with none.
 const CLIPPED_FROM: u32 = 600;
 /// Where outliers are clipped there, in mean sizes.
@@ -31,10 +33,13 @@ pub(super) struct Profile {
     period_ms: i64,
     buckets: Box<[f32]>,
     rounds: Box<[u8]>,
+    /// The bucket learned last, counted from 1970: a round is counted once, however many samples it has.
+    last: Option<i64>,
     /// Mean size of residuals without and with this profile.
     without: f64,
     with: f64,
     compared: u32,
+    counts: bool,
 }
 
 impl Profile {
@@ -43,9 +48,11 @@ impl Profile {
             period_ms,
             buckets: vec![0.0; buckets].into_boxed_slice(),
             rounds: vec![0; buckets].into_boxed_slice(),
+            last: None,
             without: 0.0,
             with: 0.0,
             compared: 0,
+            counts: false,
         }
     }
 
@@ -59,11 +66,6 @@ impl Profile {
         (self.rounds[bucket] >= ROUNDS_MIN).then(|| f64::from(self.buckets[bucket]))
     }
 
-    /// Whether it explains enough to be used.
-    fn counts(&self) -> bool {
-        self.with < LEAVES_MAX * self.without
-    }
-
     /// Takes in a difference from the level, of which the part beyond `limit` is left out.
     fn learn(&mut self, at_ms: i64, away: f64, limit: f64, pace: &Pace) {
         if let Some(said) = self.says(at_ms) {
@@ -75,16 +77,26 @@ impl Profile {
             let share = weight(self.compared, pace.season);
             self.without += share * (away.abs().min(clip) - self.without);
             self.with += share * ((away - said).abs().min(clip) - self.with);
+            let most = if self.counts { LOST_ABOVE } else { FOUND_BELOW };
+            self.counts = self.with < most * self.without;
         }
         let bucket = self.bucket(at_ms);
-        let rounds = self.rounds[bucket];
-        let limit = if rounds == 0 { f64::MAX } else { limit };
+        let limit = if self.rounds[bucket] == 0 {
+            f64::MAX
+        } else {
+            limit
+        };
+        let round = at_ms.div_euclid(self.period_ms / self.buckets.len() as i64);
+        if self.last != Some(round) {
+            self.last = Some(round);
+            self.rounds[bucket] = self.rounds[bucket].saturating_add(1);
+        }
         let step = (away - f64::from(self.buckets[bucket])).clamp(-limit, limit);
         #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
         let moved = (f64::from(self.buckets[bucket])
-            + weight(u32::from(rounds) + 1, ROUND_SHARE) * step) as f32;
+            + weight(u32::from(self.rounds[bucket]), ROUND_SHARE) * step)
+            as f32;
         self.buckets[bucket] = moved.clamp(f32::MIN, f32::MAX);
-        self.rounds[bucket] = rounds.saturating_add(1);
     }
 
     /// In units of `magnitude`; none while it is not used.
@@ -95,7 +107,7 @@ impl Profile {
             (*rounds >= ROUNDS_MIN).then(|| share(f64::from(*bucket)))
         };
         let buckets: Vec<_> = buckets.map(known).collect();
-        self.counts()
+        self.counts
             .then(|| ProfileShape::new(share(self.without), share(self.with), &buckets))
     }
 
@@ -104,6 +116,7 @@ impl Profile {
         self.without = prior.without * magnitude;
         self.with = prior.with * magnitude;
         self.compared = worth;
+        self.counts = self.with < FOUND_BELOW * self.without;
         let own = self.buckets.iter_mut().zip(&mut self.rounds);
         for ((bucket, rounds), prior) in own.zip(&prior.buckets) {
             if let Some(prior) = prior {
@@ -150,8 +163,8 @@ impl Default for Season {
 impl Season {
     /// What the season makes of this time; none while there is no season.
     pub(super) fn expects(&self, at_ms: i64) -> Option<f64> {
-        let day = self.day.says(at_ms).filter(|_| self.day.counts());
-        let week = self.week.says(at_ms).filter(|_| self.week.counts());
+        let day = self.day.says(at_ms).filter(|_| self.day.counts);
+        let week = self.week.says(at_ms).filter(|_| self.week.counts);
         match (day, week) {
             (None, None) => None,
             (day, week) => {
@@ -162,11 +175,11 @@ impl Season {
 
     /// Takes in a value. `usual` is the usual size of what the season leaves.
     pub(super) fn learn(&mut self, at_ms: i64, value: f64, usual: f64, floor: f64, pace: &Pace) {
-        self.level.learn(value, pace.day);
+        self.level.learn(value, pace.day, floor);
         let away = value - self.level.centre;
         let limit = CLIP * usual.max(SPREAD_SHARE * self.level.spread) + floor;
         // The week explains what the day leaves, where there is a day.
-        let left = match self.day.says(at_ms).filter(|_| self.day.counts()) {
+        let left = match self.day.says(at_ms).filter(|_| self.day.counts) {
             Some(day) => away - day,
             None => away,
         };

@@ -6,18 +6,27 @@ use serde::{Deserialize, Serialize};
 const HISTORY_DAYS: f64 = 14.0;
 /// A person is called in vain at most this often.
 const FALSE_ALARMS_A_MONTH: f64 = 1.0;
-/// How much of the logarithm of the odds the threshold takes. Strangeness comes in clusters, one of which is one alarm, and
-/// anomalies in the history make its tail too heavy: both let the plain quantile miss too much.
-const CLUSTERED: f64 = 0.72;
+/// Share of an alarm's surprise that is suspicious. An alarm has to be right alone, so it comes late or never for what is
+/// just strange; a suspicion is one piece of evidence among others, and may be wrong some ten times as often.
+const SUSPICIOUS: f64 = 0.72;
+
+/// Surprises (minus the natural logarithm of a probability) above which something is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Limits {
+    /// As a suspicion.
+    pub(crate) suspicion: f64,
+    /// As an alarm.
+    pub(crate) alarm: f64,
+}
 
 /// When something is so strange that it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Threshold {
-    /// How many false alarms are bearable for a service in 30 days; above 0.
+    /// How many false alarms are bearable for a service in 30 days; above 0. Suspicions are more frequent.
     FalseAlarmsAMonth(f64),
     /// The share of samples that is taken for anomalous, between 0 and 1. Known from other tools; one of 0.05 makes every
-    /// twentieth sample strange, whatever it is.
+    /// twentieth sample an alarm, whatever it is. Suspicions and alarms are then the same.
     Contamination(f64),
 }
 
@@ -54,13 +63,22 @@ impl Settings {
         (!history).then_some("the days of history have to be above 0")
     }
 
-    /// The surprise (minus the natural logarithm of a probability) above which something is told.
-    pub(crate) fn threshold(&self, samples_a_month: f64) -> f64 {
+    pub(crate) fn limits(&self, samples_a_month: f64) -> Limits {
         match self.threshold {
             Threshold::FalseAlarmsAMonth(alarms) => {
-                CLUSTERED * libm::log((samples_a_month / alarms).max(1.0))
+                let alarm = libm::log((samples_a_month / alarms).max(1.0));
+                Limits {
+                    suspicion: SUSPICIOUS * alarm,
+                    alarm,
+                }
             }
-            Threshold::Contamination(share) => -libm::log(share),
+            Threshold::Contamination(share) => {
+                let alarm = -libm::log(share);
+                Limits {
+                    suspicion: alarm,
+                    alarm,
+                }
+            }
         }
     }
 }

@@ -63,6 +63,7 @@ impl Watch {
             + self.baselines.capacity() * size_of::<Baseline>()
             + baselines
             + self.tail.heap_bytes()
+            + self.recurrence.heap_bytes()
             + self.strange.capacity() * size_of::<(usize, Strangeness)>()
     }
 }

@@ -49,10 +49,30 @@ pub enum Unknown {
 /// Whether an anomaly is news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Episode {
-    /// It begins with this sample: the one moment at which somebody is told.
+    /// It begins with this sample.
     Begins,
+    /// It was suspected before, and is an alarm from this sample on.
+    Rises,
     /// It began before.
     GoesOn,
+}
+
+/// What an anomaly is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// Evidence among others, too weak to call anybody.
+    Suspicion,
+    /// So rare that it may stand alone. An episode stays one.
+    Alarm,
+}
+
+/// What keeps a suspicion from becoming an alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restraint {
+    /// It was as strange at this time on other days.
+    Recurs,
+    /// The service was rolled out a short time ago: its new pods are compared with the old ones instead.
+    RolledOut,
 }
 
 /// Something strange, with its evidence.
@@ -60,13 +80,17 @@ pub enum Episode {
 pub struct Anomaly {
     /// Whether it is news.
     pub episode: Episode,
+    /// What it is good for.
+    pub grade: Grade,
+    /// What keeps it from being an alarm, where it would be rare enough; none for an alarm.
+    pub restraint: Option<Restraint>,
     /// Since when.
     pub since: Timestamp,
     /// When it was looked at.
     pub at: Timestamp,
     /// Minus the natural logarithm of how often the last samples are as strange as they are.
     pub surprise: f64,
-    /// The surprise it takes to be told.
+    /// The surprise it takes for an alarm.
     pub threshold: f64,
     /// The strangest metrics, strangest first.
     pub metrics: Vec<MetricEvidence>,
@@ -100,6 +124,24 @@ impl fmt::Display for Feature {
     }
 }
 
+impl fmt::Display for Grade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Suspicion => "suspicion",
+            Self::Alarm => "alarm",
+        })
+    }
+}
+
+impl fmt::Display for Restraint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Recurs => "it was as strange at this time on other days",
+            Self::RolledOut => "the service was rolled out a short time ago",
+        })
+    }
+}
+
 impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -127,12 +169,16 @@ impl fmt::Display for Anomaly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "strange since {} ({} s): as rare as one sample in {}, told above one in {}",
+            "{} since {} ({} s): as rare as one sample in {}, an alarm above one in {}",
+            self.grade,
             self.since.to_rfc3339(),
             self.at.millis_since(self.since) / 1000,
             odds(self.surprise),
             odds(self.threshold),
         )?;
+        if let Some(restraint) = self.restraint {
+            writeln!(f, "  no alarm: {restraint}")?;
+        }
         for metric in &self.metrics {
             write!(f, "{metric}")?;
         }
@@ -161,9 +207,12 @@ impl fmt::Display for MetricEvidence {
 /// One in how many.
 fn odds(surprise: f64) -> String {
     let odds = libm::exp(surprise.clamp(0.0, 20.0));
-    match odds < 1000.0 {
-        true => format!("{odds:.0}"),
-        false => format!("{:.0} 000", odds / 1000.0),
+    let round = |to: f64| libm::round(odds / to) * to;
+    match odds {
+        ..100.0 => format!("{odds:.0}"),
+        ..10_000.0 => format!("{:.0}", round(10.0)),
+        ..1e6 => format!("{:.0} thousand", odds / 1e3),
+        _ => format!("{:.0} million", odds / 1e6),
     }
 }
 

@@ -13,10 +13,11 @@ use super::baseline::{Band, Baseline, FEATURES, SAMPLES_MIN, Strangeness, is_num
 use super::cadence::{Arrival, Cadence};
 use super::pace::Pace;
 use super::prior::{Prior, merge_tails};
-use super::settings::Settings;
+use super::recurrence::Recurrence;
+use super::settings::{Limits, Settings};
 use super::summary::{SERVICE_ENTRY, Summary};
 use super::tail::Tail;
-use super::verdict::{Anomaly, Episode, MetricEvidence, Unknown, Verdict};
+use super::verdict::{Anomaly, Episode, Grade, MetricEvidence, Restraint, Unknown, Verdict};
 use crate::Error;
 use regraft_model::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,8 @@ const STRANGEST: f64 = 0.25;
 /// What a sample counts for in the distribution when it is itself told of: it has to be learned for the threshold to
 /// follow a service that changed for good, but slowly.
 const TOLD_SHARE: f64 = 0.3;
+/// What follows a rollout for so long is explained by it: pods start, caches fill, levels are others.
+const ROLLOUT_MS: i64 = 30 * 60 * 1000;
 /// Metrics named as evidence.
 const EVIDENCE_MAX: usize = 5;
 
@@ -61,6 +64,8 @@ pub struct Watch {
     rows: u32,
     settling: u16,
     policy: Policy,
+    pub(super) recurrence: Recurrence,
+    rolled_out_ms: Option<i64>,
     /// Empty between samples.
     #[serde(skip)]
     pub(super) strange: Vec<(usize, Strangeness)>,
@@ -95,6 +100,8 @@ impl Watch {
             rows: 0,
             settling: 0,
             policy: Policy::default(),
+            recurrence: Recurrence::default(),
+            rolled_out_ms: None,
             strange: Vec::new(),
         })
     }
@@ -126,6 +133,12 @@ impl Watch {
         self.settling = self.settling.saturating_sub(1);
         self.strange.clear();
         verdict
+    }
+
+    /// That the service's pods are being exchanged at this time: a deploy, a restart. What follows soon is no alarm; a
+    /// rollout that makes things worse shows in a [comparison](super::compare) of new pods with old ones.
+    pub fn rolled_out(&mut self, at: Timestamp) {
+        self.rolled_out_ms = self.rolled_out_ms.max(Some(at.0));
     }
 
     /// That nothing can be said because nothing came; none while samples come.
@@ -209,6 +222,7 @@ impl Watch {
             && self.tail.is_sound()
             && self.settling <= SETTLING
             && self.policy.is_sound()
+            && self.recurrence.is_sound()
     }
 
     /// Notes how strange each metric is; tells whether any has a number.
@@ -242,8 +256,7 @@ impl Watch {
     }
 
     fn without_strangeness(&mut self, at: Timestamp, numbers: Numbers) -> Verdict {
-        let threshold = self.settings.threshold(self.pace.samples_a_month());
-        self.policy.step(at.0, None, threshold);
+        self.policy.step(at.0, None, self.limits());
         let have = self.baselines.iter().map(Baseline::count).max();
         let have = have.unwrap_or_default();
         let need = SAMPLES_MIN + ROWS_MIN;
@@ -255,7 +268,7 @@ impl Watch {
     }
 
     fn judge(&mut self, at: Timestamp, values: &[f64], size: f64, learning: Learning) -> Verdict {
-        let threshold = self.settings.threshold(self.pace.samples_a_month());
+        let limits = self.limits();
         let known = self.rows >= ROWS_MIN;
         let evident = known && self.settling == 0;
         let surprise = match known {
@@ -263,7 +276,7 @@ impl Watch {
             false => 0.0,
         };
         if learning == Learning::On && self.settling == 0 {
-            let share = if surprise > threshold {
+            let share = if surprise > limits.suspicion {
                 TOLD_SHARE
             } else {
                 1.0
@@ -271,9 +284,14 @@ impl Watch {
             self.tail.learn(size, share, &self.pace);
             self.rows = self.rows.saturating_add(1);
         }
+        let restrained = self.restrained(at.0, limits);
+        let was_told = self.policy.since_ms().is_some();
         let change = self
             .policy
-            .step(at.0, evident.then_some(surprise), threshold);
+            .step(at.0, evident.then_some(surprise), restrained.limits);
+        if learning == Learning::On && evident {
+            self.recurrence.learn(at.0, surprise);
+        }
         if !known {
             let (have, need) = (SAMPLES_MIN + self.rows, SAMPLES_MIN + ROWS_MIN);
             return Verdict::Unknown(Unknown::TooLittleData { have, need });
@@ -284,17 +302,54 @@ impl Watch {
         }
         let episode = match change {
             Change::Quiet => return Verdict::Usual { surprise },
-            Change::Begins => Episode::Begins,
+            Change::Suspicion => Episode::Begins,
+            Change::Alarm if was_told => Episode::Rises,
+            Change::Alarm => Episode::Begins,
             Change::GoesOn => Episode::GoesOn,
         };
+        let mean = self.policy.mean().unwrap_or(surprise);
+        let grade = match self.policy.is_alarm() {
+            true => Grade::Alarm,
+            false => Grade::Suspicion,
+        };
+        let would_be = grade == Grade::Suspicion && mean > limits.alarm;
         Verdict::Strange(Box::new(Anomaly {
             episode,
+            grade,
+            restraint: restrained.why.filter(|_| would_be),
             since: Timestamp(self.policy.since_ms().unwrap_or(at.0)),
             at,
-            surprise: self.policy.mean().unwrap_or(surprise),
-            threshold,
+            surprise: mean,
+            threshold: limits.alarm,
             metrics: self.evidence(at.0, values),
         }))
+    }
+
+    fn limits(&self) -> Limits {
+        self.settings.limits(self.pace.samples_a_month())
+    }
+
+    /// What it takes at this time, where an alarm would be a call for what everybody knows.
+    fn restrained(&self, at_ms: i64, limits: Limits) -> Restrained {
+        let since_rollout = self.rolled_out_ms.map(|it| at_ms.saturating_sub(it));
+        if since_rollout.is_some_and(|it| (0..ROLLOUT_MS).contains(&it)) {
+            return Restrained {
+                limits: Limits {
+                    alarm: f64::INFINITY,
+                    ..limits
+                },
+                why: Some(Restraint::RolledOut),
+            };
+        }
+        let usual = self.recurrence.expects(at_ms);
+        let recurs = usual > limits.suspicion;
+        Restrained {
+            limits: Limits {
+                alarm: limits.alarm + if recurs { usual } else { 0.0 },
+                ..limits
+            },
+            why: recurs.then_some(Restraint::Recurs),
+        }
     }
 
     /// The strangest metrics, as [`Self::strangeness`] has sorted them.
@@ -321,6 +376,13 @@ impl Watch {
             })
             .collect()
     }
+}
+
+/// Limits that what is known of the time has raised, and by what.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Restrained {
+    limits: Limits,
+    why: Option<Restraint>,
 }
 
 /// Whether any metric has a number.

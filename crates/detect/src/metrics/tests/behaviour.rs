@@ -178,7 +178,8 @@ fn the_threshold_rises_as_fewer_false_alarms_are_bearable() {
             threshold,
             history_days,
         }
-        .threshold(month)
+        .limits(month)
+        .alarm
     };
     let alarms = [100.0, 10.0, 1.0, 0.1].map(|it| threshold(Threshold::FalseAlarmsAMonth(it)));
     assert!(alarms.is_sorted_by(|one, next| one < next), "{alarms:?}");

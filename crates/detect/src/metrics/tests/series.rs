@@ -62,14 +62,14 @@ pub(super) fn observe_all(watch: &mut Watch, rows: &[(Timestamp, Vec<f64>)]) -> 
         .collect()
 }
 
-/// One letter for what was said: `B` and `s` for an episode that begins and goes on, `.` for usual; of what is unknown
+/// One letter for what was said: `B` and `s` for an episode that begins and goes on or rises, `.` for usual; of what is unknown
 /// `t`oo little data, a `g`ap, `o`ut of order, no `n`umbers, never `c`hanged, `x` for stale.
 pub(super) fn letter(verdict: &Verdict) -> char {
     match verdict {
         Verdict::Usual { .. } => '.',
         Verdict::Strange(anomaly) => match anomaly.episode {
             Episode::Begins => 'B',
-            Episode::GoesOn => 's',
+            Episode::Rises | Episode::GoesOn => 's',
         },
         Verdict::Unknown(unknown) => match unknown {
             Unknown::TooLittleData { .. } => 't',

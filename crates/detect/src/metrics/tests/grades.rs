@@ -1,0 +1,158 @@
+//! What is an alarm and what stays a suspicion.
+
+use super::series::{DAY_MS, NOON_MS, Noise, minute, noisy, observe_all, watch};
+use crate::metrics::{Episode, Grade, Learning, Restraint, Verdict};
+use regraft_model::Timestamp;
+
+type Told = Option<(Episode, Grade, Option<Restraint>)>;
+
+fn told(verdict: &Verdict) -> Told {
+    match verdict {
+        Verdict::Strange(it) => Some((it.episode, it.grade, it.restraint)),
+        Verdict::Usual { .. } | Verdict::Unknown(_) => None,
+    }
+}
+
+/// What is told of two samples that are higher than a day of noise by so much.
+#[track_caller]
+fn check(by: f64, expected: Told) {
+    let mut rows = noisy(1, 1442, 1);
+    rows[1440..].iter_mut().for_each(|row| row.1[0] += by);
+    let said = observe_all(&mut watch(1), &rows);
+    assert_eq!(told(&said[1441]), expected, "{:?}", &said[1440..]);
+}
+
+#[test]
+fn the_stranger_the_surer() {
+    check(0.0, None);
+    check(44.0, Some((Episode::Begins, Grade::Suspicion, None)));
+    check(90.0, Some((Episode::GoesOn, Grade::Alarm, None)));
+}
+
+#[test]
+fn a_suspicion_rises_to_an_alarm_once_and_stays_one() {
+    let mut rows = noisy(1, 1450, 1);
+    let high = rows[1440..].iter_mut();
+    for (row, by) in high.zip([44.0, 44.0, 90.0, 90.0, 44.0, 0.0, 0.0, 0.0, 90.0, 90.0]) {
+        row.1[0] += by;
+    }
+    let said = observe_all(&mut watch(1), &rows);
+    let told: Vec<_> = said.iter().filter_map(told).collect();
+    let suspected = (Episode::Begins, Grade::Suspicion, None);
+    let rose = (Episode::Rises, Grade::Alarm, None);
+    assert_eq!(told[0], suspected, "{told:?}");
+    let rises = told.iter().filter(|it| **it == rose).count();
+    assert_eq!(rises, 1, "{told:?}");
+    assert_eq!(
+        told.last(),
+        Some(&(Episode::GoesOn, Grade::Alarm, None)),
+        "{told:?}"
+    );
+}
+
+/// Noise for some days, with a job of ten minutes at half past three of each day in `days`; what is told on each day.
+fn with_job(days: &[usize], length: usize) -> Vec<Told> {
+    let mut noise = Noise::new(1);
+    let mut watch = watch(1);
+    let mut worst = vec![None; length];
+    for minute in 0..length * 1440 {
+        let at = Timestamp(NOON_MS.div_euclid(DAY_MS) * DAY_MS + minute as i64 * 60_000);
+        let (day, of_day) = (minute / 1440, minute % 1440);
+        let runs = days.contains(&day) && (210..220).contains(&of_day);
+        let value = noise.around_100() + if runs { 200.0 } else { 0.0 };
+        let verdict = watch.observe(at, &[value], Learning::On);
+        if (200..240).contains(&of_day) && matches!(verdict, Verdict::Strange(_)) {
+            worst[day] = worst[day].max_by_grade(told(&verdict));
+        }
+    }
+    worst
+}
+
+trait ByGrade {
+    fn max_by_grade(self, other: Self) -> Self;
+}
+
+impl ByGrade for Told {
+    fn max_by_grade(self, other: Self) -> Self {
+        let grade = |told: &Told| told.map(|it| it.1);
+        if grade(&other) > grade(&self) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+#[test]
+fn what_recurs_at_its_time_is_no_alarm_any_more() {
+    let grades: Vec<_> = with_job(&[2, 3, 4, 5], 6)
+        .iter()
+        .map(|it| it.map(|it| it.1))
+        .collect();
+    assert_eq!(grades[..2], [None, None], "{grades:?}");
+    assert_eq!(grades[2..4], [Some(Grade::Alarm); 2], "{grades:?}");
+    assert!(
+        grades[4..].iter().all(|it| *it < Some(Grade::Alarm)),
+        "{grades:?}"
+    );
+}
+
+/// What is told of high samples, so many minutes after a rollout.
+#[track_caller]
+fn check_rollout(minutes: usize, expected: Told) {
+    let mut watch = watch(1);
+    let mut rows = noisy(1, 1500, 1);
+    let high = 1440 + minutes;
+    rows[high..high + 2]
+        .iter_mut()
+        .for_each(|row| row.1[0] += 90.0);
+    observe_all(&mut watch, &rows[..1440]);
+    watch.rolled_out(minute(1440));
+    let said = observe_all(&mut watch, &rows[1440..high + 2]);
+    assert_eq!(said.last().and_then(told), expected);
+}
+
+#[test]
+fn what_follows_a_rollout_is_no_alarm_for_half_an_hour() {
+    let restrained = (
+        Episode::GoesOn,
+        Grade::Suspicion,
+        Some(Restraint::RolledOut),
+    );
+    check_rollout(0, Some(restrained));
+    check_rollout(28, Some(restrained));
+    check_rollout(30, Some((Episode::GoesOn, Grade::Alarm, None)));
+}
+
+#[test]
+fn a_level_that_was_always_zero_is_left() {
+    let mut watch = watch(1);
+    let mut noise = Noise::new(1);
+    for index in 0..3000 {
+        watch.observe(minute(index), &[0.0], Learning::On);
+    }
+    for index in 3000..4440 {
+        let value = 3.0 + 0.1 * noise.normal();
+        watch.observe(minute(index), &[value], Learning::On);
+    }
+    let band = watch.band(0, minute(4440)).unwrap();
+    assert!((band.middle - 3.0).abs() < 0.5, "{band:?}");
+}
+
+#[test]
+fn noise_with_a_memory_is_no_season() {
+    let mut watch = watch(1);
+    let mut noise = Noise::new(1);
+    let (mut level, mut seasonal, mut asked) = (0.0, 0, 0);
+    for index in 0..4 * 8640 {
+        let at = Timestamp(NOON_MS + index * 10_000);
+        // A memory of two hours, far shorter than a day.
+        level += -level / 720.0 + 0.05 * noise.normal();
+        watch.observe(at, &[100.0 + 10.0 * level], Learning::On);
+        if index > 2 * 8640 {
+            asked += 1;
+            seasonal += u32::from(watch.baselines[0].has_season(at.0));
+        }
+    }
+    assert!(seasonal * 20 < asked, "{seasonal} of {asked}");
+}
