@@ -64,12 +64,14 @@ impl Form {
     /// hours, so that a long window would take for ever.
     fn is_sound(&self) -> bool {
         let numbers = || self.window.iter().map(|hour| i64::from(hour.number));
-        let span = numbers().last().zip(numbers().next());
+        let span = self.window.back().zip(self.window.front());
         self.limit
             .is_none_or(|limit| limit.is_finite() && limit > 0.0)
             && self.last.is_none_or(|(_, value)| is_amount(value))
             && numbers().is_sorted_by(|one, next| one < next)
-            && span.is_none_or(|(last, first)| last - first < i64::from(Options::WINDOW_HOURS_MAX))
+            && span.is_none_or(|(last, first)| {
+                last.number.abs_diff(first.number) < Options::WINDOW_HOURS_MAX
+            })
             && self
                 .window
                 .iter()
