@@ -3,6 +3,7 @@
 //! Guarantees: children come after their parent, both within its tree, so every way ends; the terms of a tree's cuts
 //! follow those of the tree before.
 
+use crate::bits;
 use crate::key::{ABOVE_ALL, key};
 use linfa::Float;
 use serde::{Deserialize, Serialize};
@@ -43,9 +44,12 @@ impl Node {
 
 /// What one column does to a slanted cut: `coefficient * (x - centre)`; rows whose sum is below 0 go left.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "F: Float")]
 pub(crate) struct Term<F> {
     pub(crate) column: u32,
+    #[serde(with = "bits")]
     pub(crate) coefficient: F,
+    #[serde(with = "bits")]
     pub(crate) centre: F,
 }
 
@@ -123,6 +127,23 @@ impl<F: Float> Trees<F> {
             // Columns of straight cuts stay: they have no terms.
             node.cut -= terms;
         }
+    }
+
+    /// Gives back the room that growing took beforehand: a forest is kept for long, and grown seldom.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.trees.shrink_to_fit();
+        self.nodes.shrink_to_fit();
+        self.left.shrink_to_fit();
+        self.expected.shrink_to_fit();
+        self.terms.shrink_to_fit();
+    }
+
+    /// Bytes outside of this value itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.trees.capacity() * size_of::<Tree>()
+            + self.nodes.capacity() * size_of::<Node>()
+            + (self.left.capacity() + self.expected.capacity()) * size_of::<F>()
+            + self.terms.capacity() * size_of::<Term<F>>()
     }
 
     pub(crate) fn children(&self, at: usize) -> Option<(usize, usize)> {

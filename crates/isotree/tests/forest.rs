@@ -92,7 +92,6 @@ fn one_seed_gives_one_forest_on_every_platform() {
             .mapv(f64::to_bits)
             .to_vec()
     };
-    assert_eq!(bits(Cut::Straight), bits(Cut::Straight));
     assert_eq!(bits(Cut::Straight), STRAIGHT_BITS);
     assert_eq!(bits(SLANTED), SLANTED_BITS);
 }
@@ -299,19 +298,48 @@ fn newer_data_replace_the_oldest_trees() {
     assert!(matches!(narrow, Err(Error::Columns { .. })));
 }
 
+/// As the README promises.
+#[test]
+fn a_forest_takes_no_more_memory_than_its_bound() {
+    let (trees, sample_rows) = (20, 64);
+    for (cut, terms) in [(Cut::Straight, 0), (SLANTED, 2)] {
+        let params = params().trees(trees).sample_rows(sample_rows).cut(cut);
+        let params = params.depth_max(usize::MAX);
+        let mut forest = fitted(&params, cloud(300, [0.0, 0.0], 1));
+        let nodes = 2 * trees * sample_rows;
+        let most = nodes * 32 + nodes / 2 * terms * 24 + trees * 16 + 256;
+        for seed in 0..5 {
+            let size_bytes = forest.size_bytes();
+            assert!(
+                (most / 2..=most).contains(&size_bytes),
+                "{size_bytes} of {most}"
+            );
+            let more = DatasetBase::from(cloud(300, [1.0, 0.0], seed));
+            forest = params.fit_with(Some(forest), &more).unwrap();
+        }
+    }
+}
+
+/// Texts keep the last bit too: a score that is off by one would move a row over a threshold.
+fn check_stored<F: Float>(cut: Cut) {
+    let as_f = |rows: Array2<f64>| rows.mapv(F::cast);
+    let params = IsolationForest::<F>::params().seed(1).cut(cut);
+    let forest = fitted(&params, as_f(cloud(300, [0.0, 0.0], 1)));
+    let stored = serde_json::to_string(&forest).unwrap();
+    let read: IsolationForest<F> = serde_json::from_str(&stored).unwrap();
+    assert_eq!(read, forest);
+    let more = DatasetBase::from(as_f(cloud(300, [1.0, 0.0], 2)));
+    assert_eq!(
+        params.fit_with(Some(read), &more).unwrap(),
+        params.fit_with(Some(forest), &more).unwrap()
+    );
+}
+
 #[test]
 fn a_stored_forest_is_read_back_and_renewed_as_the_first_would_have_been() {
     for cut in [Cut::Straight, SLANTED] {
-        let params = params().trees(10).cut(cut);
-        let forest = fitted(&params, cloud(300, [0.0, 0.0], 1));
-        let stored = serde_json::to_value(&forest).unwrap();
-        let read: IsolationForest<f64> = serde_json::from_value(stored).unwrap();
-        assert_eq!(read, forest);
-        let more = DatasetBase::from(cloud(300, [1.0, 0.0], 2));
-        assert_eq!(
-            params.fit_with(Some(read), &more).unwrap(),
-            params.fit_with(Some(forest), &more).unwrap()
-        );
+        check_stored::<f64>(cut);
+        check_stored::<f32>(cut);
     }
 }
 
@@ -345,7 +373,9 @@ fn what_is_no_stored_forest_is_refused() {
         ("/trees/1/end", 1_000_000.into()),
         ("/nodes/0/below", 0.into()),
         ("/nodes/0/below", 1_000_000.into()),
-        ("/nodes/0/left", 2.into()),
+        ("/nodes/0/left", 2.0_f64.to_bits().into()),
+        ("/nodes/0/value", f64::NAN.to_bits().into()),
+        ("/threshold", f64::INFINITY.to_bits().into()),
         ("/terms_per_cut", 3.into()),
         ("/terms_per_cut", usize::MAX.into()),
     ] {

@@ -17,6 +17,7 @@
 )]
 
 mod ad;
+mod alarms;
 mod cold;
 mod fc;
 mod leak;

@@ -3,13 +3,17 @@
 use std::sync::Mutex;
 
 use anyhow::{Context as _, Result, anyhow};
-use regraft_detect::metrics::{Episode, Learning, Settings, Verdict, Watch};
+use regraft_detect::metrics::{Learning, Settings, Watch};
 use regraft_sim::metrics::{Metric, Month, Occurrence, Service};
 
-use crate::parallel;
+use crate::alarms::Alarm;
+use crate::{ad, parallel};
 
 /// A deploy explains what follows it for so long: an alarm there is false, but a person sees why at once.
 const EXPLAINED_MS: i64 = 30 * 60 * 1000;
+
+/// Services with the most alarms that are named.
+const WORST_SHOWN: usize = 5;
 
 /// Alarms of one service.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,9 +65,7 @@ fn alarms_of(service: Service) -> Result<Alarms> {
             changed = Some(row.at);
         }
         let verdict = watch.observe(row.at, &row.values, Learning::On);
-        if let Verdict::Strange(anomaly) = verdict
-            && anomaly.episode == Episode::Begins
-        {
+        if ad::alarm(&verdict) == Alarm::Told {
             alarms.all += 1;
             let explained = changed.is_some_and(|at| row.at.millis_since(at) <= EXPLAINED_MS);
             alarms.explained += u32::from(explained);
@@ -82,13 +84,15 @@ fn print(month: &Month, counted: &[(String, String, Alarms)]) {
         month.seed, month.services, month.days, month.step_s
     );
     println!(
-        "false alarms: {all}, {per_service:.2} per service and month; {explained} of them within half an hour of a deploy or a restart"
+        "false alarms: {all}, {per_service:.2} per service and month; {explained} of them within {} min of a deploy or a \
+         restart",
+        EXPLAINED_MS / 60_000
     );
     println!(
         "services without any: {}",
         counted.iter().filter(|it| it.2.all == 0).count()
     );
-    for (name, kind, alarms) in counted.iter().take(5) {
+    for (name, kind, alarms) in counted.iter().take(WORST_SHOWN) {
         println!("  {name} ({kind}): {}", alarms.all);
     }
 }

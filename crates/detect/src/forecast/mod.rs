@@ -22,23 +22,26 @@ mod answer;
 mod bits;
 mod blend;
 mod far;
+mod hint;
 mod history;
 mod near;
 mod regression;
-mod scale;
 mod season;
 mod waiting;
 
+#[cfg(test)]
+mod tests;
+
 pub use answer::{Ahead, Forecast, LEVELS, Observed, Withheld};
-pub use scale::{HINT_REPLICAS_MAX, ScaleHint, scale_hint};
+pub use hint::{HINT_REPLICAS_MAX, ScaleHint, scale_hint};
 pub use season::Season;
 
-use serde::{Deserialize, Serialize};
-
+use crate::{Error, Stored};
 use far::Far;
 use history::History;
 use near::{NEAR_STEPS, Near};
 use season::Repeats;
+use serde::{Deserialize, Serialize};
 
 /// Shortest step, in seconds. A week of it is what takes most memory; finer samples say little about the next hour.
 pub const STEP_MIN_S: u32 = 300;
@@ -54,13 +57,13 @@ const MISPLACED_MAX: u32 = 36;
 /// Real samples wanted after a gap longer than these steps.
 const AFTER_GAP: usize = 12;
 const DAY_S: u32 = 86_400;
-/// What the stored form is; another one is refused.
+/// What the stored form is; a newer one is refused.
 const FORMAT: u32 = 1;
 
 /// Forecasts one series. Takes about 60 KiB at a step of five minutes, less at longer ones: see
 /// [`Forecaster::bytes`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Stored", into = "Stored")]
+#[serde(try_from = "Form", into = "Form")]
 pub struct Forecaster {
     step_s: u32,
     learned: Option<Learned>,
@@ -68,7 +71,7 @@ pub struct Forecaster {
 
 /// The stored form.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct Form {
     format: u32,
     step_s: u32,
     learned: Option<Learned>,
@@ -91,25 +94,11 @@ struct Learned {
     far: Far,
 }
 
-/// Why a forecaster cannot be made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// A step must lie between [`STEP_MIN_S`] and [`STEP_MAX_S`] and divide an hour.
-    #[error("a step of {0} s: it must be 300 to 3600 s and divide an hour")]
-    Step(u32),
-    /// The stored form is of another version.
-    #[error("stored in format {0}; this version reads format 1")]
-    Format(u32),
-    /// The stored form was changed.
-    #[error("the stored forecaster is damaged")]
-    Damaged,
-}
-
 impl Forecaster {
     /// A forecaster that knows nothing yet.
     ///
     /// # Errors
-    /// When the step is not one of those that are supported.
+    /// [`Error::Step`] for a step that is not between [`STEP_MIN_S`] and [`STEP_MAX_S`], or no part of an hour.
     pub fn new(step_s: u32) -> Result<Self, Error> {
         let hour_s = STEP_MAX_S;
         if !(STEP_MIN_S..=STEP_MAX_S).contains(&step_s) || !hour_s.is_multiple_of(step_s) {
@@ -280,7 +269,7 @@ impl Learned {
     }
 }
 
-impl From<Forecaster> for Stored {
+impl From<Forecaster> for Form {
     fn from(forecaster: Forecaster) -> Self {
         Self {
             format: FORMAT,
@@ -290,20 +279,18 @@ impl From<Forecaster> for Stored {
     }
 }
 
-impl TryFrom<Stored> for Forecaster {
+impl TryFrom<Form> for Forecaster {
     type Error = Error;
 
-    fn try_from(stored: Stored) -> Result<Self, Error> {
-        if stored.format != FORMAT {
-            return Err(Error::Format(stored.format));
-        }
+    fn try_from(stored: Form) -> Result<Self, Error> {
+        Stored::Forecaster.check_format(stored.format, FORMAT)?;
         let mut forecaster = Self::new(stored.step_s)?;
         let day = (DAY_S / stored.step_s) as usize;
         let step_s = i64::from(stored.step_s);
         if stored.learned.as_ref().is_some_and(|learned| {
             learned.last_s.div_euclid(step_s) != learned.history.last() || !learned.fits(day)
         }) {
-            return Err(Error::Damaged);
+            return Err(Stored::Forecaster.broken("no samples lead to its numbers"));
         }
         forecaster.learned = stored.learned;
         Ok(forecaster)

@@ -1,3 +1,5 @@
+//! Made-up memory of pods: what leaks, and what only looks like it.
+
 use super::*;
 use proptest::prelude::*;
 use std::fmt::Write as _;
@@ -5,12 +7,9 @@ use std::fmt::Write as _;
 const MINUTES_5: i64 = 300_000;
 const DAY_HOURS: f64 = 24.0;
 
-/// Noise from a counter: the same everywhere.
+/// From -0.5 to 0.5, the same for the same number.
 fn noise(index: i64) -> f64 {
-    let mut z = (index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (z ^ (z >> 31)) as f64 / u64::MAX as f64 - 0.5
+    crate::tests::noise::at(index as u64) as f64 / u64::MAX as f64 - 0.5
 }
 
 /// Samples every `step_ms` for so many days, of a value at each hour.
@@ -243,6 +242,29 @@ fn it_goes_on_from_its_serde_form_to_the_same_bytes() {
     }
     let text = |detector: &Detector| serde_json::to_string(detector).unwrap();
     assert_eq!(text(&whole), text(&parts));
+}
+
+#[test]
+fn a_changed_or_newer_stored_form_is_refused() {
+    let leaky = series(10, MINUTES_5, |hour| 100.0 + growth(hour, 20.0));
+    let stored = serde_json::to_value(watch(Some(400.0), &leaky).detector).unwrap();
+    let check = |path: &str, value: serde_json::Value, expected: &str| {
+        let mut stored = stored.clone();
+        *stored.pointer_mut(path).unwrap() = value;
+        let error = serde_json::from_value::<Detector>(stored).expect_err(path);
+        assert!(error.to_string().contains(expected), "{path}: {error}");
+    };
+    check("/format", 2.into(), "format 2");
+    check("/format", 0.into(), "no format 0");
+    let damaged = "no samples lead to its numbers";
+    check("/limit", (-1).into(), damaged);
+    check("/last/1", (-1).into(), damaged);
+    check("/window/3/number", 0.into(), damaged);
+    check("/window/0/number", 0.into(), damaged);
+    check("/window/3/middle", 1e30.into(), damaged);
+    check("/collector/samples", vec![1; 61].into(), damaged);
+    check("/middle/slopes", vec![1; 73].into(), damaged);
+    check("/floor/slopes/0", (-1).into(), damaged);
 }
 
 #[test]

@@ -4,6 +4,11 @@ use super::baseline::Feature;
 use regraft_model::Timestamp;
 use std::fmt;
 
+/// Features of a metric that its line names: the others say the same, less clearly.
+const FEATURES_SHOWN: usize = 2;
+/// Surprise beyond which odds are not told apart: one in half a thousand million.
+const SURPRISE_SHOWN: f64 = 20.0;
+
 /// What is said of a service at a moment.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
@@ -151,7 +156,7 @@ impl fmt::Display for MetricEvidence {
             figure(low),
             figure(high)
         )?;
-        for (feature, size) in self.features.iter().take(2) {
+        for (feature, size) in self.features.iter().take(FEATURES_SHOWN) {
             write!(f, "; {size:+.1}x {feature}")?;
         }
         writeln!(f)
@@ -160,7 +165,7 @@ impl fmt::Display for MetricEvidence {
 
 /// One in how many.
 fn odds(surprise: f64) -> String {
-    let odds = libm::exp(surprise.clamp(0.0, 20.0));
+    let odds = libm::exp(surprise.clamp(0.0, SURPRISE_SHOWN));
     match odds < 1000.0 {
         true => format!("{odds:.0}"),
         false => format!("{:.0} 000", odds / 1000.0),

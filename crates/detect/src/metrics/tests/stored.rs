@@ -1,10 +1,10 @@
 //! Stored and read back: nothing changes. Changed or cut off: refused, or a watch that works.
 
 use super::series::{Noise, minute, noisy, observe_all, watch};
-use crate::Error;
 use crate::metrics::{
     BYTES_PER_METRIC_MAX, FORMAT, Learning, METRICS_MAX, NAME_BYTES_MAX, Settings, Threshold, Watch,
 };
+use crate::{Error, Stored};
 use proptest::prelude::*;
 use regraft_model::Timestamp;
 
@@ -76,8 +76,9 @@ fn a_newer_format_is_told_from_damage() {
     let mut bytes = grown().to_bytes();
     bytes[0] = FORMAT + 1;
     let expected = Error::NewerFormat {
-        found: FORMAT + 1,
-        known: FORMAT,
+        what: Stored::Watch,
+        found: u32::from(FORMAT) + 1,
+        known: u32::from(FORMAT),
     };
     assert_eq!(Watch::from_bytes(&bytes), Err(expected));
     bytes[0] = 0;
@@ -87,7 +88,6 @@ fn a_newer_format_is_told_from_damage() {
 
 #[test]
 fn numbers_that_no_samples_lead_to_are_refused() {
-    let mut read = 0;
     let sound = grown();
     let harms: [fn(&mut Watch); 6] = [
         |watch| watch.names.push("one too many".to_owned()),
@@ -102,9 +102,7 @@ fn numbers_that_no_samples_lead_to_are_refused() {
         harm(&mut watch);
         let read_back = Watch::from_bytes(&watch.to_bytes());
         assert!(matches!(read_back, Err(Error::Stored { .. })));
-        read += 1;
     }
-    assert_eq!(read, harms.len());
 }
 
 #[test]

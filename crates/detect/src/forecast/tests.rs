@@ -1,32 +1,15 @@
-use crate::forecast::{
+//! Forecasts of made-up series, driven through the public functions.
+
+use super::{
     Ahead, Forecast, Forecaster, LEVELS, Observed, STALE_STEPS, Season, Withheld, scale_hint,
 };
+use crate::tests::noise::Noise;
 use proptest::prelude::*;
 
 /// An hour: a day of few steps makes weeks cheap.
 const STEP_S: u32 = 3_600;
 const DAY: i64 = 24;
 const WEEK: i64 = 7 * DAY;
-
-/// Numbers that look random, the same everywhere.
-struct Noise(u64);
-
-impl Noise {
-    /// About normal, with a deviation of 1.
-    fn next(&mut self) -> f64 {
-        let sum: f64 = (0..12).map(|_| self.uniform()).sum();
-        sum - 6.0
-    }
-
-    /// Between 0 and 1 (SplitMix64).
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
 
 fn new() -> Forecaster {
     Forecaster::new(STEP_S).expect("an hour is a step")
@@ -58,9 +41,9 @@ fn weekly(hour: i64) -> f64 {
 
 /// The wave with noise on it.
 fn noisy(hours: i64, seed: u64) -> Vec<f64> {
-    let mut noise = Noise(seed);
+    let mut noise = Noise::new(seed);
     (0..hours)
-        .map(|hour| daily(hour) + 5.0 * noise.next())
+        .map(|hour| daily(hour) + 5.0 * noise.normal())
         .collect()
 }
 
@@ -86,12 +69,12 @@ fn a_series_without_a_season_gets_none() {
     check_season(std::iter::repeat_n(7.0, 500), Season::None);
     check_season((1_000..1_500).map(f64::from), Season::None);
     for seed in 0..20 {
-        let mut noise = Noise(seed);
-        check_season((0..500).map(|_| 100.0 + noise.next()), Season::None);
+        let mut noise = Noise::new(seed);
+        check_season((0..500).map(|_| 100.0 + noise.normal()), Season::None);
         let mut level = 1_000.0;
         check_season(
             (0..500).map(|_| {
-                level += noise.next();
+                level += noise.normal();
                 level
             }),
             Season::None,
@@ -101,8 +84,8 @@ fn a_series_without_a_season_gets_none() {
 
 #[test]
 fn without_a_season_days_ahead_are_flat() {
-    let mut noise = Noise(3);
-    let forecaster = seen((0..4 * WEEK).map(|_| 100.0 + 10.0 * noise.next()));
+    let mut noise = Noise::new(3);
+    let forecaster = seen((0..4 * WEEK).map(|_| 100.0 + 10.0 * noise.normal()));
     let forecast = forecaster
         .forecast(time(4 * WEEK - 1), 7 * DAY as usize)
         .expect("four weeks");
@@ -174,8 +157,8 @@ fn a_constant_series_stays_and_its_band_has_no_width() {
 
 #[test]
 fn rates_are_not_forecast_below_zero() {
-    let mut noise = Noise(6);
-    let forecaster = seen((0..300).map(|_| if noise.uniform() < 0.7 { 0.0 } else { 20.0 }));
+    let mut noise = Noise::new(6);
+    let forecaster = seen((0..300).map(|_| if noise.even() < 0.7 { 0.0 } else { 20.0 }));
     let forecast = forecaster.forecast(time(299), 12).expect("300 hours");
     assert!(forecast.steps.iter().all(|ahead| ahead.bounds[0] >= 0.0));
 }
@@ -226,20 +209,20 @@ fn a_changed_or_newer_stored_form_is_refused() {
         assert!(error.to_string().contains(expected), "{error}");
     };
     check(&|stored| stored["format"] = 2.into(), "format 2");
-    check(&|stored| stored["step_s"] = 1_800.into(), "damaged");
+    check(&|stored| stored["step_s"] = 1_800.into(), "no samples lead");
     check(&|stored| stored["step_s"] = 7.into(), "a step of 7 s");
     let infinite = f64::INFINITY.to_bits();
     check(
         &|stored| stored["learned"]["history"]["values"][3] = infinite.into(),
-        "damaged",
+        "no samples lead",
     );
     check(
         &|stored| stored["learned"]["history"]["last"] = i64::MAX.into(),
-        "damaged",
+        "no samples lead",
     );
     check(
         &|stored| stored["learned"]["near"]["steps"] = serde_json::json!([]),
-        "damaged",
+        "no samples lead",
     );
 }
 
@@ -398,12 +381,7 @@ fn hints_carry_the_largest_load_of_the_steps_asked_for() {
     check_hint(1, 0.9, 25.0, Some((3, 300)));
     check_hint(3, 0.9, 25.0, Some((9, 600)));
     check_hint(99, 0.5, 25.0, Some((6, 600)));
-    check_hint(
-        3,
-        0.9,
-        1e-300,
-        Some((crate::forecast::HINT_REPLICAS_MAX, 600)),
-    );
+    check_hint(3, 0.9, 1e-300, Some((super::HINT_REPLICAS_MAX, 600)));
     check_hint(3, 0.9, f64::INFINITY, Some((0, 600)));
     for nothing in [0.0, -1.0, f64::NAN] {
         check_hint(3, 0.9, nothing, None);
