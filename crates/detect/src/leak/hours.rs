@@ -1,5 +1,6 @@
 //! Samples to hours: what an hour held in the middle, and the floor that memory fell back to.
 
+use super::MEMORY_MAX;
 use regraft_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -50,7 +51,7 @@ pub(super) struct Collector {
 impl Collector {
     /// Takes a sample; returns the hour before when it is over. Times must not fall.
     pub(super) fn take(&mut self, at: Timestamp, value: f32) -> Option<Closed> {
-        let number = i32::try_from(at.0.div_euclid(HOUR_MS)).unwrap_or(i32::MAX);
+        let number = hour_of(at);
         let closed = (number != self.number).then(|| self.close()).flatten();
         self.number = number;
         if self.seen.is_multiple_of(self.stride.max(1)) {
@@ -73,6 +74,24 @@ impl Collector {
     /// Forgets the floors of another life, and what was collected in it.
     pub(super) fn restart(&mut self) {
         *self = Self::default();
+    }
+
+    /// Whether one that was read back can be, whose newest sample is of this hour.
+    pub(super) fn is_sound(&self, hour: i32) -> bool {
+        let is_collecting = self.number == hour && !self.samples.is_empty();
+        (is_collecting || *self == Self::default())
+            && self.samples.len() <= SAMPLES
+            && self.samples.iter().all(|sample| is_amount(*sample))
+            && self.lows.len() <= FLOOR_HOURS
+            && self
+                .lows
+                .iter()
+                .all(|(number, low)| *number < hour && is_amount(*low))
+    }
+
+    /// Whether it collects an hour after this one.
+    pub(super) fn is_after(&self, hour: i32) -> bool {
+        !self.samples.is_empty() && self.number > hour
     }
 
     /// Bytes that it points to.
@@ -108,6 +127,23 @@ impl Collector {
             high,
         })
     }
+}
+
+/// The hour of a time, counted from 1970; the first or last that is counted for those beyond.
+pub(super) fn hour_of(at: Timestamp) -> i32 {
+    let ends = (i64::from(i32::MIN), i64::from(i32::MAX));
+    let hour = at.0.div_euclid(HOUR_MS).clamp(ends.0, ends.1);
+    i32::try_from(hour).expect("clamped to the numbers that fit")
+}
+
+/// Whether a kept value is an amount of memory.
+pub(super) fn is_amount(value: f32) -> bool {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rounded as what is kept was"
+    )]
+    let most = MEMORY_MAX as f32;
+    (0.0..=most).contains(&value)
 }
 
 #[cfg(test)]

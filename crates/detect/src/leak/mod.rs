@@ -27,18 +27,21 @@
 //! is not told from its usual growth, unless a limit is near.
 
 mod hours;
+mod stored;
 mod trend;
 mod verdict;
 
 #[cfg(test)]
 mod tests;
 
+pub use stored::Error;
 pub use verdict::{Exhaustion, Leak, Sight, Verdict};
 
 use hours::{Closed, Collector, HOUR_MS, Hour};
 use regraft_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use stored::{Stored, is_limit};
 use trend::{Trend, median};
 use verdict::start_of;
 
@@ -133,6 +136,7 @@ impl Default for Options {
 
 /// Looks for a slow leak in one memory metric of one pod.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored", into = "Stored")]
 pub struct Detector {
     /// Limit of the metric, in its unit.
     limit: Option<f64>,
@@ -167,10 +171,11 @@ struct Track {
 }
 
 impl Detector {
-    /// A detector that has seen nothing; with the limit of the metric in its unit, if it has one.
+    /// A detector that has seen nothing; with the limit of the metric in its unit, if it has one. One that is no amount of
+    /// memory above 0 is none: some tell "unlimited" by a number that nothing reaches.
     pub fn new(limit: Option<f64>) -> Self {
         Self {
-            limit: limit.filter(|limit| limit.is_finite() && *limit > 0.0),
+            limit: limit.filter(|limit| is_limit(Some(*limit))),
             collector: Collector::default(),
             window: VecDeque::new(),
             last: None,
@@ -405,7 +410,7 @@ impl Track {
         } else {
             0
         };
-        if u32::from(self.lasting) >= options.lasting_hours {
+        if self.lasting > 0 && u32::from(self.lasting) >= options.lasting_hours {
             self.lasting = 0;
             self.since = match self.since {
                 None => Some(since),
