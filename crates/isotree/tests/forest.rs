@@ -204,6 +204,26 @@ fn a_row_that_lacks_a_column_is_judged_by_the_others() {
 }
 
 #[test]
+fn what_is_below_everything_scores_as_the_least_where_columns_are_few() {
+    // One column varies, so that planes through two are filled up. High values thin out, so they are usual there.
+    let value = |row: usize, column: usize| {
+        if column == 0 {
+            (row as f64).sqrt()
+        } else {
+            7.0
+        }
+    };
+    let forest = fitted(
+        &params().cut(SLANTED),
+        Array2::from_shape_fn((400, 2), |at| value(at.0, at.1)),
+    );
+    let score = |x: f64| forest.scores(&array![[x, 7.0]]).unwrap()[0];
+    assert_eq!(score(f64::NEG_INFINITY), score(-1e9));
+    assert_eq!(score(f64::INFINITY), score(1e9));
+    assert_ne!(score(f64::NEG_INFINITY), score(f64::INFINITY));
+}
+
+#[test]
 fn holes_in_the_training_data_hide_no_anomaly() {
     let mut rows = cloud(500, [0.0, 0.0], 1);
     rows.iter_mut().step_by(3).for_each(|x| *x = f64::NAN);
