@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::forest::IsolationForest;
 use crate::key::{key, number};
+use crate::path::count;
 use crate::tree::{Node, Term, Trees};
 use linfa::Float;
 use serde::{Deserialize, Serialize};
@@ -160,6 +161,11 @@ impl<F: Float> Stored<F> {
             for at in start..end {
                 self.check_node(at, end, &terms)?;
                 let node = &self.nodes[at];
+                // Every cut takes a row away, and the mean is at least one cut.
+                let longest = F::cast(count(tree.sample_rows as usize));
+                if node.cut == LEAF && node.value > longest {
+                    return Err(format!("leaf {at} has a path length beyond its tree"));
+                }
                 if node.cut != LEAF {
                     let left = at - start + node.below as usize;
                     if has_parent[left] || has_parent[left + 1] {

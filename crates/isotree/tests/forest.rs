@@ -385,6 +385,57 @@ fn any_value() -> impl Strategy<Value = f64> {
     ]
 }
 
+/// All numbers of a stored form.
+fn numbers(stored: &mut serde_json::Value) -> Vec<&mut serde_json::Value> {
+    match stored {
+        serde_json::Value::Array(parts) => parts.iter_mut().flat_map(numbers).collect(),
+        serde_json::Value::Object(parts) => parts.values_mut().flat_map(numbers).collect(),
+        serde_json::Value::Number(_) => vec![stored],
+        _ => Vec::new(),
+    }
+}
+
+fn any_number() -> impl Strategy<Value = serde_json::Value> {
+    prop_oneof![
+        (-2_i64..40).prop_map(serde_json::Value::from),
+        any::<u64>().prop_map(serde_json::Value::from),
+        any::<f64>().prop_map(serde_json::Value::from),
+        prop::sample::select(vec![f64::MAX, f64::MIN, 5e-324]).prop_map(serde_json::Value::from),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+    #[test]
+    fn a_stored_forest_with_changed_numbers_is_refused_or_tells_numbers(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any_number()), 1..4),
+        slanted in any::<bool>(),
+        row in prop::collection::vec(any_value(), 2),
+    ) {
+        let params = params().trees(4).sample_rows(16).cut(if slanted { SLANTED } else { Cut::Straight });
+        let forest = fitted(&params, cloud(40, [0.0, 0.0], 1));
+        let mut stored = serde_json::to_value(&forest).unwrap();
+        let mut numbers = numbers(&mut stored);
+        for (place, number) in changes {
+            let place = place.index(numbers.len());
+            *numbers[place] = number;
+        }
+        let Ok(forest) = serde_json::from_value::<IsolationForest<f64>>(stored) else {
+            return Ok(());
+        };
+        if let Ok(why) = forest.explain(&row) {
+            prop_assert!((0.0..=1.0).contains(&why.score), "{:?}", why);
+            prop_assert!(why.depth.is_finite(), "{:?}", why);
+            prop_assert!(why.columns.iter().all(|it| it.is_finite()), "{:?}", why);
+        }
+        let more = DatasetBase::from(cloud(40, [1.0, 0.0], 2));
+        if let Ok(renewed) = params.fit_with(Some(forest), &more) {
+            let again = serde_json::from_value::<IsolationForest<f64>>(serde_json::to_value(&renewed).unwrap());
+            prop_assert_eq!(again.unwrap(), renewed);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
