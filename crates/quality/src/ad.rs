@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use regraft_detect::metrics::{Episode, Learning, Settings, Verdict, Watch};
-use regraft_model::Timestamp;
 
 use crate::{parallel, suite};
 
@@ -32,7 +31,7 @@ fn one(folder: &Path, out: &Path) -> Result<()> {
     let mut watch = Watch::new(Settings::default(), table.names.clone())
         .with_context(|| format!("watch {}", folder.display()))?;
     for (row, time) in table.times.iter().enumerate() {
-        let verdict = watch.observe(Timestamp(time * 1000), &table.row(row), Learning::On);
+        let verdict = watch.observe(table.at(row), &table.row(row), Learning::On);
         predictions.write(*time, &verdict)?;
     }
     predictions.finish()

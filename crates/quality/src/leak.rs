@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use regraft_detect::leak::{Detector, Options, Verdict};
-use regraft_model::Timestamp;
 
 use crate::{parallel, suite};
 
@@ -30,8 +29,8 @@ fn walk(folder: &Path, out: &Path) -> Result<()> {
         .with_context(place)?;
     let options = Options::default();
     let mut detector = Detector::new(None);
-    for (&time, &value) in table.times.iter().zip(values) {
-        let verdict = detector.observe(&options, Timestamp(time.saturating_mul(1000)), value);
+    for (row, (&time, &value)) in table.times.iter().zip(values).enumerate() {
+        let verdict = detector.observe(&options, table.at(row), value);
         let is_leak = matches!(verdict, Verdict::Leak(_));
         writer
             .write_record([

@@ -62,7 +62,7 @@ fn walk(
 ) -> Result<()> {
     let mut watch = Watch::new(Settings::default(), table.names.clone())?;
     for row in 0..to {
-        let at = Timestamp(table.times[row] * 1000);
+        let at = table.at(row);
         let before = watch.clone();
         let verdict = watch.observe(at, &table.row(row), Learning::On);
         look(&before, row, at, &verdict);
@@ -73,11 +73,7 @@ fn walk(
 fn strangest(table: &Table, from: usize, to: usize) -> Result<usize> {
     let mut watch = Watch::new(Settings::default(), table.names.clone())?;
     for row in 0..to {
-        let verdict = watch.observe(
-            Timestamp(table.times[row] * 1000),
-            &table.row(row),
-            Learning::On,
-        );
+        let verdict = watch.observe(table.at(row), &table.row(row), Learning::On);
         if let Verdict::Strange(anomaly) = &verdict
             && row >= from
             && let Some(evidence) = anomaly.metrics.first()
@@ -98,7 +94,8 @@ fn svg(title: &str, points: &[Point]) -> String {
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"18\">{title}</text>\n"
+         <text x=\"{LEFT}\" y=\"18\">{}</text>\n",
+        escaped(title)
     );
     let every = points.len().div_ceil(POINTS_MAX);
     let drawn = || points.iter().enumerate().step_by(every);
@@ -161,6 +158,11 @@ fn svg(title: &str, points: &[Point]) -> String {
     text
 }
 
+/// As text within XML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
+}
+
 /// Where things are on the picture.
 struct Scale {
     count: f64,
@@ -173,11 +175,17 @@ impl Scale {
         let values = points.iter().map(|it| it.value).filter(|it| it.is_finite());
         let low = values.clone().fold(f64::INFINITY, f64::min);
         let high = values.fold(f64::NEG_INFINITY, f64::max);
-        let room = ((high - low) / 10.0).max(f64::MIN_POSITIVE);
+        // Of one value alone, and of none.
+        let (low, high) = if low <= high { (low, high) } else { (0.0, 0.0) };
+        let room = if high > low {
+            high / 10.0 - low / 10.0
+        } else {
+            (high.abs() / 10.0).max(f64::MIN_POSITIVE)
+        };
         Self {
             count: (points.len().max(2) - 1) as f64,
-            low: low - room,
-            high: high + room,
+            low: (low - room).max(f64::MIN / 4.0),
+            high: (high + room).min(f64::MAX / 4.0),
         }
     }
 
@@ -192,5 +200,36 @@ impl Scale {
 
     fn place(&self, index: usize, value: f64) -> String {
         format!("{:.1},{:.1}", self.x(index), self.y(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(values: &[f64]) {
+        let point = |(second, value): (i64, &f64)| Point {
+            at: Timestamp(second * 1000),
+            value: *value,
+            band: None,
+            told: true,
+        };
+        let points: Vec<_> = (0..).zip(values).map(point).collect();
+        let picture = svg("a<b & c", &points);
+        assert!(
+            picture.contains("a&lt;b &amp; c") && !picture.contains("NaN"),
+            "{picture}"
+        );
+    }
+
+    #[test]
+    fn constants_gaps_and_extremes_have_places_too() {
+        check(&[5.0; 4]);
+        check(&[0.0; 4]);
+        check(&[f64::NAN; 4]);
+        check(&[1.0]);
+        check(&[-1e308, 1e308]);
+        check(&[f64::MAX; 2]);
     }
 }
