@@ -256,7 +256,7 @@ impl<F: Float> IsolationForest<F> {
             };
             let whole: F = parts().map(|(_, part)| part).sum();
             for (column, part) in parts().filter(|_| whole > F::zero()) {
-                columns[column] += gained * part / whole;
+                columns[column] += gained * (part / whole);
             }
         });
     }

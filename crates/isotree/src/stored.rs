@@ -7,6 +7,7 @@ use crate::bits;
 use crate::error::Error;
 use crate::forest::IsolationForest;
 use crate::key::{key, number};
+use crate::path::count;
 use crate::tree::{Node, Term, Trees};
 use linfa::Float;
 use serde::{Deserialize, Serialize};
@@ -176,13 +177,18 @@ impl<F: Float> Stored<F> {
         let (start, end) = (tree.start as usize, tree.end as usize);
         let cuts = self.nodes[start..end].iter();
         let cuts = cuts.filter(|node| node.cut != LEAF).count();
-        let count = cuts.saturating_mul(self.terms_per_cut);
-        let terms = first_term..first_term.saturating_add(count);
+        let own_terms = cuts.saturating_mul(self.terms_per_cut);
+        let terms = first_term..first_term.saturating_add(own_terms);
+        // Every cut takes a row away, and the mean is at least one cut.
+        let longest = F::cast(count(tree.sample_rows as usize));
         // Were a node the child of several, there could be more ways than anybody can walk.
         let mut has_parent = vec![false; end - start];
         for at in start..end {
             self.check_node(at, end, &terms)?;
             let node = &self.nodes[at];
+            if node.cut == LEAF && node.value > longest {
+                return Err(format!("leaf {at} has a path length beyond its tree"));
+            }
             if node.cut != LEAF {
                 let left = at - start + node.below as usize;
                 if has_parent[left] || has_parent[left + 1] {

@@ -167,7 +167,8 @@ impl<F: Float> Trees<F> {
         let mut known = false;
         for term in self.terms_of(node) {
             let x = row[term.column as usize];
-            if !x.is_nan() {
+            // Nothing times infinity would be no number.
+            if !x.is_nan() && term.coefficient != F::zero() {
                 sum += term.coefficient * (x - term.centre);
                 known = true;
             }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use regraft_detect::metrics::{Episode, Learning, Settings, Verdict, Watch};
-use regraft_model::Timestamp;
 
 use crate::alarms::{Alarm, Predictions};
 use crate::suite::Table;
@@ -33,7 +32,7 @@ fn one(folder: &Path, out: &Path) -> Result<()> {
     let mut predictions = Predictions::create(&path)?;
     let mut watch = watch(folder, &table)?;
     for (row, time) in table.times.iter().enumerate() {
-        let verdict = watch.observe(Timestamp(time * 1000), &table.row(row), Learning::On);
+        let verdict = watch.observe(table.at(row), &table.row(row), Learning::On);
         write(&mut predictions, *time, &verdict)?;
     }
     predictions.finish()

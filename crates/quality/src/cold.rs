@@ -7,7 +7,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use regraft_detect::metrics::{Learning, Summary};
-use regraft_model::Timestamp;
 use serde::Deserialize;
 
 use crate::alarms::Predictions;
@@ -42,7 +41,7 @@ fn one(set: &str, folder: &Path, out: &Path) -> Result<()> {
             if watch.wants_peers() {
                 watch.start_from(peers);
             }
-            let verdict = watch.observe(Timestamp(time * 1000), &table.row(row), Learning::On);
+            let verdict = watch.observe(table.at(row), &table.row(row), Learning::On);
             ad::write(&mut predictions, *time, &verdict)?;
         }
         predictions.finish()?;
@@ -53,8 +52,8 @@ fn one(set: &str, folder: &Path, out: &Path) -> Result<()> {
 /// What a cluster knows that saw the rows up to `end`, as it reaches others.
 fn peer(folder: &Path, table: &Table, end: usize) -> Result<Summary> {
     let mut watch = ad::watch(folder, table)?;
-    for (row, time) in table.times.iter().enumerate().take(end) {
-        watch.observe(Timestamp(time * 1000), &table.row(row), Learning::On);
+    for row in 0..end {
+        watch.observe(table.at(row), &table.row(row), Learning::On);
     }
     let summary = watch.summary();
     let entries = summary.entries();

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use regraft_detect::leak::{Detector, Options, Verdict};
-use regraft_model::Timestamp;
 
 use crate::alarms::{Alarm, Predictions};
 use crate::{parallel, suite};
@@ -27,8 +26,8 @@ fn walk(folder: &Path, out: &Path) -> Result<()> {
     let mut predictions = Predictions::create(&place)?;
     let options = Options::default();
     let mut detector = Detector::new(None);
-    for (&time, &value) in table.times.iter().zip(values) {
-        let verdict = detector.observe(&options, Timestamp(time.saturating_mul(1000)), value);
+    for (row, (&time, &value)) in table.times.iter().zip(values).enumerate() {
+        let verdict = detector.observe(&options, table.at(row), value);
         let alarm = match verdict {
             Verdict::Leak(_) => Alarm::Told,
             _ => Alarm::Silent,

@@ -69,7 +69,7 @@ fn walk(series: &Path, table: &Table, from: usize, to: usize) -> Result<Vec<Judg
     let mut watch = ad::watch(series, table)?;
     let mut judged = Vec::new();
     for row in 0..to {
-        let at = Timestamp(table.times[row] * 1000);
+        let at = table.at(row);
         let bands = (0..table.names.len()).map(|metric| watch.band(metric, at));
         let bands = bands.collect();
         let verdict = watch.observe(at, &table.row(row), Learning::On);
@@ -89,11 +89,6 @@ fn strangest(table: &Table, judged: &[Judged]) -> usize {
     evidence
         .and_then(|evidence| table.names.iter().position(|name| *name == evidence.metric))
         .unwrap_or_default()
-}
-
-/// A text as it may stand in XML.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 fn svg(title: &str, points: &[Point]) -> String {
@@ -169,6 +164,11 @@ fn svg(title: &str, points: &[Point]) -> String {
     text
 }
 
+/// A text as it may stand in XML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
+}
+
 /// Where things are on the picture.
 struct Scale {
     count: f64,
@@ -181,11 +181,17 @@ impl Scale {
         let values = points.iter().map(|it| it.value).filter(|it| it.is_finite());
         let low = values.clone().fold(f64::INFINITY, f64::min);
         let high = values.fold(f64::NEG_INFINITY, f64::max);
-        let room = ((high - low) / 10.0).max(f64::MIN_POSITIVE);
+        // Of one value alone, and of none.
+        let (low, high) = if low <= high { (low, high) } else { (0.0, 0.0) };
+        let room = if high > low {
+            high / 10.0 - low / 10.0
+        } else {
+            (high.abs() / 10.0).max(f64::MIN_POSITIVE)
+        };
         Self {
             count: (points.len().max(2) - 1) as f64,
-            low: low - room,
-            high: high + room,
+            low: (low - room).max(f64::MIN / 4.0),
+            high: (high + room).min(f64::MAX / 4.0),
         }
     }
 
@@ -200,5 +206,36 @@ impl Scale {
 
     fn place(&self, index: usize, value: f64) -> String {
         format!("{:.1},{:.1}", self.x(index), self.y(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(values: &[f64]) {
+        let point = |(second, value): (i64, &f64)| Point {
+            at: Timestamp(second * 1000),
+            value: *value,
+            band: None,
+            alarm: Alarm::Told,
+        };
+        let points: Vec<_> = (0..).zip(values).map(point).collect();
+        let picture = svg("a<b & c", &points);
+        assert!(
+            picture.contains("a&lt;b &amp; c") && !picture.contains("NaN"),
+            "{picture}"
+        );
+    }
+
+    #[test]
+    fn constants_gaps_and_extremes_have_places_too() {
+        check(&[5.0; 4]);
+        check(&[0.0; 4]);
+        check(&[f64::NAN; 4]);
+        check(&[1.0]);
+        check(&[-1e308, 1e308]);
+        check(&[f64::MAX; 2]);
     }
 }

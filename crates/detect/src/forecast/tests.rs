@@ -403,6 +403,30 @@ fn odd_value() -> impl Strategy<Value = f64> {
     ]
 }
 
+/// All numbers of a stored form, and places where one may be.
+fn numbers(stored: &mut serde_json::Value) -> Vec<&mut serde_json::Value> {
+    match stored {
+        serde_json::Value::Array(parts) => parts.iter_mut().flat_map(numbers).collect(),
+        serde_json::Value::Object(parts) => parts.values_mut().flat_map(numbers).collect(),
+        serde_json::Value::Number(_) | serde_json::Value::Null => vec![stored],
+        _ => Vec::new(),
+    }
+}
+
+/// What is stored of what was learned; small parts that much depends on are named beside the large ones.
+const STORED_PARTS: [&str; 10] = [
+    "",
+    "/history",
+    "/history/unit",
+    "/history/negative",
+    "/repeats",
+    "/near/origins",
+    "/near/unrest",
+    "/near/steps/3/blend",
+    "/near/steps/3/waiting",
+    "/far/reaches/0/waiting",
+];
+
 fn odd_pause() -> impl Strategy<Value = i64> {
     prop_oneof![
         40 => Just(i64::from(STEP_S)),
@@ -439,6 +463,51 @@ proptest! {
         let loaded: Forecaster = serde_json::from_str(&text).expect("it was just stored");
         prop_assert_eq!(loaded, forecaster);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn any_changed_numbers_are_refused_or_lead_to_numbers(
+        changes in proptest::collection::vec(
+            (any::<proptest::sample::Index>(), odd_number()), 1..4,
+        ),
+        part in proptest::sample::select(STORED_PARTS.to_vec()),
+    ) {
+        let mut stored = serde_json::to_value(seen(noisy(2 * WEEK, 17))).expect("it serialises");
+        let part = stored.pointer_mut(&format!("/learned{part}")).expect("it has this part");
+        let mut numbers = numbers(part);
+        for (place, number) in changes {
+            let place = place.index(numbers.len());
+            *numbers[place] = number;
+        }
+        let Ok(mut forecaster) = serde_json::from_value::<Forecaster>(stored) else {
+            return Ok(());
+        };
+        for hour in 2 * WEEK..2 * WEEK + 60 {
+            forecaster.observe(time(hour), daily(hour));
+            let Ok(forecast) = forecaster.forecast(time(hour), 40) else { continue };
+            for ahead in forecast.steps {
+                prop_assert!(ahead.bounds.iter().all(|bound| bound.is_finite()), "{:?}", ahead);
+                prop_assert!(ahead.bounds.is_sorted());
+            }
+        }
+        let text = serde_json::to_string(&forecaster).expect("it serialises");
+        prop_assert!(serde_json::from_str::<Forecaster>(&text).is_ok());
+    }
+}
+
+/// Bits of finite numbers at all ends, and whole numbers.
+fn odd_number() -> impl Strategy<Value = serde_json::Value> {
+    let ends = vec![f64::MAX, f64::MIN, 1e300, -1e150, 5e-324, -1.0];
+    prop_oneof![
+        3 => proptest::sample::select(ends).prop_map(|number| number.to_bits().into()),
+        1 => any::<f64>().prop_map(|number| number.to_bits().into()),
+        1 => any::<i64>().prop_map(serde_json::Value::from),
+        1 => (-2..3_i64).prop_map(serde_json::Value::from),
+        1 => proptest::sample::select(vec![i64::MIN, i64::MAX]).prop_map(serde_json::Value::from),
+    ]
 }
 
 #[test]

@@ -76,12 +76,21 @@ impl Collector {
         *self = Self::default();
     }
 
-    /// Whether what was read back can be: all amounts, and no more of them than samples lead to.
-    pub(super) fn is_sound(&self) -> bool {
+    /// Whether what was read back can be, whose newest sample is of this hour: all amounts, no more of them than samples
+    /// lead to, and floors of the hours before only.
+    pub(super) fn is_sound(&self, hour: i32) -> bool {
+        let is_collecting = self.number == hour && !self.samples.is_empty();
         let lows = self.lows.iter().map(|(_, low)| low);
-        self.samples.len() <= SAMPLES
+        (is_collecting || *self == Self::default())
+            && self.samples.len() <= SAMPLES
             && self.lows.len() <= FLOOR_HOURS
             && self.samples.iter().chain(lows).all(|it| is_amount(*it))
+            && self.lows.iter().all(|(number, _)| *number < hour)
+    }
+
+    /// Whether it collects an hour after this one.
+    pub(super) fn is_after(&self, hour: i32) -> bool {
+        !self.samples.is_empty() && self.number > hour
     }
 
     /// Bytes that it points to.
@@ -119,8 +128,8 @@ impl Collector {
     }
 }
 
-/// The hour of a time, in hours since 1970.
-fn hour_of(at: Timestamp) -> i32 {
+/// The hour of a time, in hours since 1970; the first or the last that is counted for those beyond.
+pub(super) fn hour_of(at: Timestamp) -> i32 {
     let hour = at.0.div_euclid(HOUR_MS);
     let end = if hour < 0 { i32::MIN } else { i32::MAX };
     i32::try_from(hour).unwrap_or(end)

@@ -44,7 +44,7 @@ use hours::{Closed, Collector, HOUR_MS, Hour};
 use regraft_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use stored::Form;
+use stored::{Form, is_limit};
 use track::Track;
 use trend::{Trend, median};
 use verdict::start_of;
@@ -82,10 +82,11 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// A detector that has seen nothing; with the limit of the metric in its unit, if it has one.
+    /// A detector that has seen nothing; with the limit of the metric in its unit, if it has one. One that is no amount of
+    /// memory above 0 is none: some tell "unlimited" by a number that nothing reaches.
     pub fn new(limit: Option<f64>) -> Self {
         Self {
-            limit: limit.filter(|limit| limit.is_finite() && *limit > 0.0),
+            limit: limit.filter(|limit| is_limit(Some(*limit))),
             collector: Collector::default(),
             window: VecDeque::new(),
             last: None,

@@ -1,8 +1,9 @@
-//! How a detector is stored, and what one that is read has to be.
+//! How a detector is stored, and what one that is read has to be: one that samples could have led to. Another one could
+//! grow without bound, or tell a leak from nothing.
 
-use super::hours::{Collector, Hour, is_amount};
+use super::hours::{Collector, Hour, hour_of, is_amount};
 use super::track::Track;
-use super::{Detector, Options};
+use super::{Detector, MEMORY_MAX, OLD_SAMPLES_MAX, Options};
 use crate::{Error, Stored};
 use regraft_model::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -60,24 +61,49 @@ impl TryFrom<Form> for Detector {
 }
 
 impl Form {
-    /// All that judging relies on: a window that ends, hours in order, and amounts only. A trend is fitted to every pair of
-    /// hours, so that a long window would take for ever.
+    /// All that judging relies on, as samples lead to it: a window that ends, hours in order, amounts only, and nothing
+    /// that is newer than the newest sample. A trend is fitted to every pair of hours, so that a long window would take for
+    /// ever.
     fn is_sound(&self) -> bool {
-        let numbers = || self.window.iter().map(|hour| i64::from(hour.number));
-        let span = self.window.back().zip(self.window.front());
-        self.limit
-            .is_none_or(|limit| limit.is_finite() && limit > 0.0)
-            && self.last.is_none_or(|(_, value)| is_amount(value))
-            && numbers().is_sorted_by(|one, next| one < next)
-            && span.is_none_or(|(last, first)| {
-                last.number.abs_diff(first.number) < Options::WINDOW_HOURS_MAX
-            })
-            && self
-                .window
-                .iter()
-                .all(|hour| is_amount(hour.middle) && is_amount(hour.floor))
-            && self.collector.is_sound()
-            && self.middle.is_sound()
-            && self.floor.is_sound()
+        let is_sound = match self.last {
+            Some((at, value)) => is_amount(value) && self.is_sound_at(at),
+            None => self.is_empty(),
+        };
+        is_sound && is_limit(self.limit) && self.old_samples < OLD_SAMPLES_MAX
     }
+
+    /// Whether it is the form of a detector that has seen nothing.
+    fn is_empty(&self) -> bool {
+        let is_new = |track: &Track| *track == Track::default();
+        self.old_samples == 0
+            && self.collector == Collector::default()
+            && self.window.is_empty()
+            && is_new(&self.middle)
+            && is_new(&self.floor)
+    }
+
+    fn is_sound_at(&self, at: Timestamp) -> bool {
+        self.collector.is_sound(hour_of(at))
+            && self.is_window_sound()
+            && self.middle.is_sound(at)
+            && self.floor.is_sound(at)
+    }
+
+    /// Hours one after the other, all before the one that is collected, none older than a window.
+    fn is_window_sound(&self) -> bool {
+        let (Some(first), Some(last)) = (self.window.front(), self.window.back()) else {
+            return true;
+        };
+        let mut hours = self.window.iter();
+        let numbers = self.window.iter().map(|hour| hour.number);
+        numbers.is_sorted_by(|one, next| one < next)
+            && last.number.abs_diff(first.number) < Options::WINDOW_HOURS_MAX
+            && self.collector.is_after(last.number)
+            && hours.all(|hour| is_amount(hour.middle) && is_amount(hour.floor))
+    }
+}
+
+/// A limit that memory can have, or none; above what is memory at all there is none.
+pub(super) fn is_limit(limit: Option<f64>) -> bool {
+    limit.is_none_or(|limit| limit > 0.0 && limit <= MEMORY_MAX)
 }

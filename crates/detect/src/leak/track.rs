@@ -1,6 +1,6 @@
 //! What is remembered of one sight of memory, and whether it leaks by it.
 
-use super::hours::is_amount;
+use super::hours::{hour_of, is_amount};
 use super::options::Options;
 use super::trend::Trend;
 use regraft_model::Timestamp;
@@ -43,13 +43,15 @@ pub(super) struct Track {
 }
 
 impl Track {
-    /// Whether what was read back can be.
-    pub(super) fn is_sound(&self) -> bool {
+    /// Whether what was read back can be, whose newest sample is of this time.
+    pub(super) fn is_sound(&self, last: Timestamp) -> bool {
         let is_size = |number: f32| number.is_finite() && number >= 0.0;
         self.slopes.len() <= SLOPES
             && self.slopes.iter().all(|it| is_size(*it))
             && is_amount(self.highest_before)
             && is_size(self.strength)
+            && self.last_slope.is_none_or(|hour| hour <= hour_of(last))
+            && self.since.is_none_or(|since| since <= last)
     }
 
     /// How far it is from a leak: the least of what was reached of each thing that is asked, 1 when all is reached.
@@ -101,7 +103,7 @@ impl Track {
         } else {
             0
         };
-        if u32::from(self.lasting) >= options.lasting_hours {
+        if self.lasting > 0 && u32::from(self.lasting) >= options.lasting_hours {
             self.lasting = 0;
             self.since = match self.since {
                 None => Some(since),

@@ -1,6 +1,6 @@
 //! What is normal for one metric of one service, in bounded bytes.
 
-use super::bounds::{LEVEL_MAX, VALUE_MAX, is_size};
+use super::bounds::{LEVEL_MAX, STARTED_MAX, VALUE_MAX, is_size};
 use super::level::Level;
 use super::pace::{Pace, weight};
 use super::prior::{Own, Prior};
@@ -187,10 +187,12 @@ impl Baseline {
         shape.is_sound().then_some(shape)
     }
 
-    /// What can be compared with peers; none while it is too little, and when it is enough or was compared.
+    /// What can be compared with peers; none while it is too little, when it is enough or was compared, and beyond
+    /// [`STARTED_MAX`].
     pub(super) fn wants(&self) -> Option<Own> {
         let few = OWN_MIN..SAMPLES_MIN;
-        let wants = few.contains(&self.count) && self.own() == self.count && self.magnitude > 0.0;
+        let is_comparable = self.magnitude > 0.0 && self.magnitude <= STARTED_MAX;
+        let wants = few.contains(&self.count) && self.own() == self.count && is_comparable;
         wants.then(|| Own {
             magnitude: self.magnitude,
             change: self.scales[Feature::Change as usize].spread,
@@ -199,7 +201,8 @@ impl Baseline {
 
     /// Starts from what peers know, of which own samples keep their share. `at_ms` and `step_ms` say when those were.
     pub(super) fn adopt(&mut self, prior: &Prior, at_ms: i64, step_ms: u32, pace: &Pace) {
-        let times = (0..i64::from(self.count)).map(|back| at_ms - back * i64::from(step_ms));
+        let before = |back: i64| at_ms.saturating_sub(back * i64::from(step_ms));
+        let times = (0..i64::from(self.count)).map(before);
         let added: Vec<_> = times
             .filter_map(|at_ms| season::added(prior, at_ms))
             .collect();

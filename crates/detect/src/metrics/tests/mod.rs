@@ -4,6 +4,7 @@ mod bad_input;
 mod behaviour;
 mod change_point;
 mod compare;
+mod odd_peers;
 mod peers;
 mod rate;
 mod series;

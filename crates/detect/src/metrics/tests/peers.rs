@@ -81,7 +81,8 @@ fn read(entries: &[(String, Vec<u8>)]) -> (Summary, Vec<(String, Error)>) {
     )
 }
 
-fn fnv(bytes: &[u8]) -> u64 {
+/// The check sum of an entry: FNV-1a.
+pub(super) fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
