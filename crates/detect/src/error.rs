@@ -14,6 +14,9 @@ pub enum Error {
     /// A name of a metric that is longer than [`crate::metrics::NAME_BYTES_MAX`].
     #[error("a metric's name of {0} bytes; it may have {max}", max = crate::metrics::NAME_BYTES_MAX)]
     Name(usize),
+    /// Two metrics of a service have this name.
+    #[error("two metrics are named {0:?}")]
+    SameName(String),
     /// A step of a forecast that is too short, too long, or no part of an hour; in seconds.
     #[error(
         "a step of {0} s; it has to be {min} to {max} s and to divide an hour",

@@ -29,8 +29,8 @@ pub(crate) fn series(suite: &Path) -> Result<Vec<(String, PathBuf)>> {
 fn one(folder: &Path, out: &Path) -> Result<()> {
     let table = suite::table(&folder.join("data.csv"))?;
     let path = out.join(format!("{}.csv", suite::name(folder)));
-    let mut predictions = Predictions::create(&path)?;
     let mut watch = watch(folder, &table)?;
+    let mut predictions = Predictions::create(&path)?;
     for (row, time) in table.times.iter().enumerate() {
         let verdict = watch.observe(table.at(row), &table.row(row), Learning::On);
         write(&mut predictions, *time, &verdict)?;

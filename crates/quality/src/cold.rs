@@ -35,8 +35,8 @@ fn one(set: &str, folder: &Path, out: &Path) -> Result<()> {
     for (name, peers) in [("alone", &[][..]), ("peers", &peers[..])] {
         let path = out.join(name).join("ad").join(set);
         let path = path.join(format!("{}.csv", suite::name(folder)));
-        let mut predictions = Predictions::create(&path)?;
         let mut watch = ad::watch(folder, &table)?;
+        let mut predictions = Predictions::create(&path)?;
         for (row, time) in table.times.iter().enumerate().skip(begin) {
             if watch.wants_peers() {
                 watch.start_from(peers);

@@ -35,19 +35,19 @@ fn walk(folder: &Path, out: &Path) -> Result<()> {
     let name = suite::name(folder);
     let path = out.join(format!("{name}.csv"));
     let place = || format!("write {}", path.display());
+    let mut forecaster =
+        Forecaster::new(about.step_s).with_context(|| format!("forecast {name}"))?;
     let mut predictions = suite::predictions(&path)?;
     predictions
         .write_record(["origin", "step", "mean", "q10", "q50", "q90"])
         .with_context(place)?;
-    let mut forecaster =
-        Forecaster::new(about.step_s).with_context(|| format!("forecast {name}"))?;
     for (row, (&time, &value)) in table.times.iter().zip(&table.columns[0]).enumerate() {
-        forecaster.observe(time, value);
+        forecaster.observe(table.at(row), value);
         if row + 1 < about.n_train {
             continue;
         }
         // Withheld, for example after a gap: the row has no prediction.
-        let Ok(forecast) = forecaster.forecast(time, about.horizon) else {
+        let Ok(forecast) = forecaster.forecast(table.at(row), about.horizon) else {
             continue;
         };
         for (step, ahead) in (1..).zip(&forecast.steps) {

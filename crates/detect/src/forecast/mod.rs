@@ -40,6 +40,7 @@ use crate::{Error, Stored};
 use far::Far;
 use history::History;
 use near::{NEAR_STEPS, Near};
+use regraft_model::Timestamp;
 use season::Repeats;
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +82,7 @@ struct Form {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Learned {
     /// Time of the newest sample.
-    last_s: i64,
+    last: Timestamp,
     /// Samples in a row that were misplaced.
     misplaced: u32,
     /// Samples since the last gap.
@@ -110,15 +111,15 @@ impl Forecaster {
         })
     }
 
-    /// Takes a sample: seconds since 1970, and the value of the step that this time lies in.
-    pub fn observe(&mut self, time_s: i64, value: f64) -> Observed {
+    /// Takes a sample: a time, and the value of the step that it lies in.
+    pub fn observe(&mut self, at: Timestamp, value: f64) -> Observed {
         if value.is_nan() || value.abs() > VALUE_LIMIT {
             return Observed::Unusable;
         }
-        let slot = time_s.div_euclid(i64::from(self.step_s));
+        let slot = self.slot(at);
         let day = (DAY_S / self.step_s) as usize;
         let Some(learned) = &mut self.learned else {
-            self.learned = Some(Learned::new(day, time_s, slot, value));
+            self.learned = Some(Learned::new(day, at, slot, value));
             return Observed::Began;
         };
         let missing = slot - learned.history.last() - 1;
@@ -130,11 +131,11 @@ impl Forecaster {
             if learned.misplaced < MISPLACED_MAX {
                 return Observed::Misplaced;
             }
-            *learned = Learned::new(day, time_s, slot, value);
+            *learned = Learned::new(day, at, slot, value);
             return Observed::Began;
         }
         learned.misplaced = 0;
-        learned.last_s = time_s;
+        learned.last = at;
         learned.take(missing as usize, value);
         match missing {
             0 => Observed::Learned,
@@ -142,19 +143,17 @@ impl Forecaster {
         }
     }
 
-    /// What comes in the next steps after the newest sample, a week at most. `now_s` is the time of asking, in seconds
-    /// since 1970.
+    /// What comes in the next steps after the newest sample, a week at most; asked for at a time that is now.
     ///
     /// # Errors
     /// When too little is known to tell all of these steps; nothing is told then.
-    pub fn forecast(&self, now_s: i64, steps: usize) -> Result<Forecast, Withheld> {
+    pub fn forecast(&self, now: Timestamp, steps: usize) -> Result<Forecast, Withheld> {
         let Some(learned) = &self.learned else {
             return Err(Withheld::TooLittle { ready: 0 });
         };
-        let step_s = i64::from(self.step_s);
-        let age_s = now_s.saturating_sub(learned.last_s);
-        if age_s > STALE_STEPS * step_s {
-            return Err(Withheld::Stale { age_s });
+        let (step_ms, last) = (self.step_ms(), learned.last);
+        if now.millis_since(last) > STALE_STEPS * step_ms {
+            return Err(Withheld::Stale { last });
         }
         if learned.waits && learned.since_gap < AFTER_GAP {
             let missing = AFTER_GAP - learned.since_gap;
@@ -166,15 +165,15 @@ impl Forecaster {
             return Err(too_little);
         }
         let told = learned.ahead(steps).ok_or(too_little)?;
-        let at_s = |ahead: i64| learned.last_s.saturating_add(ahead * step_s);
+        let at = |ahead: i64| Timestamp(last.0.saturating_add(ahead * step_ms));
         Ok(Forecast {
-            origin_s: learned.last_s,
+            origin: last,
             step_s: self.step_s,
             season: self.season(),
             steps: (1..)
                 .zip(told)
                 .map(|(ahead, (point, bounds))| Ahead {
-                    at_s: at_s(ahead),
+                    at: at(ahead),
                     point,
                     bounds,
                 })
@@ -196,12 +195,21 @@ impl Forecaster {
         let learned = self.learned.as_ref().map_or(0, Learned::heap_bytes);
         size_of::<Self>() + learned
     }
+
+    fn step_ms(&self) -> i64 {
+        i64::from(self.step_s) * 1000
+    }
+
+    /// The step that a time lies in, counted from 1970.
+    fn slot(&self, at: Timestamp) -> i64 {
+        at.0.div_euclid(self.step_ms())
+    }
 }
 
 impl Learned {
-    fn new(day: usize, time_s: i64, slot: i64, value: f64) -> Self {
+    fn new(day: usize, at: Timestamp, slot: i64, value: f64) -> Self {
         Self {
-            last_s: time_s,
+            last: at,
             misplaced: 0,
             since_gap: 1,
             waits: false,
@@ -286,9 +294,8 @@ impl TryFrom<Form> for Forecaster {
         Stored::Forecaster.check_format(stored.format, FORMAT)?;
         let mut forecaster = Self::new(stored.step_s)?;
         let day = (DAY_S / stored.step_s) as usize;
-        let step_s = i64::from(stored.step_s);
         if stored.learned.as_ref().is_some_and(|learned| {
-            learned.last_s.div_euclid(step_s) != learned.history.last() || !learned.fits(day)
+            forecaster.slot(learned.last) != learned.history.last() || !learned.fits(day)
         }) {
             return Err(Stored::Forecaster.broken("no samples lead to its numbers"));
         }

@@ -3,8 +3,10 @@
 use super::{
     Ahead, Forecast, Forecaster, LEVELS, Observed, STALE_STEPS, Season, Withheld, scale_hint,
 };
+use crate::tests::json::numbers;
 use crate::tests::noise::Noise;
 use proptest::prelude::*;
+use regraft_model::Timestamp;
 
 /// An hour: a day of few steps makes weeks cheap.
 const STEP_S: u32 = 3_600;
@@ -15,8 +17,10 @@ fn new() -> Forecaster {
     Forecaster::new(STEP_S).expect("an hour is a step")
 }
 
-fn time(hour: i64) -> i64 {
-    hour * i64::from(STEP_S)
+const STEP_MS: i64 = STEP_S as i64 * 1000;
+
+fn time(hour: i64) -> Timestamp {
+    Timestamp(hour * STEP_MS)
 }
 
 /// A forecaster that has seen these values, one an hour from 1970 on.
@@ -231,13 +235,16 @@ fn memory_does_not_grow() {
     let first = seen([1.0]).bytes();
     assert_eq!(seen(noisy(5 * WEEK, 10)).bytes(), first);
     let mut finest = Forecaster::new(300).expect("five minutes are a step");
-    finest.observe(0, 1.0);
+    finest.observe(time(0), 1.0);
     assert!(finest.bytes() <= 64 << 10, "{}", finest.bytes());
 }
 
 #[test]
 fn little_data_tells_how_far_it_reaches() {
-    assert_eq!(new().forecast(0, 1), Err(Withheld::TooLittle { ready: 0 }));
+    assert_eq!(
+        new().forecast(time(0), 1),
+        Err(Withheld::TooLittle { ready: 0 })
+    );
     let forecaster = seen(noisy(80, 11));
     let withheld = forecaster
         .forecast(time(79), 12)
@@ -254,12 +261,8 @@ fn an_old_newest_sample_is_stale() {
     let forecaster = seen(noisy(200, 12));
     let still = time(199 + STALE_STEPS);
     assert!(forecaster.forecast(still, 1).is_ok());
-    assert_eq!(
-        forecaster.forecast(still + 1, 1),
-        Err(Withheld::Stale {
-            age_s: STALE_STEPS * i64::from(STEP_S) + 1
-        })
-    );
+    let stale = forecaster.forecast(Timestamp(still.0 + 1), 1);
+    assert_eq!(stale, Err(Withheld::Stale { last: time(199) }));
 }
 
 #[test]
@@ -337,9 +340,9 @@ fn a_step_must_divide_an_hour() {
     }
 }
 
-fn ahead(at_s: i64, bounds: [f64; LEVELS.len()]) -> Ahead {
+fn ahead(at: Timestamp, bounds: [f64; LEVELS.len()]) -> Ahead {
     Ahead {
-        at_s,
+        at,
         point: bounds[LEVELS.len() / 2],
         bounds,
     }
@@ -347,7 +350,10 @@ fn ahead(at_s: i64, bounds: [f64; LEVELS.len()]) -> Ahead {
 
 #[test]
 fn quantiles_between_levels_are_interpolated_and_beyond_them_held() {
-    let ahead = ahead(0, [1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0]);
+    let ahead = ahead(
+        time(0),
+        [1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0],
+    );
     for level in [0.01, 0.05, 0.1, 0.2, 0.5, 0.8, 0.97, 0.99] {
         assert!(
             (ahead.quantile(level) - 100.0 * level).abs() < 1e-9,
@@ -363,26 +369,27 @@ fn quantiles_between_levels_are_interpolated_and_beyond_them_held() {
 fn check_hint(steps: usize, level: f64, load_per_replica: f64, expected: Option<(u32, i64)>) {
     let calm = [10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0];
     let forecast = Forecast {
-        origin_s: 0,
-        step_s: 300,
+        origin: time(0),
+        step_s: STEP_S,
         season: Season::None,
         steps: vec![
-            ahead(300, calm),
-            ahead(600, calm.map(|bound| 3.0 * bound)),
-            ahead(900, calm),
+            ahead(time(1), calm),
+            ahead(time(2), calm.map(|bound| 3.0 * bound)),
+            ahead(time(3), calm),
         ],
     };
     let hint = scale_hint(&forecast, steps, level, load_per_replica);
-    assert_eq!(hint.map(|hint| (hint.replicas, hint.at_s)), expected);
+    let expected = expected.map(|(replicas, hour)| (replicas, time(hour)));
+    assert_eq!(hint.map(|hint| (hint.replicas, hint.at)), expected);
 }
 
 #[test]
 fn hints_carry_the_largest_load_of_the_steps_asked_for() {
-    check_hint(1, 0.9, 25.0, Some((3, 300)));
-    check_hint(3, 0.9, 25.0, Some((9, 600)));
-    check_hint(99, 0.5, 25.0, Some((6, 600)));
-    check_hint(3, 0.9, 1e-300, Some((super::HINT_REPLICAS_MAX, 600)));
-    check_hint(3, 0.9, f64::INFINITY, Some((0, 600)));
+    check_hint(1, 0.9, 25.0, Some((3, 1)));
+    check_hint(3, 0.9, 25.0, Some((9, 2)));
+    check_hint(99, 0.5, 25.0, Some((6, 2)));
+    check_hint(3, 0.9, 1e-300, Some((super::HINT_REPLICAS_MAX, 2)));
+    check_hint(3, 0.9, f64::INFINITY, Some((0, 2)));
     for nothing in [0.0, -1.0, f64::NAN] {
         check_hint(3, 0.9, nothing, None);
     }
@@ -403,16 +410,6 @@ fn odd_value() -> impl Strategy<Value = f64> {
     ]
 }
 
-/// All numbers of a stored form, and places where one may be.
-fn numbers(stored: &mut serde_json::Value) -> Vec<&mut serde_json::Value> {
-    match stored {
-        serde_json::Value::Array(parts) => parts.iter_mut().flat_map(numbers).collect(),
-        serde_json::Value::Object(parts) => parts.values_mut().flat_map(numbers).collect(),
-        serde_json::Value::Number(_) | serde_json::Value::Null => vec![stored],
-        _ => Vec::new(),
-    }
-}
-
 /// What is stored of what was learned; small parts that much depends on are named beside the large ones.
 const STORED_PARTS: [&str; 10] = [
     "",
@@ -429,10 +426,10 @@ const STORED_PARTS: [&str; 10] = [
 
 fn odd_pause() -> impl Strategy<Value = i64> {
     prop_oneof![
-        40 => Just(i64::from(STEP_S)),
+        40 => Just(STEP_MS),
         2 => Just(0),
-        2 => Just(-time(3)),
-        1 => 0..time(WEEK),
+        2 => Just(-3 * STEP_MS),
+        1 => 0..WEEK * STEP_MS,
         1 => any::<i64>(),
     ]
 }
@@ -448,7 +445,7 @@ proptest! {
         let mut forecaster = seen(noisy(calm, 16));
         let mut now = time(calm);
         for (pause, value) in samples {
-            now = now.saturating_add(pause);
+            now.0 = now.0.saturating_add(pause);
             forecaster.observe(now, value);
             for steps in [1, 12, 40] {
                 let Ok(forecast) = forecaster.forecast(now, steps) else { continue };

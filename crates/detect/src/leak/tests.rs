@@ -1,6 +1,7 @@
 //! Made-up memory of pods: what leaks, and what only looks like it.
 
 use super::*;
+use crate::tests::json::numbers;
 use proptest::prelude::*;
 use std::fmt::Write as _;
 
@@ -352,16 +353,6 @@ fn the_evidence_reads_as_a_person_would_say_it() {
         writeln!(text, "{leak}\n").unwrap();
     }
     insta::assert_snapshot!(text);
-}
-
-/// All numbers of a stored form.
-fn numbers(stored: &mut serde_json::Value) -> Vec<&mut serde_json::Value> {
-    match stored {
-        serde_json::Value::Array(parts) => parts.iter_mut().flat_map(numbers).collect(),
-        serde_json::Value::Object(parts) => parts.values_mut().flat_map(numbers).collect(),
-        serde_json::Value::Number(_) => vec![stored],
-        _ => Vec::new(),
-    }
 }
 
 fn any_sample() -> impl Strategy<Value = (i64, f64)> {

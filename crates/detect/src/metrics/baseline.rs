@@ -10,8 +10,8 @@ use super::summary::Shape;
 use serde::{Deserialize, Serialize};
 
 /// Samples over which the two levels are taken: the last hour of a metric scraped each minute, and most of its day.
-const RECENT_SAMPLES: f64 = 60.0;
-const USUAL_SAMPLES: f64 = 1000.0;
+pub(super) const RECENT_SAMPLES: f64 = 60.0;
+pub(super) const USUAL_SAMPLES: f64 = 1000.0;
 /// Samples before a metric says anything.
 pub(super) const SAMPLES_MIN: u32 = 100;
 /// Own samples before a metric can be compared with its peers.
@@ -33,9 +33,9 @@ const UNITS_MAX: f64 = 1e9;
 /// What of a sample is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Feature {
-    /// Its difference from the level of the last hour or so.
+    /// Its difference from the level of the last 60 samples or so.
     Recent,
-    /// Its difference from the level of the last day or so.
+    /// Its difference from the level of the last 1000 samples or so.
     Usual,
     /// Its difference from the sample before.
     Change,

@@ -1,6 +1,6 @@
 //! What is said of a sample, and what supports it.
 
-use super::baseline::Feature;
+use super::baseline::{Feature, RECENT_SAMPLES, USUAL_SAMPLES};
 use regraft_model::Timestamp;
 use std::fmt;
 
@@ -96,12 +96,12 @@ pub struct MetricEvidence {
 
 impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Recent => "against the last hour",
-            Self::Usual => "against the last day",
-            Self::Change => "against the sample before",
-            Self::Season => "against this time of day and week",
-        })
+        match self {
+            Self::Recent => write!(f, "against the last {RECENT_SAMPLES} samples"),
+            Self::Usual => write!(f, "against the last {USUAL_SAMPLES} samples"),
+            Self::Change => f.write_str("against the sample before"),
+            Self::Season => f.write_str("against this time of day and week"),
+        }
     }
 }
 

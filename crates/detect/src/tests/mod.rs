@@ -1,6 +1,7 @@
-//! Symptoms, evidence and dwell, driven through the public functions; noise for the tests of all modules.
+//! Symptoms, evidence and dwell, driven through the public functions; noise and JSON for the tests of all modules.
 
 mod dwell;
+pub(crate) mod json;
 pub(crate) mod noise;
 mod symptom;
 mod world;
