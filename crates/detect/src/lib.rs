@@ -25,7 +25,7 @@ mod view;
 mod tests;
 
 pub use dwell::{Confirmation, Dwell, Held};
-pub use error::Error;
+pub use error::{Error, Stored};
 pub use view::WorkloadView;
 
 use regraft_model::Seconds;

@@ -19,14 +19,7 @@ const BLOCK_ROWS: usize = 128;
 
 /// Trees that tell how strange a row is. Serialised it carries a format version, [`crate::FORMAT`].
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
-#[serde(
-    into = "Stored<F>",
-    try_from = "Stored<F>",
-    bound(
-        serialize = "F: Float + Serialize",
-        deserialize = "F: Float + Deserialize<'de>"
-    )
-)]
+#[serde(into = "Stored<F>", try_from = "Stored<F>", bound = "F: Float")]
 pub struct IsolationForest<F> {
     pub(crate) columns: usize,
     /// Rows with a score above this are anomalies.
@@ -134,16 +127,10 @@ impl<F: Float> IsolationForest<F> {
         self.trees.trees.len()
     }
 
-    /// What it holds in memory. A forest of t trees on s rows each has at most 2 t s nodes, and one cut for every two.
+    /// Bytes it takes in memory. A forest of t trees on s rows each has at most 2 t s nodes, and one cut for every two.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        let trees = &self.trees;
-        size_of_val(self)
-            + size_of_val(trees.trees.as_slice())
-            + size_of_val(trees.nodes.as_slice())
-            + size_of_val(trees.left.as_slice())
-            + size_of_val(trees.expected.as_slice())
-            + size_of_val(trees.terms.as_slice())
+        size_of::<Self>() + self.trees.heap_bytes()
     }
 
     fn check_columns(&self, given: usize) -> Result<(), Error> {
@@ -269,7 +256,7 @@ impl<F: Float> IsolationForest<F> {
             };
             let whole: F = parts().map(|(_, part)| part).sum();
             for (column, part) in parts().filter(|_| whole > F::zero()) {
-                columns[column] += gained * part / whole;
+                columns[column] += gained * (part / whole);
             }
         });
     }
@@ -295,6 +282,7 @@ impl<F: Float> IsolationForest<F> {
             grow(params, rows, self.grown, &mut self.trees);
             self.grown = self.grown.wrapping_add(1);
         }
+        self.trees.shrink_to_fit();
         self.threshold = match params.threshold {
             Threshold::Score(score) => F::cast(score),
             Threshold::Contamination(share) => {

@@ -30,6 +30,7 @@
 //! and no input makes it panic but a matrix with another number of columns (see [`IsolationForest::scores`] for one that
 //! answers with an error).
 
+mod bits;
 mod error;
 mod forest;
 mod grow;
@@ -43,3 +44,8 @@ pub use error::Error;
 pub use forest::{Explanation, IsolationForest};
 pub use params::{Cut, IsolationForestParams, IsolationForestValidParams, Threshold};
 pub use stored::FORMAT;
+
+/// So that the README's example is one that works.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

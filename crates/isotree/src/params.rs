@@ -6,11 +6,12 @@ use std::marker::PhantomData;
 const TREES: usize = 100;
 /// Rows of a tree's sample (Liu et al. 2008).
 const SAMPLE_ROWS: usize = 256;
-/// Share of the trees that a renewal replaces.
+/// Share of the trees that a renewal replaces: ten renewals forget the first data.
 const RENEWED: f64 = 0.1;
 /// Where a score begins to tell an anomaly, when nothing is known of the data: a point that is no stranger than the
 /// average has 0.5 (Liu et al. 2008).
 const SCORE: f64 = 0.6;
+/// Most rows that can be anomalies: more of them would be what is usual.
 const CONTAMINATION_MAX: f64 = 0.5;
 
 /// How a node divides its rows.
@@ -32,7 +33,8 @@ pub enum Cut {
 pub enum Threshold {
     /// Those with a score above this.
     Score(f64),
-    /// As strange as this share of the training rows, at most: equal ones are none.
+    /// As strange as this share of the training rows, at most: equal ones are none. When a forest is renewed, the share
+    /// is of the newer rows.
     Contamination(f64),
 }
 
@@ -104,14 +106,15 @@ impl<F: Float> IsolationForestParams<F> {
         self
     }
 
-    /// Which share of the trees, the oldest, is grown anew when a fitted forest is given newer data.
+    /// Which share of the trees, the oldest, is grown anew when a fitted forest is given newer data; at least one of them.
+    /// 0.1 unless it is set.
     #[must_use]
     pub fn renewed(mut self, share: f64) -> Self {
         self.0.renewed = share;
         self
     }
 
-    /// Where randomness begins.
+    /// Where randomness begins; 0 unless it is set.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.0.seed = seed;

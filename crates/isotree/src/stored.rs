@@ -1,8 +1,13 @@
 //! How a forest is serialised, and what one that is read has to be.
+//!
+//! Numbers are written as their bits, so that they come back to the last one from any format: readers of texts often miss
+//! it.
 
+use crate::bits;
 use crate::error::Error;
 use crate::forest::IsolationForest;
 use crate::key::{key, number};
+use crate::path::count;
 use crate::tree::{Node, Term, Trees};
 use linfa::Float;
 use serde::{Deserialize, Serialize};
@@ -16,9 +21,11 @@ const LEAF: u32 = u32::MAX;
 
 /// A forest without what can be worked out of it.
 #[derive(Serialize, Deserialize)]
+#[serde(bound = "F: Float")]
 pub(crate) struct Stored<F> {
     format: u32,
     columns: usize,
+    #[serde(with = "bits")]
     threshold: F,
     grown: u64,
     terms_per_cut: usize,
@@ -35,11 +42,14 @@ struct StoredTree {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(bound = "F: Float")]
 struct StoredNode<F> {
     cut: u32,
     below: u32,
     /// Of a leaf: its path length.
+    #[serde(with = "bits")]
     value: F,
+    #[serde(with = "bits")]
     left: F,
 }
 
@@ -131,43 +141,22 @@ impl<F: Float> Stored<F> {
         if self.columns == 0 || self.trees.is_empty() {
             return Err("it has no columns or no trees".to_owned());
         }
-        let mut end = 0;
-        for (at, tree) in self.trees.iter().enumerate() {
-            if tree.start != end || tree.end <= tree.start {
-                return Err(format!(
-                    "tree {at} does not begin where the one before ends"
-                ));
-            }
-            end = tree.end;
-        }
-        if end as usize != self.nodes.len() {
-            return Err("there are nodes of no tree".to_owned());
-        }
         if !self.threshold.is_finite() {
             return Err("its threshold is no number".to_owned());
         }
+        let mut end = 0;
         let mut terms = 0..0_usize;
-        for tree in &self.trees {
-            let (start, end) = (tree.start as usize, tree.end as usize);
-            let cuts = self.nodes[start..end].iter();
-            let cuts = cuts.filter(|node| node.cut != LEAF).count();
-            terms = terms.end
-                ..terms
-                    .end
-                    .saturating_add(cuts.saturating_mul(self.terms_per_cut));
-            // Were a node the child of several, there could be more ways than anybody can walk.
-            let mut has_parent = vec![false; end - start];
-            for at in start..end {
-                self.check_node(at, end, &terms)?;
-                let node = &self.nodes[at];
-                if node.cut != LEAF {
-                    let left = at - start + node.below as usize;
-                    if has_parent[left] || has_parent[left + 1] {
-                        return Err(format!("node {} has two parents", start + left));
-                    }
-                    has_parent[left..=left + 1].fill(true);
-                }
+        for (at, tree) in self.trees.iter().enumerate() {
+            if tree.start != end || tree.end <= tree.start || tree.end as usize > self.nodes.len() {
+                return Err(format!(
+                    "tree {at} does not begin where the one before ends, or is not there"
+                ));
             }
+            end = tree.end;
+            terms = self.check_tree(tree, terms.end)?;
+        }
+        if end as usize != self.nodes.len() {
+            return Err("there are nodes of no tree".to_owned());
         }
         if terms.end != self.terms.len() {
             return Err("there are terms of no tree, or too few".to_owned());
@@ -181,6 +170,34 @@ impl<F: Float> Stored<F> {
             Some(at) => Err(format!("term {at} is of no column, or not finite")),
             None => Ok(()),
         }
+    }
+
+    /// The nodes of a tree whose terms begin here; which terms it has.
+    fn check_tree(&self, tree: &StoredTree, first_term: usize) -> Result<Range<usize>, String> {
+        let (start, end) = (tree.start as usize, tree.end as usize);
+        let cuts = self.nodes[start..end].iter();
+        let cuts = cuts.filter(|node| node.cut != LEAF).count();
+        let own_terms = cuts.saturating_mul(self.terms_per_cut);
+        let terms = first_term..first_term.saturating_add(own_terms);
+        // Every cut takes a row away, and the mean is at least one cut.
+        let longest = F::cast(count(tree.sample_rows as usize));
+        // Were a node the child of several, there could be more ways than anybody can walk.
+        let mut has_parent = vec![false; end - start];
+        for at in start..end {
+            self.check_node(at, end, &terms)?;
+            let node = &self.nodes[at];
+            if node.cut == LEAF && node.value > longest {
+                return Err(format!("leaf {at} has a path length beyond its tree"));
+            }
+            if node.cut != LEAF {
+                let left = at - start + node.below as usize;
+                if has_parent[left] || has_parent[left + 1] {
+                    return Err(format!("node {} has two parents", start + left));
+                }
+                has_parent[left..=left + 1].fill(true);
+            }
+        }
+        Ok(terms)
     }
 
     /// A node of a tree that ends here and has these terms.

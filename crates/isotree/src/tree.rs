@@ -3,6 +3,7 @@
 //! Guarantees: children come after their parent, both within its tree, so every way ends; the terms of a tree's cuts
 //! follow those of the tree before.
 
+use crate::bits;
 use crate::key::{ABOVE_ALL, key};
 use linfa::Float;
 use serde::{Deserialize, Serialize};
@@ -43,9 +44,12 @@ impl Node {
 
 /// What one column does to a slanted cut: `coefficient * (x - centre)`; rows whose sum is below 0 go left.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "F: Float")]
 pub(crate) struct Term<F> {
     pub(crate) column: u32,
+    #[serde(with = "bits")]
     pub(crate) coefficient: F,
+    #[serde(with = "bits")]
     pub(crate) centre: F,
 }
 
@@ -125,6 +129,23 @@ impl<F: Float> Trees<F> {
         }
     }
 
+    /// Gives back the room that growing took beforehand: a forest is kept for long, and grown seldom.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.trees.shrink_to_fit();
+        self.nodes.shrink_to_fit();
+        self.left.shrink_to_fit();
+        self.expected.shrink_to_fit();
+        self.terms.shrink_to_fit();
+    }
+
+    /// Bytes outside of this value itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.trees.capacity() * size_of::<Tree>()
+            + self.nodes.capacity() * size_of::<Node>()
+            + (self.left.capacity() + self.expected.capacity()) * size_of::<F>()
+            + self.terms.capacity() * size_of::<Term<F>>()
+    }
+
     pub(crate) fn children(&self, at: usize) -> Option<(usize, usize)> {
         let node = &self.nodes[at];
         let left = at + node.below as usize;
@@ -146,7 +167,8 @@ impl<F: Float> Trees<F> {
         let mut known = false;
         for term in self.terms_of(node) {
             let x = row[term.column as usize];
-            if !x.is_nan() {
+            // Nothing times infinity would be no number.
+            if !x.is_nan() && term.coefficient != F::zero() {
                 sum += term.coefficient * (x - term.centre);
                 known = true;
             }

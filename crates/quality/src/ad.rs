@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use regraft_detect::metrics::{Episode, Learning, Settings, Verdict, Watch};
-use regraft_model::Timestamp;
 
+use crate::alarms::{Alarm, Predictions};
+use crate::suite::Table;
 use crate::{parallel, suite};
 
 /// Writes `ad/<set>/<series>.csv` for each series of each set.
@@ -28,51 +29,35 @@ pub(crate) fn series(suite: &Path) -> Result<Vec<(String, PathBuf)>> {
 fn one(folder: &Path, out: &Path) -> Result<()> {
     let table = suite::table(&folder.join("data.csv"))?;
     let path = out.join(format!("{}.csv", suite::name(folder)));
+    let mut watch = watch(folder, &table)?;
     let mut predictions = Predictions::create(&path)?;
-    let mut watch = Watch::new(Settings::default(), table.names.clone())
-        .with_context(|| format!("watch {}", folder.display()))?;
     for (row, time) in table.times.iter().enumerate() {
-        let verdict = watch.observe(Timestamp(time * 1000), &table.row(row), Learning::On);
-        predictions.write(*time, &verdict)?;
+        let verdict = watch.observe(table.at(row), &table.row(row), Learning::On);
+        write(&mut predictions, *time, &verdict)?;
     }
     predictions.finish()
 }
 
-/// The predictions of one series.
-pub(crate) struct Predictions {
-    path: PathBuf,
-    file: csv::Writer<std::fs::File>,
+/// Writes what was said of a time, in seconds since 1970.
+pub(crate) fn write(predictions: &mut Predictions, time_s: i64, verdict: &Verdict) -> Result<()> {
+    let surprise = match verdict {
+        Verdict::Unknown(_) => 0.0,
+        Verdict::Usual { surprise } => *surprise,
+        Verdict::Strange(anomaly) => anomaly.surprise,
+    };
+    predictions.write(time_s, format_args!("{surprise:.4}"), alarm(verdict))
 }
 
-impl Predictions {
-    pub(crate) fn create(path: &Path) -> Result<Self> {
-        let mut predictions = Self {
-            path: path.to_owned(),
-            file: suite::predictions(path)?,
-        };
-        predictions.line(["timestamp", "score", "anomaly"])?;
-        Ok(predictions)
+/// Somebody is told when an episode begins, once.
+pub(crate) fn alarm(verdict: &Verdict) -> Alarm {
+    match verdict {
+        Verdict::Strange(anomaly) if anomaly.episode == Episode::Begins => Alarm::Told,
+        Verdict::Strange(_) | Verdict::Usual { .. } | Verdict::Unknown(_) => Alarm::Silent,
     }
+}
 
-    /// What was said of a time, in seconds since 1970.
-    pub(crate) fn write(&mut self, time: i64, verdict: &Verdict) -> Result<()> {
-        let (score, told) = match verdict {
-            Verdict::Unknown(_) => (0.0, false),
-            Verdict::Usual { surprise } => (*surprise, false),
-            // Told once, when it begins: that is when a person is called.
-            Verdict::Strange(anomaly) => (anomaly.surprise, anomaly.episode == Episode::Begins),
-        };
-        let (score, told) = (format!("{score:.4}"), u8::from(told).to_string());
-        self.line([&time.to_string(), &score, &told])
-    }
-
-    pub(crate) fn finish(mut self) -> Result<()> {
-        let place = || format!("write {}", self.path.display());
-        self.file.flush().with_context(place)
-    }
-
-    fn line(&mut self, line: [&str; 3]) -> Result<()> {
-        let place = || format!("write {}", self.path.display());
-        self.file.write_record(line).with_context(place)
-    }
+/// A watch that knows nothing, for the columns of a table.
+pub(crate) fn watch(folder: &Path, table: &Table) -> Result<Watch> {
+    Watch::new(Settings::default(), table.names.clone())
+        .with_context(|| format!("watch {}", folder.display()))
 }

@@ -6,11 +6,10 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use regraft_detect::metrics::{Learning, Settings, Summary, Watch};
-use regraft_model::Timestamp;
+use regraft_detect::metrics::{Learning, Summary};
 use serde::Deserialize;
 
-use crate::ad::Predictions;
+use crate::alarms::Predictions;
 use crate::suite::Table;
 use crate::{ad, parallel, suite};
 
@@ -36,14 +35,14 @@ fn one(set: &str, folder: &Path, out: &Path) -> Result<()> {
     for (name, peers) in [("alone", &[][..]), ("peers", &peers[..])] {
         let path = out.join(name).join("ad").join(set);
         let path = path.join(format!("{}.csv", suite::name(folder)));
+        let mut watch = ad::watch(folder, &table)?;
         let mut predictions = Predictions::create(&path)?;
-        let mut watch = watch(folder, &table)?;
         for (row, time) in table.times.iter().enumerate().skip(begin) {
             if watch.wants_peers() {
                 watch.start_from(peers);
             }
-            let verdict = watch.observe(Timestamp(time * 1000), &table.row(row), Learning::On);
-            predictions.write(*time, &verdict)?;
+            let verdict = watch.observe(table.at(row), &table.row(row), Learning::On);
+            ad::write(&mut predictions, *time, &verdict)?;
         }
         predictions.finish()?;
     }
@@ -52,9 +51,9 @@ fn one(set: &str, folder: &Path, out: &Path) -> Result<()> {
 
 /// What a cluster knows that saw the rows up to `end`, as it reaches others.
 fn peer(folder: &Path, table: &Table, end: usize) -> Result<Summary> {
-    let mut watch = watch(folder, table)?;
-    for (row, time) in table.times.iter().enumerate().take(end) {
-        watch.observe(Timestamp(time * 1000), &table.row(row), Learning::On);
+    let mut watch = ad::watch(folder, table)?;
+    for row in 0..end {
+        watch.observe(table.at(row), &table.row(row), Learning::On);
     }
     let summary = watch.summary();
     let entries = summary.entries();
@@ -68,9 +67,4 @@ fn peer(folder: &Path, table: &Table, end: usize) -> Result<Summary> {
             Err(problem).with_context(|| format!("read what is told of {name}"))
         }
     }
-}
-
-fn watch(folder: &Path, table: &Table) -> Result<Watch> {
-    Watch::new(Settings::default(), table.names.clone())
-        .with_context(|| format!("watch {}", folder.display()))
 }

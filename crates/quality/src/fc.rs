@@ -17,6 +17,7 @@ struct About {
     n_train: usize,
 }
 
+/// Writes `fc/<series>.csv` for each series.
 pub(crate) fn run(suite: &Path, out: &Path) -> Result<()> {
     let series = suite::folders(&suite.join("fc"))?;
     parallel::each("fc", &series, |folder| walk(folder, &out.join("fc")))
@@ -32,29 +33,29 @@ fn walk(folder: &Path, out: &Path) -> Result<()> {
         folder.display()
     );
     let name = suite::name(folder);
-    let mut predictions = suite::predictions(&out.join(format!("{name}.csv")))?;
-    predictions.write_record(["origin", "step", "mean", "q10", "q50", "q90"])?;
-    let mut forecaster = Forecaster::new(about.step_s).with_context(|| name.clone())?;
+    let path = out.join(format!("{name}.csv"));
+    let place = || format!("write {}", path.display());
+    let mut forecaster =
+        Forecaster::new(about.step_s).with_context(|| format!("forecast {name}"))?;
+    let mut predictions = suite::predictions(&path)?;
+    predictions
+        .write_record(["origin", "step", "mean", "q10", "q50", "q90"])
+        .with_context(place)?;
     for (row, (&time, &value)) in table.times.iter().zip(&table.columns[0]).enumerate() {
-        forecaster.observe(time, value);
+        forecaster.observe(table.at(row), value);
         if row + 1 < about.n_train {
             continue;
         }
         // Withheld, for example after a gap: the row has no prediction.
-        let Ok(forecast) = forecaster.forecast(time, about.horizon) else {
+        let Ok(forecast) = forecaster.forecast(table.at(row), about.horizon) else {
             continue;
         };
         for (step, ahead) in (1..).zip(&forecast.steps) {
-            predictions.serialize((
-                time,
-                step,
-                ahead.point,
-                ahead.quantile(0.1),
-                ahead.quantile(0.5),
-                ahead.quantile(0.9),
-            ))?;
+            let [low, middle, high] = [0.1, 0.5, 0.9].map(|level| ahead.quantile(level));
+            predictions
+                .serialize((time, step, ahead.point, low, middle, high))
+                .with_context(place)?;
         }
     }
-    predictions.flush().with_context(|| name)?;
-    Ok(())
+    predictions.flush().with_context(place)
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use regraft_detect::leak::{Detector, Options, Verdict};
-use regraft_model::Timestamp;
 
+use crate::alarms::{Alarm, Predictions};
 use crate::{parallel, suite};
 
 /// Writes what is said of every series of `SUITE/leak` to `OUT/leak`.
@@ -23,23 +23,16 @@ fn walk(folder: &Path, out: &Path) -> Result<()> {
         .columns
         .first()
         .with_context(|| format!("{} has no column of values", folder.display()))?;
-    let mut writer = suite::predictions(&place)?;
-    let place = || format!("write {}", place.display());
-    writer
-        .write_record(["timestamp", "score", "anomaly"])
-        .with_context(place)?;
+    let mut predictions = Predictions::create(&place)?;
     let options = Options::default();
     let mut detector = Detector::new(None);
-    for (&time, &value) in table.times.iter().zip(values) {
-        let verdict = detector.observe(&options, Timestamp(time.saturating_mul(1000)), value);
-        let is_leak = matches!(verdict, Verdict::Leak(_));
-        writer
-            .write_record([
-                time.to_string(),
-                format!("{:.6}", detector.strength()),
-                u8::from(is_leak).to_string(),
-            ])
-            .with_context(place)?;
+    for (row, (&time, &value)) in table.times.iter().zip(values).enumerate() {
+        let verdict = detector.observe(&options, table.at(row), value);
+        let alarm = match verdict {
+            Verdict::Leak(_) => Alarm::Told,
+            _ => Alarm::Silent,
+        };
+        predictions.write(time, format_args!("{:.6}", detector.strength()), alarm)?;
     }
-    writer.flush().with_context(place)
+    predictions.finish()
 }

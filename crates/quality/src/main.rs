@@ -17,6 +17,7 @@
 )]
 
 mod ad;
+mod alarms;
 mod cold;
 mod fc;
 mod leak;
@@ -29,7 +30,7 @@ mod suite;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
 
 #[derive(Parser)]
@@ -94,18 +95,22 @@ fn run(cli: &Cli) -> Result<()> {
         return month::run(cli.seed);
     };
     std::fs::read_dir(suite).with_context(|| format!("look into the suite {}", suite.display()))?;
+    let mut failed = Vec::new();
     for part in Part::value_variants() {
         let always = cli.only.is_empty() && *part != Part::Cold;
         if !always && !cli.only.contains(part) {
             continue;
         }
-        match part {
-            Part::Ad => ad::run(suite, out)?,
-            Part::Fc => fc::run(suite, out)?,
-            Part::Leak => leak::run(suite, out)?,
-            Part::Rca => rca::run(suite, out)?,
-            Part::Cold => cold::run(suite, out)?,
-        }
+        let done = match part {
+            Part::Ad => ad::run(suite, out),
+            Part::Fc => fc::run(suite, out),
+            Part::Leak => leak::run(suite, out),
+            Part::Rca => rca::run(suite, out),
+            Part::Cold => cold::run(suite, out),
+        };
+        // The other parts are judged all the same.
+        failed.extend(done.err().map(|error| format!("{error:#}")));
     }
+    ensure!(failed.is_empty(), "{}", failed.join("; "));
     Ok(())
 }

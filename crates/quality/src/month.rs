@@ -8,6 +8,9 @@ use regraft_sim::metrics::{Metric, Month, Occurrence, Service};
 
 use crate::parallel;
 
+/// Services with the most alarms that are named.
+const WORST_SHOWN: usize = 5;
+
 /// What was told of one service.
 #[derive(Clone, Copy, Debug, Default)]
 struct Told {
@@ -85,7 +88,7 @@ fn print(month: &Month, counted: &[(String, String, Told)]) {
         "services without an alarm: {}",
         counted.iter().filter(|it| it.2.alarms == 0).count()
     );
-    for (name, kind, told) in counted.iter().take(5) {
+    for (name, kind, told) in counted.iter().take(WORST_SHOWN) {
         println!("  {name} ({kind}): {}", told.alarms);
     }
 }

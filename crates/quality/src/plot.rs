@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use regraft_detect::metrics::{Band, Episode, Learning, Settings, Verdict, Watch};
+use regraft_detect::metrics::{Band, Learning, Verdict};
 use regraft_model::Timestamp;
 
+use crate::ad;
+use crate::alarms::Alarm;
 use crate::suite::{self, Table};
 
 const WIDTH: f64 = 900.0;
@@ -23,74 +25,70 @@ struct Point {
     at: Timestamp,
     value: f64,
     band: Option<Band>,
-    told: bool,
+    alarm: Alarm,
+}
+
+/// What was made of a row: the band of each metric before it was learned, and what was said.
+struct Judged {
+    at: Timestamp,
+    bands: Vec<Option<Band>>,
+    verdict: Verdict,
 }
 
 /// Draws rows `from..to` of the metric that was strangest when somebody was told first; the first metric when nobody was.
 pub(crate) fn run(series: &Path, from: usize, to: usize, out: &Path) -> Result<()> {
     let table = suite::table(&series.join("data.csv"))?;
     let to = to.min(table.times.len());
-    if from >= to {
+    if from >= to || table.names.is_empty() {
         bail!(
-            "{} has {} rows: there is nothing from {from} to {to}",
+            "{} has {} rows of {} columns: there is nothing from {from} to {to}",
             series.display(),
-            table.times.len()
+            table.times.len(),
+            table.names.len()
         );
     }
-    let metric = strangest(&table, from, to)?;
-    let mut points = Vec::new();
-    walk(&table, to, |watch, row, at, verdict| {
-        if row < from {
-            return;
-        }
-        points.push(Point {
-            at,
-            value: table.columns[metric][row],
-            band: watch.band(metric, at),
-            told: begins(verdict),
-        });
-    })?;
+    let judged = walk(series, &table, from, to)?;
+    let metric = strangest(&table, &judged);
+    let values = &table.columns[metric][from..to];
+    let points: Vec<Point> = judged
+        .iter()
+        .zip(values)
+        .map(|(row, value)| Point {
+            at: row.at,
+            value: *value,
+            band: row.bands[metric],
+            alarm: ad::alarm(&row.verdict),
+        })
+        .collect();
     let title = format!("{} {}", suite::name(series), table.names[metric]);
     std::fs::write(out, svg(&title, &points)).with_context(|| format!("write {}", out.display()))
 }
 
-/// Judges the first rows, and shows the watch before each is learned.
-fn walk(
-    table: &Table,
-    to: usize,
-    mut look: impl FnMut(&Watch, usize, Timestamp, &Verdict),
-) -> Result<()> {
-    let mut watch = Watch::new(Settings::default(), table.names.clone())?;
+/// Judges all rows up to `to`, and tells of those from `from` on.
+fn walk(series: &Path, table: &Table, from: usize, to: usize) -> Result<Vec<Judged>> {
+    let mut watch = ad::watch(series, table)?;
+    let mut judged = Vec::new();
     for row in 0..to {
-        let at = Timestamp(table.times[row] * 1000);
-        let before = watch.clone();
+        let at = table.at(row);
+        let bands = (0..table.names.len()).map(|metric| watch.band(metric, at));
+        let bands = bands.collect();
         let verdict = watch.observe(at, &table.row(row), Learning::On);
-        look(&before, row, at, &verdict);
-    }
-    Ok(())
-}
-
-fn strangest(table: &Table, from: usize, to: usize) -> Result<usize> {
-    let mut watch = Watch::new(Settings::default(), table.names.clone())?;
-    for row in 0..to {
-        let verdict = watch.observe(
-            Timestamp(table.times[row] * 1000),
-            &table.row(row),
-            Learning::On,
-        );
-        if let Verdict::Strange(anomaly) = &verdict
-            && row >= from
-            && let Some(evidence) = anomaly.metrics.first()
-        {
-            let named = table.names.iter().position(|name| *name == evidence.metric);
-            return Ok(named.unwrap_or_default());
+        if row >= from {
+            judged.push(Judged { at, bands, verdict });
         }
     }
-    Ok(0)
+    Ok(judged)
 }
 
-fn begins(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Strange(anomaly) if anomaly.episode == Episode::Begins)
+/// The first metric of the first evidence.
+fn strangest(table: &Table, judged: &[Judged]) -> usize {
+    let evidence = judged.iter().find_map(|row| match &row.verdict {
+        Verdict::Strange(anomaly) => anomaly.metrics.first(),
+        Verdict::Usual { .. } | Verdict::Unknown(_) => None,
+    });
+    evidence
+        .and_then(|evidence| table.names.iter().position(|name| *name == evidence.metric))
+        .unwrap_or_default()
 }
 
 fn svg(title: &str, points: &[Point]) -> String {
@@ -98,7 +96,8 @@ fn svg(title: &str, points: &[Point]) -> String {
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"18\">{title}</text>\n"
+         <text x=\"{LEFT}\" y=\"18\">{}</text>\n",
+        escaped(title)
     );
     let every = points.len().div_ceil(POINTS_MAX);
     let drawn = || points.iter().enumerate().step_by(every);
@@ -128,7 +127,11 @@ fn svg(title: &str, points: &[Point]) -> String {
         "<polyline points=\"{}\" fill=\"none\" stroke=\"#1f4e79\"/>",
         values.join(" ")
     );
-    for (index, _) in points.iter().enumerate().filter(|(_, it)| it.told) {
+    for (index, _) in points
+        .iter()
+        .enumerate()
+        .filter(|(_, it)| it.alarm == Alarm::Told)
+    {
         let x = scale.x(index);
         let _ = writeln!(
             text,
@@ -161,6 +164,11 @@ fn svg(title: &str, points: &[Point]) -> String {
     text
 }
 
+/// A text as it may stand in XML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
+}
+
 /// Where things are on the picture.
 struct Scale {
     count: f64,
@@ -173,11 +181,17 @@ impl Scale {
         let values = points.iter().map(|it| it.value).filter(|it| it.is_finite());
         let low = values.clone().fold(f64::INFINITY, f64::min);
         let high = values.fold(f64::NEG_INFINITY, f64::max);
-        let room = ((high - low) / 10.0).max(f64::MIN_POSITIVE);
+        // Of one value alone, and of none.
+        let (low, high) = if low <= high { (low, high) } else { (0.0, 0.0) };
+        let room = if high > low {
+            high / 10.0 - low / 10.0
+        } else {
+            (high.abs() / 10.0).max(f64::MIN_POSITIVE)
+        };
         Self {
             count: (points.len().max(2) - 1) as f64,
-            low: low - room,
-            high: high + room,
+            low: (low - room).max(f64::MIN / 4.0),
+            high: (high + room).min(f64::MAX / 4.0),
         }
     }
 
@@ -192,5 +206,36 @@ impl Scale {
 
     fn place(&self, index: usize, value: f64) -> String {
         format!("{:.1},{:.1}", self.x(index), self.y(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(values: &[f64]) {
+        let point = |(second, value): (i64, &f64)| Point {
+            at: Timestamp(second * 1000),
+            value: *value,
+            band: None,
+            alarm: Alarm::Told,
+        };
+        let points: Vec<_> = (0..).zip(values).map(point).collect();
+        let picture = svg("a<b & c", &points);
+        assert!(
+            picture.contains("a&lt;b &amp; c") && !picture.contains("NaN"),
+            "{picture}"
+        );
+    }
+
+    #[test]
+    fn constants_gaps_and_extremes_have_places_too() {
+        check(&[5.0; 4]);
+        check(&[0.0; 4]);
+        check(&[f64::NAN; 4]);
+        check(&[1.0]);
+        check(&[-1e308, 1e308]);
+        check(&[f64::MAX; 2]);
     }
 }

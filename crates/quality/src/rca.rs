@@ -1,11 +1,12 @@
 //! Root causes: two windows of a case to a ranking.
 
-use crate::{parallel, suite};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use regraft_remedy::rank::{Call, Input, Metric, Service, Symptom, rank};
 use serde::Deserialize;
+
+use crate::{parallel, suite};
 
 /// Between the service and the metric in the name of a column.
 const SEPARATOR: &str = "__";
@@ -29,6 +30,7 @@ struct Target {
     agg: String,
 }
 
+/// Writes `rca/<set>/<case>.csv` for each case of each set.
 pub(crate) fn run(suite: &Path, out: &Path) -> Result<()> {
     let mut cases = Vec::new();
     for set in suite::folders(&suite.join("rca"))? {
@@ -89,6 +91,11 @@ fn read(set: &Path, case: &Path) -> Result<Input> {
     })
 }
 
+/// Letters of a ReplicaSet's hash in its Pods' names, as Kubernetes makes them.
+const HASH_LETTERS: std::ops::RangeInclusive<usize> = 8..=10;
+/// Letters that tell the Pods of a ReplicaSet apart.
+const POD_LETTERS: usize = 5;
+
 /// What a Pod is a replica of, if its name ends like those that a Deployment makes: `-<hash>-<five letters>`.
 fn workload(pod: &str) -> Option<&str> {
     let (rest, own) = pod.rsplit_once('-')?;
@@ -97,8 +104,10 @@ fn workload(pod: &str) -> Option<&str> {
         part.chars()
             .all(|letter| letter.is_ascii_digit() || letter.is_ascii_lowercase())
     };
-    let is_pod =
-        own.len() == 5 && (8..=10).contains(&template.len()) && made(own) && made(template);
+    let is_pod = own.len() == POD_LETTERS
+        && HASH_LETTERS.contains(&template.len())
+        && made(own)
+        && made(template);
     is_pod.then_some(workload)
 }
 
@@ -173,4 +182,25 @@ fn write(input: &Input, path: &Path) -> Result<()> {
         }
     }
     writer.flush().with_context(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pod: &str, expected: Option<&str>) {
+        assert_eq!(workload(pod), expected, "{pod}");
+    }
+
+    #[test]
+    fn a_pod_of_a_deployment_names_its_workload_and_nothing_else_does() {
+        check("cart-db-6f9d7c5b8-x2x9q", Some("cart-db"));
+        check("cart-6f9d7c5b84-x2x9q", Some("cart"));
+        check("cart-0", None);
+        check("cart-6f9d7c5b8-x2x9", None);
+        check("cart-6f9d7c5-x2x9q", None);
+        check("front-end", None);
+        check("a-Redirects-x2x9q", None);
+    }
 }

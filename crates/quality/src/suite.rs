@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use regraft_model::Timestamp;
 use serde::de::DeserializeOwned;
 
 /// Numbers over time, column by column.
@@ -17,6 +18,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// The time of a row; the end of time for one beyond it.
+    pub(crate) fn at(&self, row: usize) -> Timestamp {
+        Timestamp(self.times[row].saturating_mul(1000))
+    }
+
     /// The values of a row, in the order of the names.
     pub(crate) fn row(&self, row: usize) -> Vec<f64> {
         self.columns.iter().map(|column| column[row]).collect()

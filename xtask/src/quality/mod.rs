@@ -9,6 +9,7 @@ mod bars;
 mod scores;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -112,9 +113,10 @@ pub(crate) fn quality(workspace: &Workspace, options: &Options) -> Result<()> {
     let scorer = scorer(options.scorer.as_deref(), data.as_deref().map(Path::new))?;
     let scorer = scorer.as_deref().map(absolute).transpose()?;
     let program = build(workspace, options.profile)?;
-    predict(&program, &suite, &out, &options.only)?;
+    forget(&suite, &out, &parts)?;
+    let predicted = predict(&program, &suite, &out, &options.only);
     say::line(&format!("predictions are in {}", out.display()));
-    match scorer {
+    let scored = match scorer {
         Some(scorer) => tell_scores(workspace, &scorer, &suite, &out, &parts),
         None => {
             say::line(&format!(
@@ -122,7 +124,38 @@ pub(crate) fn quality(workspace: &Workspace, options: &Options) -> Result<()> {
             ));
             Ok(())
         }
+    };
+    // A series that cannot be judged hinders no other, and no score of the others.
+    match (predicted, scored) {
+        (Err(failed), Err(unscored)) => bail!("{failed:#}; {unscored:#}"),
+        (predicted, scored) => predicted.and(scored),
     }
+}
+
+/// Removes what an earlier run said of the same series: where this one fails, that would be scored in its place.
+fn forget(suite: &Path, out: &Path, parts: &[Part]) -> Result<()> {
+    for part in parts {
+        for folder in series(&suite.join(part.name()), *part)? {
+            let old = predictions(suite, out, &folder)?;
+            match std::fs::remove_file(&old) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("remove {}", old.display()));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where the predictions of a series or a case are.
+fn predictions(suite: &Path, out: &Path, folder: &Path) -> Result<PathBuf> {
+    let place = folder
+        .strip_prefix(suite)
+        .with_context(|| format!("find {} in the suite", folder.display()))?;
+    let mut name = out.join(place).into_os_string();
+    name.push(".csv");
+    Ok(name.into())
 }
 
 /// Which parts are judged: those that are asked for, or all, as far as the suite has them.
@@ -323,6 +356,14 @@ fn score(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn predictions_are_where_the_series_is_in_the_suite() {
+        let [suite, out] = ["/suite", "/out"].map(Path::new);
+        let found = predictions(suite, out, Path::new("/suite/ad/set/one.two"));
+        let found = found.expect("it is in the suite");
+        assert_eq!(found, Path::new("/out/ad/set/one.two.csv"));
+    }
 
     #[test]
     fn only_a_scorer_that_is_named_has_to_be_there() {

@@ -1,6 +1,7 @@
 //! What a forecaster is told and answers.
 
 use super::Season;
+use regraft_model::Timestamp;
 
 /// Levels whose bounds are watched. Those between are interpolated.
 pub const LEVELS: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99];
@@ -30,10 +31,10 @@ pub enum Withheld {
         /// Steps ahead that can be told.
         ready: usize,
     },
-    /// The newest sample is this old, in seconds.
+    /// No sample came for too long.
     Stale {
-        /// Age of the newest sample.
-        age_s: i64,
+        /// Time of the newest one.
+        last: Timestamp,
     },
     /// Too few samples have come since a gap: so many more are needed.
     Gap {
@@ -45,8 +46,8 @@ pub enum Withheld {
 /// What comes, step by step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forecast {
-    /// Time of the newest sample it knows, seconds since 1970.
-    pub origin_s: i64,
+    /// Time of the newest sample it knows.
+    pub origin: Timestamp,
     /// Seconds between two steps.
     pub step_s: u32,
     /// What repeats in the series, as far as was found.
@@ -58,8 +59,8 @@ pub struct Forecast {
 /// What is expected at one time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ahead {
-    /// Seconds since 1970.
-    pub at_s: i64,
+    /// When.
+    pub at: Timestamp,
     /// The value that is passed as often as not: what errs least in absolute terms.
     pub point: f64,
     /// The value that a share of [`LEVELS`] stays below, in the unit of the series, never falling.

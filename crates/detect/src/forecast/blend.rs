@@ -29,6 +29,10 @@ const BOUND_MIN: f64 = 0.3;
 const SCORE_MAX: f64 = 1e3;
 /// Largest number that is blended: a forecast far beyond all values is as wrong as any, and sums of it have to be numbers.
 const NUMBER_MAX: f64 = 1e110;
+/// More than any error of what is blended.
+pub(super) const ERROR_MAX: f64 = 2.0 * NUMBER_MAX;
+/// More than any scale: a quarter of three errors and of how far forecasts are apart.
+const SCALE_MAX: f64 = 3.0 * NUMBER_MAX;
 /// Bounds at the beginning, in mean absolute errors: those of normal errors (a standard deviation is 1.25 of them).
 const FIRST_SCORES: [f64; LEVELS.len()] = [-2.9, -2.05, -1.6, -0.84, 0.0, 0.84, 1.6, 2.05, 2.9];
 
@@ -59,6 +63,15 @@ pub(super) struct Told {
     pub(super) scale: f64,
 }
 
+impl Told {
+    /// Whether one that was read back can be.
+    pub(super) fn is_sound(&self) -> bool {
+        let numbers = self.experts.iter().chain([&self.point]);
+        numbers.into_iter().all(|number| number.abs() <= NUMBER_MAX)
+            && (0.0..=SCALE_MAX).contains(&self.scale)
+    }
+}
+
 impl Blend {
     pub(super) fn new() -> Self {
         Self {
@@ -73,10 +86,13 @@ impl Blend {
     pub(super) fn is_sound(&self) -> bool {
         self.losses.len() == EXPERTS
             && self.scores.len() == LEVELS.len()
-            && self.losses.iter().all(|value| value.is_finite())
+            && self
+                .losses
+                .iter()
+                .all(|loss| (0.0..=ERROR_MAX / (1.0 - KEEP)).contains(loss))
             && self.scores.iter().all(|score| score.abs() <= SCORE_MAX)
-            && self.fast.is_finite()
-            && self.slow.is_finite()
+            && (0.0..=ERROR_MAX).contains(&self.fast)
+            && (0.0..=ERROR_MAX).contains(&self.slow)
     }
 
     /// Bytes it takes beyond its own size.

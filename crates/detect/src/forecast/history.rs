@@ -80,6 +80,8 @@ impl History {
             && self.plain.len() == day
             && self.ratio.len() == day
             && self.unit > 0.0
+            && self.unit <= VALUE_LIMIT
+            && self.negative.is_none_or(|slot| slot <= self.last)
             && [&self.values, &self.plain, &self.ratio]
                 .into_iter()
                 .flatten()
@@ -198,7 +200,7 @@ impl History {
     pub(super) fn possible(&self, value: f64) -> f64 {
         let signed = self
             .negative
-            .is_some_and(|slot| self.last - slot <= self.week() as i64);
+            .is_some_and(|slot| self.last.saturating_sub(slot) <= self.week() as i64);
         if signed { value } else { value.max(0.0) }
     }
 

@@ -22,23 +22,27 @@ mod answer;
 mod bits;
 mod blend;
 mod far;
+mod hint;
 mod history;
 mod near;
 mod regression;
-mod scale;
 mod season;
 mod waiting;
 
+#[cfg(test)]
+mod tests;
+
 pub use answer::{Ahead, Forecast, LEVELS, Observed, Withheld};
-pub use scale::{HINT_REPLICAS_MAX, ScaleHint, scale_hint};
+pub use hint::{HINT_REPLICAS_MAX, ScaleHint, scale_hint};
 pub use season::Season;
 
-use serde::{Deserialize, Serialize};
-
+use crate::{Error, Stored};
 use far::Far;
 use history::History;
 use near::{NEAR_STEPS, Near};
+use regraft_model::Timestamp;
 use season::Repeats;
+use serde::{Deserialize, Serialize};
 
 /// Shortest step, in seconds. A week of it is what takes most memory; finer samples say little about the next hour.
 pub const STEP_MIN_S: u32 = 300;
@@ -54,13 +58,13 @@ const MISPLACED_MAX: u32 = 36;
 /// Real samples wanted after a gap longer than these steps.
 const AFTER_GAP: usize = 12;
 const DAY_S: u32 = 86_400;
-/// What the stored form is; another one is refused.
+/// What the stored form is; a newer one is refused.
 const FORMAT: u32 = 1;
 
 /// Forecasts one series. Takes about 60 KiB at a step of five minutes, less at longer ones: see
 /// [`Forecaster::bytes`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Stored", into = "Stored")]
+#[serde(try_from = "Form", into = "Form")]
 pub struct Forecaster {
     step_s: u32,
     learned: Option<Learned>,
@@ -68,7 +72,7 @@ pub struct Forecaster {
 
 /// The stored form.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct Form {
     format: u32,
     step_s: u32,
     learned: Option<Learned>,
@@ -78,7 +82,7 @@ struct Stored {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Learned {
     /// Time of the newest sample.
-    last_s: i64,
+    last: Timestamp,
     /// Samples in a row that were misplaced.
     misplaced: u32,
     /// Samples since the last gap.
@@ -91,25 +95,11 @@ struct Learned {
     far: Far,
 }
 
-/// Why a forecaster cannot be made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// A step must lie between [`STEP_MIN_S`] and [`STEP_MAX_S`] and divide an hour.
-    #[error("a step of {0} s: it must be 300 to 3600 s and divide an hour")]
-    Step(u32),
-    /// The stored form is of another version.
-    #[error("stored in format {0}; this version reads format 1")]
-    Format(u32),
-    /// The stored form was changed.
-    #[error("the stored forecaster is damaged")]
-    Damaged,
-}
-
 impl Forecaster {
     /// A forecaster that knows nothing yet.
     ///
     /// # Errors
-    /// When the step is not one of those that are supported.
+    /// [`Error::Step`] for a step that is not between [`STEP_MIN_S`] and [`STEP_MAX_S`], or no part of an hour.
     pub fn new(step_s: u32) -> Result<Self, Error> {
         let hour_s = STEP_MAX_S;
         if !(STEP_MIN_S..=STEP_MAX_S).contains(&step_s) || !hour_s.is_multiple_of(step_s) {
@@ -121,15 +111,15 @@ impl Forecaster {
         })
     }
 
-    /// Takes a sample: seconds since 1970, and the value of the step that this time lies in.
-    pub fn observe(&mut self, time_s: i64, value: f64) -> Observed {
+    /// Takes a sample: a time, and the value of the step that it lies in.
+    pub fn observe(&mut self, at: Timestamp, value: f64) -> Observed {
         if value.is_nan() || value.abs() > VALUE_LIMIT {
             return Observed::Unusable;
         }
-        let slot = time_s.div_euclid(i64::from(self.step_s));
+        let slot = self.slot(at);
         let day = (DAY_S / self.step_s) as usize;
         let Some(learned) = &mut self.learned else {
-            self.learned = Some(Learned::new(day, time_s, slot, value));
+            self.learned = Some(Learned::new(day, at, slot, value));
             return Observed::Began;
         };
         let missing = slot - learned.history.last() - 1;
@@ -141,11 +131,11 @@ impl Forecaster {
             if learned.misplaced < MISPLACED_MAX {
                 return Observed::Misplaced;
             }
-            *learned = Learned::new(day, time_s, slot, value);
+            *learned = Learned::new(day, at, slot, value);
             return Observed::Began;
         }
         learned.misplaced = 0;
-        learned.last_s = time_s;
+        learned.last = at;
         learned.take(missing as usize, value);
         match missing {
             0 => Observed::Learned,
@@ -153,19 +143,17 @@ impl Forecaster {
         }
     }
 
-    /// What comes in the next steps after the newest sample, a week at most. `now_s` is the time of asking, in seconds
-    /// since 1970.
+    /// What comes in the next steps after the newest sample, a week at most; asked for at a time that is now.
     ///
     /// # Errors
     /// When too little is known to tell all of these steps; nothing is told then.
-    pub fn forecast(&self, now_s: i64, steps: usize) -> Result<Forecast, Withheld> {
+    pub fn forecast(&self, now: Timestamp, steps: usize) -> Result<Forecast, Withheld> {
         let Some(learned) = &self.learned else {
             return Err(Withheld::TooLittle { ready: 0 });
         };
-        let step_s = i64::from(self.step_s);
-        let age_s = now_s.saturating_sub(learned.last_s);
-        if age_s > STALE_STEPS * step_s {
-            return Err(Withheld::Stale { age_s });
+        let (step_ms, last) = (self.step_ms(), learned.last);
+        if now.millis_since(last) > STALE_STEPS * step_ms {
+            return Err(Withheld::Stale { last });
         }
         if learned.waits && learned.since_gap < AFTER_GAP {
             let missing = AFTER_GAP - learned.since_gap;
@@ -177,15 +165,15 @@ impl Forecaster {
             return Err(too_little);
         }
         let told = learned.ahead(steps).ok_or(too_little)?;
-        let at_s = |ahead: i64| learned.last_s.saturating_add(ahead * step_s);
+        let at = |ahead: i64| Timestamp(last.0.saturating_add(ahead * step_ms));
         Ok(Forecast {
-            origin_s: learned.last_s,
+            origin: last,
             step_s: self.step_s,
             season: self.season(),
             steps: (1..)
                 .zip(told)
                 .map(|(ahead, (point, bounds))| Ahead {
-                    at_s: at_s(ahead),
+                    at: at(ahead),
                     point,
                     bounds,
                 })
@@ -207,12 +195,21 @@ impl Forecaster {
         let learned = self.learned.as_ref().map_or(0, Learned::heap_bytes);
         size_of::<Self>() + learned
     }
+
+    fn step_ms(&self) -> i64 {
+        i64::from(self.step_s) * 1000
+    }
+
+    /// The step that a time lies in, counted from 1970.
+    fn slot(&self, at: Timestamp) -> i64 {
+        at.0.div_euclid(self.step_ms())
+    }
 }
 
 impl Learned {
-    fn new(day: usize, time_s: i64, slot: i64, value: f64) -> Self {
+    fn new(day: usize, at: Timestamp, slot: i64, value: f64) -> Self {
         Self {
-            last_s: time_s,
+            last: at,
             misplaced: 0,
             since_gap: 1,
             waits: false,
@@ -280,7 +277,7 @@ impl Learned {
     }
 }
 
-impl From<Forecaster> for Stored {
+impl From<Forecaster> for Form {
     fn from(forecaster: Forecaster) -> Self {
         Self {
             format: FORMAT,
@@ -290,20 +287,17 @@ impl From<Forecaster> for Stored {
     }
 }
 
-impl TryFrom<Stored> for Forecaster {
+impl TryFrom<Form> for Forecaster {
     type Error = Error;
 
-    fn try_from(stored: Stored) -> Result<Self, Error> {
-        if stored.format != FORMAT {
-            return Err(Error::Format(stored.format));
-        }
+    fn try_from(stored: Form) -> Result<Self, Error> {
+        Stored::Forecaster.check_format(stored.format, FORMAT)?;
         let mut forecaster = Self::new(stored.step_s)?;
         let day = (DAY_S / stored.step_s) as usize;
-        let step_s = i64::from(stored.step_s);
         if stored.learned.as_ref().is_some_and(|learned| {
-            learned.last_s.div_euclid(step_s) != learned.history.last() || !learned.fits(day)
+            forecaster.slot(learned.last) != learned.history.last() || !learned.fits(day)
         }) {
-            return Err(Error::Damaged);
+            return Err(Stored::Forecaster.broken("no samples lead to its numbers"));
         }
         forecaster.learned = stored.learned;
         Ok(forecaster)

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::answer::LEVELS;
-use super::bits;
-use super::blend::{Blend, EXPERTS};
+use super::blend::{Blend, ERROR_MAX, EXPERTS};
 use super::history::{History, Space};
 use super::regression::Regression;
 use super::waiting::Waiting;
+use super::{VALUE_LIMIT, bits};
 
 /// Steps that are told this way: an hour at five minutes.
 pub(super) const NEAR_STEPS: usize = 12;
@@ -20,6 +20,8 @@ const COLUMNS: usize = BASE + 2;
 const SPACES: [Space; 2] = [Space::Plain, Space::Ratio];
 /// Numbers of a base in all spaces.
 const ORIGIN: usize = BASE * SPACES.len();
+/// More than any column: the difference of two differences of values.
+const COLUMN_MAX: f64 = 5.0 * VALUE_LIMIT;
 /// What the deviation from a week ago keeps a step later.
 const WEEK_KEEP: f64 = 0.9;
 /// How far a usual error moves to a new one of its time of day.
@@ -64,10 +66,8 @@ impl Near {
     pub(super) fn fits(&self, day: usize) -> bool {
         self.origins.len() == ORIGIN * NEAR_STEPS
             && self.unrest.len() == day
-            && [&self.origins, &self.unrest]
-                .into_iter()
-                .flatten()
-                .all(|value| value.is_finite())
+            && self.origins.iter().all(|it| it.abs() <= COLUMN_MAX)
+            && self.unrest.iter().all(|it| (0.0..=ERROR_MAX).contains(it))
             && self.steps.len() == NEAR_STEPS
             && self.steps.iter().zip(1..).all(|(step, ahead)| {
                 step.models.len() == SPACES.len()

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bits;
+use super::{VALUE_LIMIT, bits};
 
 /// What one row of the past weighs a step later: half of it after 346 steps, a little over a day at five minutes.
 const KEEP: f64 = 0.998;
@@ -10,6 +10,9 @@ const KEEP: f64 = 0.998;
 const RIDGE: f64 = 0.01;
 /// Rate of the usual error.
 const RATE: f64 = 0.01;
+/// More than any sum of products: five hundred of two differences of values each.
+const PRODUCTS_MAX: f64 = 1e5 * VALUE_LIMIT * VALUE_LIMIT;
+
 /// Weighted least squares with ridge and forgetting. A row weighs less the more it errs (Huber's weight with the mean
 /// absolute error as its threshold), so that it leans to the median.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,11 +44,14 @@ impl Regression {
     /// Whether it is one of so many columns.
     pub(super) fn fits(&self, columns: usize) -> bool {
         self.products.len() == triangle(columns)
-            && self.error.is_finite()
-            && [&self.targets, &self.coefficients]
+            && (0.0..=f64::MAX).contains(&self.error)
+            && self.targets.len() == columns
+            && self.coefficients.len() == columns
+            && self.coefficients.iter().all(|value| value.is_finite())
+            && [&self.products, &self.targets]
                 .into_iter()
-                .all(|part| part.len() == columns && part.iter().all(|value| value.is_finite()))
-            && self.products.iter().all(|value| value.is_finite())
+                .flatten()
+                .all(|sum| sum.abs() <= PRODUCTS_MAX)
     }
 
     /// Bytes it takes beyond its own size.

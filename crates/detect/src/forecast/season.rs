@@ -70,7 +70,9 @@ impl Repeats {
     }
 
     pub(super) fn is_sound(&self) -> bool {
-        self.other.is_finite() && self.day.is_finite() && self.week.is_finite()
+        [self.other, self.day, self.week]
+            .into_iter()
+            .all(|mean| (0.0..=f64::MAX).contains(&mean))
     }
 
     pub(super) fn found(&self) -> Season {

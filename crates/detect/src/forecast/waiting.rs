@@ -32,7 +32,7 @@ impl Waiting {
         self.every == every
             && self.origins.len() == places(ahead, every)
             && self.told.len() == self.origins.len() * TOLD
-            && self.told.iter().all(|value| value.is_finite())
+            && self.told.chunks_exact(TOLD).all(|it| told(it).is_sound())
     }
 
     /// Bytes it takes beyond its own size.
@@ -58,14 +58,7 @@ impl Waiting {
         if !self.is_turn(origin) || self.origins[place] != Some(origin) {
             return None;
         }
-        let cells = &self.told[place * TOLD..][..TOLD];
-        let mut experts = [0.0; EXPERTS];
-        experts.copy_from_slice(&cells[..EXPERTS]);
-        Some(Told {
-            experts,
-            point: cells[EXPERTS],
-            scale: cells[EXPERTS + 1],
-        })
+        Some(told(&self.told[place * TOLD..][..TOLD]))
     }
 
     /// The one from this origin, which then waits no more.
@@ -79,6 +72,17 @@ impl Waiting {
     fn place(&self, origin: i64) -> usize {
         let turn = origin.div_euclid(self.every as i64);
         turn.rem_euclid(self.origins.len() as i64) as usize
+    }
+}
+
+/// The numbers of one forecast as such.
+fn told(cells: &[f64]) -> Told {
+    let mut experts = [0.0; EXPERTS];
+    experts.copy_from_slice(&cells[..EXPERTS]);
+    Told {
+        experts,
+        point: cells[EXPERTS],
+        scale: cells[EXPERTS + 1],
     }
 }
 

@@ -1,5 +1,6 @@
 //! Samples to hours: what an hour held in the middle, and the floor that memory fell back to.
 
+use super::MEMORY_MAX;
 use regraft_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -50,7 +51,7 @@ pub(super) struct Collector {
 impl Collector {
     /// Takes a sample; returns the hour before when it is over. Times must not fall.
     pub(super) fn take(&mut self, at: Timestamp, value: f32) -> Option<Closed> {
-        let number = i32::try_from(at.0.div_euclid(HOUR_MS)).unwrap_or(i32::MAX);
+        let number = hour_of(at);
         let closed = (number != self.number).then(|| self.close()).flatten();
         self.number = number;
         if self.seen.is_multiple_of(self.stride.max(1)) {
@@ -73,6 +74,23 @@ impl Collector {
     /// Forgets the floors of another life, and what was collected in it.
     pub(super) fn restart(&mut self) {
         *self = Self::default();
+    }
+
+    /// Whether what was read back can be, whose newest sample is of this hour: all amounts, no more of them than samples
+    /// lead to, and floors of the hours before only.
+    pub(super) fn is_sound(&self, hour: i32) -> bool {
+        let is_collecting = self.number == hour && !self.samples.is_empty();
+        let lows = self.lows.iter().map(|(_, low)| low);
+        (is_collecting || *self == Self::default())
+            && self.samples.len() <= SAMPLES
+            && self.lows.len() <= FLOOR_HOURS
+            && self.samples.iter().chain(lows).all(|it| is_amount(*it))
+            && self.lows.iter().all(|(number, _)| *number < hour)
+    }
+
+    /// Whether it collects an hour after this one.
+    pub(super) fn is_after(&self, hour: i32) -> bool {
+        !self.samples.is_empty() && self.number > hour
     }
 
     /// Bytes that it points to.
@@ -108,6 +126,18 @@ impl Collector {
             high,
         })
     }
+}
+
+/// The hour of a time, in hours since 1970; the first or the last that is counted for those beyond.
+pub(super) fn hour_of(at: Timestamp) -> i32 {
+    let hour = at.0.div_euclid(HOUR_MS);
+    let end = if hour < 0 { i32::MIN } else { i32::MAX };
+    i32::try_from(hour).unwrap_or(end)
+}
+
+/// Whether a number can be an amount of memory.
+pub(super) fn is_amount(value: f32) -> bool {
+    (0.0..=MEMORY_MAX as f32).contains(&value)
 }
 
 #[cfg(test)]

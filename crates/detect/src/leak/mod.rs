@@ -14,7 +14,8 @@
 //!
 //! Guarantees: a verdict depends only on samples before it. A sample that is no amount of memory (not a number,
 //! infinite, negative, over [`MEMORY_MAX`]) or is not newer than the last one changes nothing. It takes at most
-//! [`STATE_BYTES`], and goes on from its serde form as if it had never stopped.
+//! [`STATE_BYTES`], and goes on from its serde form as if it had never stopped; a form that is newer, or that no samples
+//! lead to, is refused.
 //!
 //! What it makes of odd input: constants and noise are no leak. Hours without samples are left out; with less than
 //! [`Options::least_part`] of the window there is too little data. A clock that jumps ahead leaves a gap. One
@@ -27,18 +28,24 @@
 //! is not told from its usual growth, unless a limit is near.
 
 mod hours;
+mod options;
+mod stored;
+mod track;
 mod trend;
 mod verdict;
 
 #[cfg(test)]
 mod tests;
 
+pub use options::Options;
 pub use verdict::{Exhaustion, Leak, Sight, Verdict};
 
 use hours::{Closed, Collector, HOUR_MS, Hour};
 use regraft_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use stored::{Form, is_limit};
+use track::Track;
 use trend::{Trend, median};
 use verdict::start_of;
 
@@ -50,17 +57,6 @@ pub const STATE_BYTES: usize = 2048;
 pub const OLD_SAMPLES_MAX: u8 = 60;
 /// After so many milliseconds without a sample nothing is said: two hours, as each hour is judged at its end.
 const STALE_MS: i64 = 2 * HOUR_MS;
-/// A trend of the past is written down every so many hours: over five days at each hour of the day once.
-const SLOPE_EVERY_HOURS: i32 = 5;
-/// Trends of the past that are kept for each sight: fifteen days, so that every day of the week is in it twice.
-const SLOPES: usize = 72;
-/// Trends of the past that there must be before one is called unusual: more than a day of them.
-const SLOPES_LEAST: usize = 6;
-/// Hours of this life that there must be before the window to call its end higher than ever: one day, so that its
-/// season is among them. With less, the warming up of a new pod would count.
-const HOURS_BEFORE_LEAST: u16 = 24;
-/// The share of earlier trends that is usual.
-const USUAL_SHARE: f64 = 0.9;
 /// Hours whose median is the present level.
 const PRESENT_HOURS: usize = 6;
 /// Hours whose lowest floor an hour must fall below to be another life: one day, all phases of a season.
@@ -70,69 +66,9 @@ const LIFE_HOURS_LEAST: usize = 3;
 /// What part of the lowest floor an hour must fall below.
 const LIFE_PART: f32 = 0.5;
 
-/// What counts as a leak. The defaults hold for all series; each may be moved by 30 % without much changing.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Options {
-    /// Hours that a trend is looked for in, at most [`Options::WINDOW_HOURS_MAX`]. Two days and a third: each half is
-    /// longer than a day, so no half is one flank of a daily season.
-    pub window_hours: u32,
-    /// The part of them that must hold samples.
-    pub least_part: f64,
-    /// Kendall's tau at least. .4 of so many independent hours happens once in a hundred thousand times by chance.
-    pub tau: f64,
-    /// Growth over the window, at least so many times the noise around the line.
-    pub growth_to_noise: f64,
-    /// Each half grows at least at this part of the pace of the whole.
-    pub evenness: f64,
-    /// So many times faster than nine in ten of the earlier trends of the series.
-    pub times_usual: f64,
-    /// Growth a day as a part of the level: below it doubling takes more than three months, longer than pods live.
-    pub growth_per_day: f64,
-    /// Hours on end that all of it holds.
-    pub lasting_hours: u32,
-    /// If growth would reach the limit within so many days, it need be neither unusual nor higher than ever.
-    pub near_days: f64,
-}
-
-impl Options {
-    /// The longest window: a week.
-    pub const WINDOW_HOURS_MAX: u32 = 168;
-
-    fn window_hours(&self) -> u32 {
-        self.window_hours.clamp(4, Self::WINDOW_HOURS_MAX)
-    }
-
-    fn least_hours(&self) -> u32 {
-        let hours = self.least_part.clamp(0.0, 1.0) * f64::from(self.window_hours());
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a part of at most a week"
-        )]
-        let hours = libm::ceil(hours) as u32;
-        hours.max(4)
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            window_hours: 56,
-            least_part: 0.75,
-            tau: 0.4,
-            growth_to_noise: 2.5,
-            evenness: 0.7,
-            times_usual: 1.4,
-            growth_per_day: 0.01,
-            lasting_hours: 4,
-            near_days: 3.0,
-        }
-    }
-}
-
 /// Looks for a slow leak in one memory metric of one pod.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Form", into = "Form")]
 pub struct Detector {
     /// Limit of the metric, in its unit.
     limit: Option<f64>,
@@ -145,32 +81,12 @@ pub struct Detector {
     floor: Track,
 }
 
-/// What is remembered of one sight.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Track {
-    /// Size of the trends of the past per hour, oldest first; the newest `fresh` of them overlap with the window.
-    slopes: VecDeque<f32>,
-    last_slope: Option<i32>,
-    /// The highest hour of this life before the window.
-    highest_before: f32,
-    /// Hours of this life before the window.
-    hours_before: u16,
-    /// Hours on end that it looked like a leak; while it is one, hours on end that it did not.
-    lasting: u8,
-    /// Since when it leaks.
-    since: Option<Timestamp>,
-    strength: f32,
-    /// The trend of the last hour while it leaks, so that it is not fitted again with every sample. It follows from
-    /// the window.
-    #[serde(skip)]
-    trend: Option<Box<Trend>>,
-}
-
 impl Detector {
-    /// A detector that has seen nothing; with the limit of the metric in its unit, if it has one.
+    /// A detector that has seen nothing; with the limit of the metric in its unit, if it has one. One that is no amount of
+    /// memory above 0 is none: some tell "unlimited" by a number that nothing reaches.
     pub fn new(limit: Option<f64>) -> Self {
         Self {
-            limit: limit.filter(|limit| limit.is_finite() && *limit > 0.0),
+            limit: limit.filter(|limit| is_limit(Some(*limit))),
             collector: Collector::default(),
             window: VecDeque::new(),
             last: None,
@@ -248,7 +164,7 @@ impl Detector {
             self.old_samples = 0;
             return true;
         }
-        self.old_samples += 1;
+        self.old_samples = self.old_samples.saturating_add(1);
         if self.old_samples < OLD_SAMPLES_MAX {
             return false;
         }
@@ -360,122 +276,6 @@ impl Detector {
         })
     }
 }
-
-impl Track {
-    /// How far it is from a leak: the least of what was reached of each thing that is asked, 1 when all is reached.
-    fn ask(&self, options: &Options, trend: &Trend, present: f64, is_near: bool) -> f64 {
-        let is_new =
-            self.hours_before >= HOURS_BEFORE_LEAST && present > f64::from(self.highest_before);
-        if trend.slope <= 0.0 || !(is_new || is_near) {
-            return 0.0;
-        }
-        let reached = |what: f64, asked: f64| if what > 0.0 { what / asked } else { 0.0 };
-        let unusual = match self.usual() {
-            _ if is_near => 1.0,
-            Some(usual) => reached(trend.slope / usual, options.times_usual),
-            None => 0.0,
-        };
-        // A flat floor has no noise, and a constant grows by nothing.
-        let growth_to_noise = (trend.rise / trend.noise).min(f64::from(f32::MAX));
-        let start = (trend.level - trend.rise).abs().max(f64::MIN_POSITIVE);
-        [
-            reached(trend.tau, options.tau),
-            reached(growth_to_noise, options.growth_to_noise),
-            reached(trend.evenness, options.evenness),
-            reached(trend.slope * 24.0 / start, options.growth_per_day),
-            unusual,
-        ]
-        .into_iter()
-        .fold(f64::from(f32::MAX), f64::min)
-    }
-
-    /// Begins a leak after it lasted, ends it when it is over as long.
-    fn conclude(&mut self, options: &Options, trend: &Trend, strength: f64, since: Timestamp) {
-        #[expect(clippy::cast_possible_truncation, reason = "a ratio for a person")]
-        {
-            self.strength = strength as f32;
-        }
-        let goes_on = trend.tau > options.tau / 2.0 && trend.recent > 0.0;
-        let counts = match self.since {
-            None => strength >= 1.0,
-            Some(_) => !goes_on,
-        };
-        self.lasting = if counts {
-            self.lasting.saturating_add(1)
-        } else {
-            0
-        };
-        if u32::from(self.lasting) >= options.lasting_hours {
-            self.lasting = 0;
-            self.since = match self.since {
-                None => Some(since),
-                Some(_) => None,
-            };
-        }
-        self.trend = self.since.map(|_| Box::new(*trend));
-    }
-
-    /// Writes a trend down. Not while it leaks: that is not what is usual.
-    fn remember(&mut self, hour: i32, slope: f64) {
-        let is_due = self
-            .last_slope
-            .is_none_or(|last| hour.saturating_sub(last) >= SLOPE_EVERY_HOURS);
-        if self.since.is_some() || !is_due {
-            return;
-        }
-        self.last_slope = Some(hour);
-        if self.slopes.len() == SLOPES {
-            self.slopes.pop_front();
-        }
-        self.slopes.reserve_exact(SLOPES - self.slopes.len());
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "within f32, and seven figures are enough"
-        )]
-        self.slopes.push_back(slope.abs() as f32);
-    }
-
-    /// What nine in ten of the trends do not exceed that were seen before half of the window; none when there are too
-    /// few.
-    fn usual(&self) -> Option<f64> {
-        let known = self.slopes.len().saturating_sub(FRESH_SLOPES);
-        if known < SLOPES_LEAST {
-            return None;
-        }
-        let mut slopes: Vec<f32> = self.slopes.iter().take(known).copied().collect();
-        slopes.sort_unstable_by(f32::total_cmp);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a place in a short list"
-        )]
-        let place = (USUAL_SHARE * (known - 1) as f64) as usize;
-        let below = f64::from(slopes[place]);
-        let above = f64::from(slopes[(place + 1).min(known - 1)]);
-        let part = USUAL_SHARE * (known - 1) as f64 - place as f64;
-        Some(below + part * (above - below))
-    }
-
-    /// An hour leaves the window.
-    fn leave(&mut self, value: f32) {
-        self.highest_before = self.highest_before.max(value);
-        self.hours_before = self.hours_before.saturating_add(1);
-    }
-
-    /// Too little is known to go on with what was begun.
-    fn give_up(&mut self) {
-        (self.lasting, self.since, self.strength) = (0, None, 0.0);
-        self.trend = None;
-    }
-
-    fn end_life(&mut self) {
-        self.give_up();
-        (self.highest_before, self.hours_before) = (0.0, 0);
-    }
-}
-
-/// Trends written down within the last half of the window; they may be of the leak that is asked about.
-const FRESH_SLOPES: usize = 6;
 
 fn points(window: &VecDeque<Hour>, sight: Sight) -> Vec<(f64, f64)> {
     let first = window.front().map_or(0, |hour| hour.number);

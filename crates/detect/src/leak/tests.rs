@@ -1,16 +1,16 @@
+//! Made-up memory of pods: what leaks, and what only looks like it.
+
 use super::*;
+use crate::tests::json::numbers;
 use proptest::prelude::*;
 use std::fmt::Write as _;
 
 const MINUTES_5: i64 = 300_000;
 const DAY_HOURS: f64 = 24.0;
 
-/// Noise from a counter: the same everywhere.
+/// From -0.5 to 0.5, the same for the same number.
 fn noise(index: i64) -> f64 {
-    let mut z = (index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (z ^ (z >> 31)) as f64 / u64::MAX as f64 - 0.5
+    crate::tests::noise::at(index as u64) as f64 / u64::MAX as f64 - 0.5
 }
 
 /// Samples every `step_ms` for so many days, of a value at each hour.
@@ -245,6 +245,85 @@ fn it_goes_on_from_its_serde_form_to_the_same_bytes() {
     assert_eq!(text(&whole), text(&parts));
 }
 
+/// Changes the stored form of a detector that has seen ten days of a leak.
+fn changed(change: impl FnOnce(&mut serde_json::Value)) -> Result<Detector, String> {
+    let samples = series(10, MINUTES_5, |hour| 100.0 + growth(hour, 20.0));
+    let mut stored = serde_json::to_value(watch(Some(1e9), &samples).detector).unwrap();
+    change(&mut stored);
+    serde_json::from_value(stored).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_changed_or_newer_stored_form_is_refused() {
+    let check = |path: &str, value: serde_json::Value, expected: &str| {
+        let read = changed(|stored| *stored.pointer_mut(path).unwrap() = value);
+        let error = read.expect_err(path);
+        assert!(error.contains(expected), "{path}: {error}");
+    };
+    assert!(changed(|_| ()).is_ok());
+    check("/format", 2.into(), "format 2");
+    check("/format", 0.into(), "no format 0");
+    let damaged = "no samples lead to its numbers";
+    check("/limit", (-1).into(), damaged);
+    check("/limit", 1e19.into(), damaged);
+    check("/last", serde_json::Value::Null, damaged);
+    check("/last/0", i64::MIN.into(), damaged);
+    check("/last/1", (-1).into(), damaged);
+    check("/old_samples", 255.into(), damaged);
+    check("/window/3/number", 0.into(), damaged);
+    check("/window/3/number", i32::MAX.into(), damaged);
+    check("/window/0/number", 0.into(), damaged);
+    check("/window/0/number", i32::MIN.into(), damaged);
+    check("/window/3/middle", 1e30.into(), damaged);
+    check("/window/3/floor", 1e30.into(), damaged);
+    check("/collector/number", 0.into(), damaged);
+    check("/collector/samples", Vec::<f32>::new().into(), damaged);
+    check("/collector/samples", vec![1; 61].into(), damaged);
+    check("/collector/lows/0/0", i32::MAX.into(), damaged);
+    check("/middle/slopes", vec![1; 73].into(), damaged);
+    check("/middle/last_slope", i32::MAX.into(), damaged);
+    check("/middle/since", i64::MAX.into(), damaged);
+    check("/floor/slopes/0", (-1).into(), damaged);
+    check("/floor/strength", (-1).into(), damaged);
+    check("/floor/highest_before", (-1).into(), damaged);
+}
+
+#[test]
+fn a_time_before_all_hours_that_are_counted_does_not_stay_in_the_window() {
+    let mut samples = series(30, 1_800_000, |_| 100.0);
+    samples.insert(0, (Timestamp(i64::MIN), 100.0));
+    let seen = watch(None, &samples);
+    assert_eq!(seen.last, Verdict::Nothing);
+    assert_eq!(
+        seen.detector.window.len(),
+        Options::default().window_hours as usize
+    );
+}
+
+#[test]
+fn without_hours_that_it_has_to_last_a_constant_is_no_leak_either() {
+    let options = Options {
+        lasting_hours: 0,
+        ..Options::default()
+    };
+    let mut detector = Detector::new(None);
+    for (at, value) in series(10, 1_800_000, |_| 100.0) {
+        let said = detector.observe(&options, at, value);
+        assert!(!matches!(said, Verdict::Leak(_)), "{said:?}");
+    }
+}
+
+#[test]
+fn a_limit_that_nothing_reaches_is_none() {
+    let samples = series(10, MINUTES_5, |hour| 100.0 + growth(hour, 20.0));
+    for limit in [f64::MAX, 9_223_372_036_854_771_712.0] {
+        let Verdict::Leak(leak) = watch(Some(limit), &samples).last else {
+            panic!("no leak");
+        };
+        assert_eq!(leak.exhaustion, None, "{limit}");
+    }
+}
+
 #[test]
 fn it_takes_no_more_than_it_says() {
     let detector = watch(
@@ -308,6 +387,34 @@ proptest! {
         }
         let text = serde_json::to_string(&detector).unwrap();
         prop_assert!(serde_json::from_str::<Detector>(&text).is_ok(), "{}", text);
+    }
+
+    #[test]
+    fn any_changed_number_is_refused_or_leads_to_no_nonsense(
+        place in any::<prop::sample::Index>(),
+        number in prop_oneof![
+            (-2i64..3000).prop_map(|it| serde_json::json!(it)),
+            any::<i64>().prop_map(|it| serde_json::json!(it)),
+            any::<f32>().prop_map(|it| serde_json::json!(it)),
+        ],
+    ) {
+        let read = changed(|stored| {
+            let mut numbers = numbers(stored);
+            let place = place.index(numbers.len());
+            *numbers[place] = number;
+        });
+        if let Ok(mut detector) = read {
+            let last = detector.last.unwrap().0;
+            for hours in 1..200 {
+                let at = Timestamp(last.0.saturating_add(hours * 3_600_000));
+                if let Verdict::Leak(leak) = detector.observe(&Options::default(), at, 300.0) {
+                    prop_assert!(leak.slope.is_finite() && leak.level.is_finite());
+                }
+            }
+            prop_assert!(detector.window.len() <= Options::WINDOW_HOURS_MAX as usize);
+            let text = serde_json::to_string(&detector).unwrap();
+            prop_assert!(serde_json::from_str::<Detector>(&text).is_ok(), "{}", text);
+        }
     }
 
     #[test]

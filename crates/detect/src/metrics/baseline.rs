@@ -1,6 +1,6 @@
 //! What is normal for one metric of one service, in bounded bytes.
 
-use super::bounds::{LEVEL_MAX, VALUE_MAX, is_size};
+use super::bounds::{LEVEL_MAX, STARTED_MAX, VALUE_MAX, is_size};
 use super::grain::Grain;
 use super::level::Level;
 use super::pace::{Pace, weight};
@@ -11,8 +11,8 @@ use super::summary::Shape;
 use serde::{Deserialize, Serialize};
 
 /// Samples over which the two levels are taken: the last hour of a metric scraped each minute, and most of its day.
-const RECENT_SAMPLES: f64 = 60.0;
-const USUAL_SAMPLES: f64 = 1000.0;
+pub(super) const RECENT_SAMPLES: f64 = 60.0;
+pub(super) const USUAL_SAMPLES: f64 = 1000.0;
 /// Samples before a metric says anything.
 pub(super) const SAMPLES_MIN: u32 = 100;
 /// Own samples before a metric can be compared with its peers.
@@ -34,9 +34,9 @@ const UNITS_MAX: f64 = 1e9;
 /// What of a sample is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Feature {
-    /// Its difference from the level of the last hour or so.
+    /// Its difference from the level of the last 60 samples or so.
     Recent,
-    /// Its difference from the level of the last day or so.
+    /// Its difference from the level of the last 1000 samples or so.
     Usual,
     /// Its difference from the sample before.
     Change,
@@ -198,10 +198,12 @@ impl Baseline {
         shape.is_sound().then_some(shape)
     }
 
-    /// What can be compared with peers; none while it is too little, and when it is enough or was compared.
+    /// What can be compared with peers; none while it is too little, when it is enough or was compared, and beyond
+    /// [`STARTED_MAX`].
     pub(super) fn wants(&self) -> Option<Own> {
         let few = OWN_MIN..SAMPLES_MIN;
-        let wants = few.contains(&self.count) && self.own() == self.count && self.magnitude > 0.0;
+        let is_comparable = self.magnitude > 0.0 && self.magnitude <= STARTED_MAX;
+        let wants = few.contains(&self.count) && self.own() == self.count && is_comparable;
         wants.then(|| Own {
             magnitude: self.magnitude,
             change: self.scales[Feature::Change as usize].spread,
@@ -210,7 +212,8 @@ impl Baseline {
 
     /// Starts from what peers know, of which own samples keep their share. `at_ms` and `step_ms` say when those were.
     pub(super) fn adopt(&mut self, prior: &Prior, at_ms: i64, step_ms: u32, pace: &Pace) {
-        let times = (0..i64::from(self.count)).map(|back| at_ms - back * i64::from(step_ms));
+        let before = |back: i64| at_ms.saturating_sub(back * i64::from(step_ms));
+        let times = (0..i64::from(self.count)).map(before);
         let added: Vec<_> = times
             .filter_map(|at_ms| season::added(prior, at_ms))
             .collect();

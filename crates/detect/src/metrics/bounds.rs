@@ -13,6 +13,8 @@ pub(super) const RESIDUAL_MAX: f64 = 4.0 * VALUE_MAX;
 pub(super) const SQUARE_MAX: f64 = RESIDUAL_MAX * RESIDUAL_MAX;
 /// Largest high quantile: a step up is at most the root of [`SQUARE_MAX`], from below a residual.
 pub(super) const HIGH_MAX: f64 = 2.0 * RESIDUAL_MAX;
+/// Largest magnitude that is started from peers: what they say is up to thousands of it, and buckets of a season are `f32`.
+pub(super) const STARTED_MAX: f64 = 1e30;
 
 /// Whether a size is one: a number from 0 to `max`.
 pub(super) fn is_size(size: f64, max: f64) -> bool {

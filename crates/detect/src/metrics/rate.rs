@@ -36,7 +36,7 @@ impl Rate {
         };
         let passed_ms = at.millis_since(last_at);
         if passed_ms == 0 {
-            self.late += 1;
+            self.late = self.late.saturating_add(1);
             if self.late >= LATE_MAX {
                 *self = Self::default();
                 self.last = Some((at, total));

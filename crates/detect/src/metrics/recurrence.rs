@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 const DAY_MS: i64 = 86_400_000;
-/// Ten minutes each.
-const SLOTS: usize = 144;
+/// Twenty minutes each.
+const SLOTS: usize = 72;
 /// Days before today that are remembered.
-const DAYS: usize = 5;
+const DAYS: usize = 4;
 /// On so many of them something has to have been as strange: once is chance.
 const OFTEN: usize = 2;
 /// Surprises are kept in quarters.

@@ -14,7 +14,7 @@ pub(super) const DAY_BUCKETS: usize = 288;
 pub(super) const WEEK_BUCKETS: usize = 168;
 /// Rounds before a bucket says anything: one round is one opinion.
 const ROUNDS_MIN: u8 = 2;
-/// Least weight of a sample in its bucket: of steps of five minutes the last five days count, of shorter ones less.
+/// Least weight of the newest round in a bucket.
 const ROUND_SHARE: f64 = 0.2;
 /// A season counts once it leaves less than this share of the residuals' mean size.
 const FOUND_BELOW: f64 = 0.5;
@@ -27,14 +27,23 @@ const COMPARED_CLIP: f64 = 4.0;
 /// Share of the level's spread that a bucket may at least move by, before outliers are clipped.
 const SPREAD_SHARE: f64 = 0.3;
 
+/// Mean difference from the level in one bucket of one round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Round {
+    round: i64,
+    bucket: u32,
+    samples: u32,
+    mean: f64,
+}
+
 /// What usually is at each time of a period, as a difference from the level.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Profile {
     period_ms: i64,
     buckets: Box<[f32]>,
     rounds: Box<[u8]>,
-    /// The bucket learned last, counted from 1970: a round is counted once, however many samples it has.
-    last: Option<i64>,
+    /// What the newest bucket has seen in this round.
+    newest: Round,
     /// Mean size of residuals without and with this profile.
     without: f64,
     with: f64,
@@ -48,7 +57,7 @@ impl Profile {
             period_ms,
             buckets: vec![0.0; buckets].into_boxed_slice(),
             rounds: vec![0; buckets].into_boxed_slice(),
-            last: None,
+            newest: Round::default(),
             without: 0.0,
             with: 0.0,
             compared: 0,
@@ -81,21 +90,36 @@ impl Profile {
             self.counts = self.with < most * self.without;
         }
         let bucket = self.bucket(at_ms);
-        let limit = if self.rounds[bucket] == 0 {
-            f64::MAX
-        } else {
-            limit
-        };
-        let round = at_ms.div_euclid(self.period_ms / self.buckets.len() as i64);
-        if self.last != Some(round) {
-            self.last = Some(round);
-            self.rounds[bucket] = self.rounds[bucket].saturating_add(1);
+        let round = at_ms.div_euclid(self.period_ms);
+        if (self.newest.bucket, self.newest.round) != (bucket as u32, round) {
+            self.close_round(limit);
+            self.newest = Round {
+                bucket: bucket as u32,
+                round,
+                ..Round::default()
+            };
         }
-        let step = (away - f64::from(self.buckets[bucket])).clamp(-limit, limit);
+        self.newest.samples = self.newest.samples.saturating_add(1);
+        self.newest.mean += (away - self.newest.mean) / f64::from(self.newest.samples);
+    }
+
+    /// A round is one opinion however many samples it has, and says nothing before it is over.
+    fn close_round(&mut self, limit: f64) {
+        let Some(bucket) = usize::try_from(self.newest.bucket)
+            .ok()
+            .filter(|_| self.newest.samples > 0)
+        else {
+            return;
+        };
+        let limit = match self.rounds[bucket] {
+            0 => f64::MAX,
+            _ => limit,
+        };
+        self.rounds[bucket] = self.rounds[bucket].saturating_add(1);
+        let share = weight(u32::from(self.rounds[bucket]), ROUND_SHARE);
+        let before = f64::from(self.buckets[bucket]);
         #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
-        let moved = (f64::from(self.buckets[bucket])
-            + weight(u32::from(self.rounds[bucket]), ROUND_SHARE) * step)
-            as f32;
+        let moved = (before + share * (self.newest.mean - before).clamp(-limit, limit)) as f32;
         self.buckets[bucket] = moved.clamp(f32::MIN, f32::MAX);
     }
 
@@ -133,6 +157,8 @@ impl Profile {
             && self.buckets.len() == buckets
             && self.rounds.len() == buckets
             && self.buckets.iter().all(|it| it.is_finite())
+            && (self.newest.bucket as usize) < buckets
+            && self.newest.mean.abs() <= RESIDUAL_MAX
             && is_size(self.without, RESIDUAL_MAX)
             && is_size(self.with, RESIDUAL_MAX)
     }

@@ -10,7 +10,7 @@
 use super::baseline::{Baseline, Strangeness};
 use super::pace::Pace;
 use super::watch::Watch;
-use crate::Error;
+use crate::{Error, Stored};
 
 /// Version of what is written, the first byte of it. A newer one is refused.
 pub const FORMAT: u8 = 1;
@@ -30,16 +30,9 @@ impl Watch {
     /// # Errors
     /// [`Error::NewerFormat`]; [`Error::Stored`] for bytes that no watch has written.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let corrupt = |problem| Error::Stored { problem };
+        let corrupt = |problem| Stored::Watch.broken(problem);
         let (format, rest) = bytes.split_first().ok_or(corrupt("nothing is there"))?;
-        match *format {
-            FORMAT => {}
-            0 => return Err(corrupt("there is no format 0")),
-            found => {
-                let known = FORMAT;
-                return Err(Error::NewerFormat { found, known });
-            }
-        }
+        Stored::Watch.check_format(u32::from(*format), u32::from(FORMAT))?;
         let (mut watch, after): (Self, _) = postcard::take_from_bytes(rest)
             .map_err(|_| corrupt("the bytes are cut off, or not those of a watch"))?;
         if !after.is_empty() {

@@ -12,7 +12,7 @@
 
 use super::baseline::FEATURES;
 use super::tail::BINS;
-use crate::Error;
+use crate::{Error, Stored};
 use std::collections::BTreeMap;
 
 /// Newest format of an entry that this version writes and reads.
@@ -162,7 +162,7 @@ impl Shape {
         reader.close()?;
         match shape.is_sound() {
             true => Ok(shape),
-            false => Err(Error::Summary("a number that cannot be")),
+            false => Err(Stored::Summary.broken("a number that cannot be")),
         }
     }
 
@@ -220,7 +220,7 @@ impl ProfileShape {
         match reader.u8()? {
             0 => return Ok(None),
             1 => {}
-            _ => return Err(Error::Summary("a season that neither is nor is not")),
+            _ => return Err(Stored::Summary.broken("a season that neither is nor is not")),
         }
         let (without, with, unit) = (reader.f32()?, reader.f32()?, reader.f32()?);
         let steps: Result<_, _> = (0..buckets).map(|_| reader.i16()).collect();
@@ -259,7 +259,7 @@ impl TailShape {
         let sum: f32 = shares.iter().sum();
         match is_share && (sum - 1.0).abs() <= SHARES_SLACK {
             true => Ok(Self { samples, shares }),
-            false => Err(Error::Summary("shares that are none of a whole")),
+            false => Err(Stored::Summary.broken("shares that are none of a whole")),
         }
     }
 }
@@ -270,24 +270,22 @@ struct Reader<'a>(&'a [u8]);
 impl<'a> Reader<'a> {
     /// Looks at the format before anything else: a newer one may lie in any other way.
     fn open(bytes: &'a [u8], kind: u8) -> Result<Self, Error> {
-        match bytes.first() {
-            None => return Err(Error::Summary("no bytes")),
-            Some(0) => return Err(Error::Summary("no format")),
-            Some(format) if *format > SUMMARY_FORMAT => return Err(Error::NewerSummary(*format)),
-            Some(_) => {}
-        }
+        let format = bytes
+            .first()
+            .ok_or(Stored::Summary.broken("nothing is there"))?;
+        Stored::Summary.check_format(u32::from(*format), u32::from(SUMMARY_FORMAT))?;
         if bytes.len() > ENTRY_BYTES_MAX {
-            return Err(Error::Summary("more bytes than an entry may have"));
+            return Err(Stored::Summary.broken("more bytes than an entry may have"));
         }
         let (content, seal) = bytes
             .split_last_chunk()
-            .ok_or(Error::Summary("it is cut off"))?;
+            .ok_or(Stored::Summary.broken("it is cut off"))?;
         if fnv(content) != u64::from_le_bytes(*seal) {
-            return Err(Error::Summary("its check sum is another"));
+            return Err(Stored::Summary.broken("its check sum is another"));
         }
         match content.get(1) {
             Some(found) if *found == kind => Ok(Self(&content[2..])),
-            _ => Err(Error::Summary("an entry of another kind")),
+            _ => Err(Stored::Summary.broken("an entry of another kind")),
         }
     }
 
@@ -295,7 +293,7 @@ impl<'a> Reader<'a> {
         let (taken, rest) = self
             .0
             .split_first_chunk()
-            .ok_or(Error::Summary("it is cut off"))?;
+            .ok_or(Stored::Summary.broken("it is cut off"))?;
         self.0 = rest;
         Ok(*taken)
     }
@@ -319,7 +317,7 @@ impl<'a> Reader<'a> {
     fn close(self) -> Result<(), Error> {
         match self.0.is_empty() {
             true => Ok(()),
-            false => Err(Error::Summary("bytes that belong to nothing")),
+            false => Err(Stored::Summary.broken("bytes that belong to nothing")),
         }
     }
 }

@@ -1,8 +1,13 @@
 //! What is said of a sample, and what supports it.
 
-use super::baseline::Feature;
+use super::baseline::{Feature, RECENT_SAMPLES, USUAL_SAMPLES};
 use regraft_model::Timestamp;
 use std::fmt;
+
+/// Features of a metric that its line names: the others say the same, less clearly.
+const FEATURES_SHOWN: usize = 2;
+/// Surprise beyond which odds are not told apart: one in half a thousand million.
+const SURPRISE_SHOWN: f64 = 20.0;
 
 /// What is said of a service at a moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,12 +120,12 @@ pub struct MetricEvidence {
 
 impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Recent => "against the last hour",
-            Self::Usual => "against the last day",
-            Self::Change => "against the sample before",
-            Self::Season => "against this time of day and week",
-        })
+        match self {
+            Self::Recent => write!(f, "against the last {RECENT_SAMPLES} samples"),
+            Self::Usual => write!(f, "against the last {USUAL_SAMPLES} samples"),
+            Self::Change => f.write_str("against the sample before"),
+            Self::Season => f.write_str("against this time of day and week"),
+        }
     }
 }
 
@@ -197,7 +202,7 @@ impl fmt::Display for MetricEvidence {
             figure(low),
             figure(high)
         )?;
-        for (feature, size) in self.features.iter().take(2) {
+        for (feature, size) in self.features.iter().take(FEATURES_SHOWN) {
             write!(f, "; {size:+.1}x {feature}")?;
         }
         writeln!(f)
@@ -206,7 +211,7 @@ impl fmt::Display for MetricEvidence {
 
 /// One in how many.
 fn odds(surprise: f64) -> String {
-    let odds = libm::exp(surprise.clamp(0.0, 20.0));
+    let odds = libm::exp(surprise.clamp(0.0, SURPRISE_SHOWN));
     let round = |to: f64| libm::round(odds / to) * to;
     match odds {
         ..100.0 => format!("{odds:.0}"),

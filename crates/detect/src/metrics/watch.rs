@@ -21,6 +21,7 @@ use super::verdict::{Anomaly, Episode, Grade, MetricEvidence, Restraint, Unknown
 use crate::Error;
 use regraft_model::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Most metrics of a service: more of them make a verdict slower, hardly better.
 pub const METRICS_MAX: usize = 256;
@@ -76,7 +77,7 @@ impl Watch {
     ///
     /// # Errors
     /// [`Error::Settings`], [`Error::Metrics`] for none or more than [`METRICS_MAX`], [`Error::Name`] for one longer than
-    /// [`NAME_BYTES_MAX`].
+    /// [`NAME_BYTES_MAX`], [`Error::SameName`] for one that two metrics have.
     pub fn new(settings: Settings, mut names: Vec<String>) -> Result<Self, Error> {
         if let Some(problem) = settings.problem() {
             return Err(Error::Settings(problem));
@@ -86,6 +87,9 @@ impl Watch {
         }
         if let Some(name) = names.iter().find(|name| name.len() > NAME_BYTES_MAX) {
             return Err(Error::Name(name.len()));
+        }
+        if let Some(name) = doubled(&names) {
+            return Err(Error::SameName(name.to_owned()));
         }
         names.iter_mut().for_each(String::shrink_to_fit);
         names.shrink_to_fit();
@@ -216,6 +220,7 @@ impl Watch {
         self.settings.problem().is_none()
             && (1..=METRICS_MAX).contains(&names.len())
             && names.iter().all(|name| name.len() <= NAME_BYTES_MAX)
+            && doubled(names).is_none()
             && self.baselines.len() == names.len()
             && self.baselines.iter().all(Baseline::is_sound)
             && self.cadence.is_sound()
@@ -390,4 +395,11 @@ struct Restrained {
 enum Numbers {
     None,
     Some,
+}
+
+/// A name that two metrics have.
+fn doubled(names: &[String]) -> Option<&str> {
+    let mut known = BTreeSet::new();
+    let mut names = names.iter().map(String::as_str);
+    names.find(|name| !known.insert(*name))
 }

@@ -1,7 +1,7 @@
-//! Symptoms, evidence and dwell, driven through the public functions.
+//! Symptoms, evidence and dwell, driven through the public functions; noise and JSON for the tests of all modules.
 
 mod dwell;
-mod forecast;
-mod peers;
+pub(crate) mod json;
+pub(crate) mod noise;
 mod symptom;
 mod world;

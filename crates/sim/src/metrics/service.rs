@@ -75,8 +75,8 @@ struct State {
 struct Load {
     requests: f64,
     per_second: f64,
-    /// Of one pod, as a part of what it takes.
-    use_: f64,
+    /// Of one pod: what it is asked, as a part of what it takes.
+    utilisation: f64,
     job_cores: f64,
     job_memory: f64,
     /// Seconds since the oldest pod started.
@@ -169,7 +169,7 @@ impl Service {
         Load {
             requests,
             per_second,
-            use_: (rate / (f64::from(self.state.pods) * nature.pod_rate)).min(USE_MAX),
+            utilisation: (rate / (f64::from(self.state.pods) * nature.pod_rate)).min(USE_MAX),
             job_cores,
             job_memory,
             age_s: (self.second - self.state.started) as f64,
@@ -261,7 +261,7 @@ impl Service {
         if load.requests < 1.0 {
             return f64::NAN;
         }
-        let queueing = 1.0 + 0.6 * libm::pow(load.use_, 4.0) / (1.0 - load.use_);
+        let queueing = 1.0 + 0.6 * libm::pow(load.utilisation, 4.0) / (1.0 - load.utilisation);
         let cold = 1.0 + 0.5 * libm::exp(-load.age_s / 180.0);
         // A quantile of few requests wanders with the square root of their number.
         let noise = 0.05 + 0.5 / libm::sqrt(load.requests + 2.0);
@@ -300,7 +300,7 @@ impl Service {
         self.state.heap += allocated;
         if self.state.heap > room {
             let warm = 1.0 - 0.5 * libm::exp(-load.age_s / 3600.0);
-            let live = nature.live_heap * warm * (0.85 + 0.3 * load.use_);
+            let live = nature.live_heap * warm * (0.85 + 0.3 * load.utilisation);
             self.state.live = live * libm::exp(0.03 * heavy(rng));
             // Several collections fit into a step; the last one ended anywhere in it.
             let left = allocated.min(nature.heap_room) * unit(rng);

@@ -229,4 +229,30 @@ proptest! {
         };
         prop_assert_eq!(apply(&mut (0..shares.len())), apply(&mut orders.iter().copied()));
     }
+
+    /// Also where more are told than are kept, in any order and some of them again.
+    #[test]
+    fn which_of_too_many_are_kept_does_not_depend_on_their_order(
+        versions in prop::collection::vec(0_u64..6, BASELINES_MAX + 100),
+        order in Just((0..7).collect::<Vec<_>>()).prop_shuffle(),
+        again in prop::collection::vec(0_usize..7, 0..3),
+    ) {
+        let names: Vec<_> = (0..versions.len()).map(|it| it.to_string()).collect();
+        let apply = |order: &[usize]| {
+            let mut machine = Machine::default();
+            let fence = machine.assign("shop", "eu", 1);
+            for part in order {
+                // Every seventh, so that old and new ones are in all of them, some of them twice.
+                let part = (0..versions.len()).filter(|index| index % 7 == *part || index % 41 == *part);
+                let entries: Vec<_> = part
+                    .map(|index| (names[index].as_str(), versions[index], &b"x"[..]))
+                    .collect();
+                machine.run(Command::ShareBaselines(share(fence, "eu", entries)));
+            }
+            stored(&machine.store)
+        };
+        let kept = apply(&[0, 1, 2, 3, 4, 5, 6]);
+        prop_assert_eq!(kept.len(), BASELINES_MAX);
+        prop_assert_eq!(apply(&[order, again].concat()), kept);
+    }
 }

@@ -17,8 +17,8 @@ fn raised(ranges: &[(std::ops::Range<usize>, f64)]) -> Rows {
     rows
 }
 
-/// Expects one episode for each of these stretches (from, to): it begins with the first or the second sample of it, and goes on after it
-/// for about as long as the hold-off.
+/// Expects one episode for each of these stretches (from, to): it begins with the first or the second sample of it, and
+/// goes on after it for about as long as the hold-off.
 #[track_caller]
 fn check(ranges: &[(std::ops::Range<usize>, f64)], expected: &[[usize; 2]]) {
     let verdicts = observe_all(&mut watch(4), &raised(ranges));
@@ -115,7 +115,7 @@ fn an_incident_that_is_not_frozen_becomes_normal_and_a_frozen_one_does_not() {
 }
 
 #[test]
-fn a_gap_interrupts_and_silence_is_stale() {
+fn silence_is_stale() {
     let mut watch = watch(4);
     let rows = noisy(4, 600, 1);
     assert_eq!(watch.stale(minute(0)), Some(Unknown::Stale { last: None }));

@@ -1,10 +1,12 @@
-//! Watching metrics, comparing them and finding changes, driven through the public functions.
+//! Watching metrics, starting from peers, comparing them and finding changes, driven through the public functions.
 
 mod bad_input;
 mod behaviour;
 mod change_point;
 mod compare;
 mod grades;
+mod odd_peers;
+mod peers;
 mod rate;
 mod series;
 mod stored;

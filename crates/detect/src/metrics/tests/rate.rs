@@ -79,3 +79,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_damaged_stored_form_goes_on() {
+    let mut rate = Rate::default();
+    rate.per_second(Timestamp(1000), 5.0);
+    let mut stored = serde_json::to_value(rate).unwrap();
+    stored["late"] = 255.into();
+    let mut rate: Rate = serde_json::from_value(stored).unwrap();
+    assert_eq!(rate.per_second(Timestamp(0), 1.0), None);
+    assert_eq!(rate.per_second(Timestamp(1000), 3.0), Some(2.0));
+}

@@ -1,6 +1,7 @@
 //! Metrics made up from a seed.
 
 use crate::metrics::{Episode, Learning, Settings, Unknown, Verdict, Watch};
+pub(super) use crate::tests::noise::Noise;
 use regraft_model::Timestamp;
 
 /// 2026-01-31T12:00:00Z.
@@ -11,35 +12,6 @@ pub(super) const DAY_MS: i64 = 1440 * MINUTE_MS;
 /// The time of a sample that comes each minute.
 pub(super) fn minute(index: usize) -> Timestamp {
     Timestamp(NOON_MS + index as i64 * MINUTE_MS)
-}
-
-/// Numbers that look random (Steele et al. 2014, SplitMix64).
-#[derive(Clone, Debug)]
-pub(super) struct Noise(u64);
-
-impl Noise {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// Evenly between 0 and 1.
-    pub(super) fn even(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// As good as normal: mean 0, deviation 1.
-    pub(super) fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.even()).sum::<f64>() - 6.0
-    }
-
-    /// A sample of a metric around 100.
-    pub(super) fn around_100(&mut self) -> f64 {
-        100.0 + 10.0 * self.normal()
-    }
 }
 
 /// A watch of so many metrics.

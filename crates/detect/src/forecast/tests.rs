@@ -1,39 +1,26 @@
-use crate::forecast::{
+//! Forecasts of made-up series, driven through the public functions.
+
+use super::{
     Ahead, Forecast, Forecaster, LEVELS, Observed, STALE_STEPS, Season, Withheld, scale_hint,
 };
+use crate::tests::json::numbers;
+use crate::tests::noise::Noise;
 use proptest::prelude::*;
+use regraft_model::Timestamp;
 
 /// An hour: a day of few steps makes weeks cheap.
 const STEP_S: u32 = 3_600;
 const DAY: i64 = 24;
 const WEEK: i64 = 7 * DAY;
 
-/// Numbers that look random, the same everywhere.
-struct Noise(u64);
-
-impl Noise {
-    /// About normal, with a deviation of 1.
-    fn next(&mut self) -> f64 {
-        let sum: f64 = (0..12).map(|_| self.uniform()).sum();
-        sum - 6.0
-    }
-
-    /// Between 0 and 1 (SplitMix64).
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
 fn new() -> Forecaster {
     Forecaster::new(STEP_S).expect("an hour is a step")
 }
 
-fn time(hour: i64) -> i64 {
-    hour * i64::from(STEP_S)
+const STEP_MS: i64 = STEP_S as i64 * 1000;
+
+fn time(hour: i64) -> Timestamp {
+    Timestamp(hour * STEP_MS)
 }
 
 /// A forecaster that has seen these values, one an hour from 1970 on.
@@ -58,9 +45,9 @@ fn weekly(hour: i64) -> f64 {
 
 /// The wave with noise on it.
 fn noisy(hours: i64, seed: u64) -> Vec<f64> {
-    let mut noise = Noise(seed);
+    let mut noise = Noise::new(seed);
     (0..hours)
-        .map(|hour| daily(hour) + 5.0 * noise.next())
+        .map(|hour| daily(hour) + 5.0 * noise.normal())
         .collect()
 }
 
@@ -86,12 +73,12 @@ fn a_series_without_a_season_gets_none() {
     check_season(std::iter::repeat_n(7.0, 500), Season::None);
     check_season((1_000..1_500).map(f64::from), Season::None);
     for seed in 0..20 {
-        let mut noise = Noise(seed);
-        check_season((0..500).map(|_| 100.0 + noise.next()), Season::None);
+        let mut noise = Noise::new(seed);
+        check_season((0..500).map(|_| 100.0 + noise.normal()), Season::None);
         let mut level = 1_000.0;
         check_season(
             (0..500).map(|_| {
-                level += noise.next();
+                level += noise.normal();
                 level
             }),
             Season::None,
@@ -101,8 +88,8 @@ fn a_series_without_a_season_gets_none() {
 
 #[test]
 fn without_a_season_days_ahead_are_flat() {
-    let mut noise = Noise(3);
-    let forecaster = seen((0..4 * WEEK).map(|_| 100.0 + 10.0 * noise.next()));
+    let mut noise = Noise::new(3);
+    let forecaster = seen((0..4 * WEEK).map(|_| 100.0 + 10.0 * noise.normal()));
     let forecast = forecaster
         .forecast(time(4 * WEEK - 1), 7 * DAY as usize)
         .expect("four weeks");
@@ -174,8 +161,8 @@ fn a_constant_series_stays_and_its_band_has_no_width() {
 
 #[test]
 fn rates_are_not_forecast_below_zero() {
-    let mut noise = Noise(6);
-    let forecaster = seen((0..300).map(|_| if noise.uniform() < 0.7 { 0.0 } else { 20.0 }));
+    let mut noise = Noise::new(6);
+    let forecaster = seen((0..300).map(|_| if noise.even() < 0.7 { 0.0 } else { 20.0 }));
     let forecast = forecaster.forecast(time(299), 12).expect("300 hours");
     assert!(forecast.steps.iter().all(|ahead| ahead.bounds[0] >= 0.0));
 }
@@ -226,20 +213,20 @@ fn a_changed_or_newer_stored_form_is_refused() {
         assert!(error.to_string().contains(expected), "{error}");
     };
     check(&|stored| stored["format"] = 2.into(), "format 2");
-    check(&|stored| stored["step_s"] = 1_800.into(), "damaged");
+    check(&|stored| stored["step_s"] = 1_800.into(), "no samples lead");
     check(&|stored| stored["step_s"] = 7.into(), "a step of 7 s");
     let infinite = f64::INFINITY.to_bits();
     check(
         &|stored| stored["learned"]["history"]["values"][3] = infinite.into(),
-        "damaged",
+        "no samples lead",
     );
     check(
         &|stored| stored["learned"]["history"]["last"] = i64::MAX.into(),
-        "damaged",
+        "no samples lead",
     );
     check(
         &|stored| stored["learned"]["near"]["steps"] = serde_json::json!([]),
-        "damaged",
+        "no samples lead",
     );
 }
 
@@ -248,13 +235,16 @@ fn memory_does_not_grow() {
     let first = seen([1.0]).bytes();
     assert_eq!(seen(noisy(5 * WEEK, 10)).bytes(), first);
     let mut finest = Forecaster::new(300).expect("five minutes are a step");
-    finest.observe(0, 1.0);
+    finest.observe(time(0), 1.0);
     assert!(finest.bytes() <= 64 << 10, "{}", finest.bytes());
 }
 
 #[test]
 fn little_data_tells_how_far_it_reaches() {
-    assert_eq!(new().forecast(0, 1), Err(Withheld::TooLittle { ready: 0 }));
+    assert_eq!(
+        new().forecast(time(0), 1),
+        Err(Withheld::TooLittle { ready: 0 })
+    );
     let forecaster = seen(noisy(80, 11));
     let withheld = forecaster
         .forecast(time(79), 12)
@@ -271,12 +261,8 @@ fn an_old_newest_sample_is_stale() {
     let forecaster = seen(noisy(200, 12));
     let still = time(199 + STALE_STEPS);
     assert!(forecaster.forecast(still, 1).is_ok());
-    assert_eq!(
-        forecaster.forecast(still + 1, 1),
-        Err(Withheld::Stale {
-            age_s: STALE_STEPS * i64::from(STEP_S) + 1
-        })
-    );
+    let stale = forecaster.forecast(Timestamp(still.0 + 1), 1);
+    assert_eq!(stale, Err(Withheld::Stale { last: time(199) }));
 }
 
 #[test]
@@ -354,9 +340,9 @@ fn a_step_must_divide_an_hour() {
     }
 }
 
-fn ahead(at_s: i64, bounds: [f64; LEVELS.len()]) -> Ahead {
+fn ahead(at: Timestamp, bounds: [f64; LEVELS.len()]) -> Ahead {
     Ahead {
-        at_s,
+        at,
         point: bounds[LEVELS.len() / 2],
         bounds,
     }
@@ -364,7 +350,10 @@ fn ahead(at_s: i64, bounds: [f64; LEVELS.len()]) -> Ahead {
 
 #[test]
 fn quantiles_between_levels_are_interpolated_and_beyond_them_held() {
-    let ahead = ahead(0, [1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0]);
+    let ahead = ahead(
+        time(0),
+        [1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0],
+    );
     for level in [0.01, 0.05, 0.1, 0.2, 0.5, 0.8, 0.97, 0.99] {
         assert!(
             (ahead.quantile(level) - 100.0 * level).abs() < 1e-9,
@@ -380,31 +369,27 @@ fn quantiles_between_levels_are_interpolated_and_beyond_them_held() {
 fn check_hint(steps: usize, level: f64, load_per_replica: f64, expected: Option<(u32, i64)>) {
     let calm = [10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0];
     let forecast = Forecast {
-        origin_s: 0,
-        step_s: 300,
+        origin: time(0),
+        step_s: STEP_S,
         season: Season::None,
         steps: vec![
-            ahead(300, calm),
-            ahead(600, calm.map(|bound| 3.0 * bound)),
-            ahead(900, calm),
+            ahead(time(1), calm),
+            ahead(time(2), calm.map(|bound| 3.0 * bound)),
+            ahead(time(3), calm),
         ],
     };
     let hint = scale_hint(&forecast, steps, level, load_per_replica);
-    assert_eq!(hint.map(|hint| (hint.replicas, hint.at_s)), expected);
+    let expected = expected.map(|(replicas, hour)| (replicas, time(hour)));
+    assert_eq!(hint.map(|hint| (hint.replicas, hint.at)), expected);
 }
 
 #[test]
 fn hints_carry_the_largest_load_of_the_steps_asked_for() {
-    check_hint(1, 0.9, 25.0, Some((3, 300)));
-    check_hint(3, 0.9, 25.0, Some((9, 600)));
-    check_hint(99, 0.5, 25.0, Some((6, 600)));
-    check_hint(
-        3,
-        0.9,
-        1e-300,
-        Some((crate::forecast::HINT_REPLICAS_MAX, 600)),
-    );
-    check_hint(3, 0.9, f64::INFINITY, Some((0, 600)));
+    check_hint(1, 0.9, 25.0, Some((3, 1)));
+    check_hint(3, 0.9, 25.0, Some((9, 2)));
+    check_hint(99, 0.5, 25.0, Some((6, 2)));
+    check_hint(3, 0.9, 1e-300, Some((super::HINT_REPLICAS_MAX, 2)));
+    check_hint(3, 0.9, f64::INFINITY, Some((0, 2)));
     for nothing in [0.0, -1.0, f64::NAN] {
         check_hint(3, 0.9, nothing, None);
     }
@@ -425,12 +410,26 @@ fn odd_value() -> impl Strategy<Value = f64> {
     ]
 }
 
+/// What is stored of what was learned; small parts that much depends on are named beside the large ones.
+const STORED_PARTS: [&str; 10] = [
+    "",
+    "/history",
+    "/history/unit",
+    "/history/negative",
+    "/repeats",
+    "/near/origins",
+    "/near/unrest",
+    "/near/steps/3/blend",
+    "/near/steps/3/waiting",
+    "/far/reaches/0/waiting",
+];
+
 fn odd_pause() -> impl Strategy<Value = i64> {
     prop_oneof![
-        40 => Just(i64::from(STEP_S)),
+        40 => Just(STEP_MS),
         2 => Just(0),
-        2 => Just(-time(3)),
-        1 => 0..time(WEEK),
+        2 => Just(-3 * STEP_MS),
+        1 => 0..WEEK * STEP_MS,
         1 => any::<i64>(),
     ]
 }
@@ -446,7 +445,7 @@ proptest! {
         let mut forecaster = seen(noisy(calm, 16));
         let mut now = time(calm);
         for (pause, value) in samples {
-            now = now.saturating_add(pause);
+            now.0 = now.0.saturating_add(pause);
             forecaster.observe(now, value);
             for steps in [1, 12, 40] {
                 let Ok(forecast) = forecaster.forecast(now, steps) else { continue };
@@ -461,6 +460,51 @@ proptest! {
         let loaded: Forecaster = serde_json::from_str(&text).expect("it was just stored");
         prop_assert_eq!(loaded, forecaster);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn any_changed_numbers_are_refused_or_lead_to_numbers(
+        changes in proptest::collection::vec(
+            (any::<proptest::sample::Index>(), odd_number()), 1..4,
+        ),
+        part in proptest::sample::select(STORED_PARTS.to_vec()),
+    ) {
+        let mut stored = serde_json::to_value(seen(noisy(2 * WEEK, 17))).expect("it serialises");
+        let part = stored.pointer_mut(&format!("/learned{part}")).expect("it has this part");
+        let mut numbers = numbers(part);
+        for (place, number) in changes {
+            let place = place.index(numbers.len());
+            *numbers[place] = number;
+        }
+        let Ok(mut forecaster) = serde_json::from_value::<Forecaster>(stored) else {
+            return Ok(());
+        };
+        for hour in 2 * WEEK..2 * WEEK + 60 {
+            forecaster.observe(time(hour), daily(hour));
+            let Ok(forecast) = forecaster.forecast(time(hour), 40) else { continue };
+            for ahead in forecast.steps {
+                prop_assert!(ahead.bounds.iter().all(|bound| bound.is_finite()), "{:?}", ahead);
+                prop_assert!(ahead.bounds.is_sorted());
+            }
+        }
+        let text = serde_json::to_string(&forecaster).expect("it serialises");
+        prop_assert!(serde_json::from_str::<Forecaster>(&text).is_ok());
+    }
+}
+
+/// Bits of finite numbers at all ends, and whole numbers.
+fn odd_number() -> impl Strategy<Value = serde_json::Value> {
+    let ends = vec![f64::MAX, f64::MIN, 1e300, -1e150, 5e-324, -1.0];
+    prop_oneof![
+        3 => proptest::sample::select(ends).prop_map(|number| number.to_bits().into()),
+        1 => any::<f64>().prop_map(|number| number.to_bits().into()),
+        1 => any::<i64>().prop_map(serde_json::Value::from),
+        1 => (-2..3_i64).prop_map(serde_json::Value::from),
+        1 => proptest::sample::select(vec![i64::MIN, i64::MAX]).prop_map(serde_json::Value::from),
+    ]
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Starting from what peers know: sooner to a verdict, never misled for long, and nothing that a broken summary could do.
 
-use crate::Error;
 use crate::metrics::{
     ENTRY_BYTES_MAX, Learning, SERVICE_ENTRY, SUMMARY_FORMAT, Settings, Summary, Verdict, Watch,
 };
+use crate::{Error, Stored};
 use proptest::prelude::*;
 use regraft_model::Timestamp;
 
@@ -36,13 +36,9 @@ impl Service {
     }
 }
 
-/// From -1 to 1, the same for the same number (splitmix64).
+/// From -1 to 1, the same for the same number.
 fn noise(number: i64) -> f64 {
-    let mut mixed = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    for (shift, factor) in [(30, 0xbf58_476d_1ce4_e5b9), (27, 0x94d0_49bb_1331_11eb)] {
-        mixed = (mixed ^ (mixed >> shift)).wrapping_mul(factor);
-    }
-    (mixed >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+    (crate::tests::noise::at(number as u64) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
 }
 
 fn at(step: i64) -> Timestamp {
@@ -85,7 +81,8 @@ fn read(entries: &[(String, Vec<u8>)]) -> (Summary, Vec<(String, Error)>) {
     )
 }
 
-fn fnv(bytes: &[u8]) -> u64 {
+/// The check sum of an entry: FNV-1a.
+pub(super) fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
@@ -238,9 +235,14 @@ fn a_summary_of_a_newer_version_is_refused_by_its_number() {
     let mut written = entries(&peer(USUAL));
     written[1].1[0] = SUMMARY_FORMAT + 1;
     let (read, problems) = read(&written);
-    let newer = Error::NewerSummary(SUMMARY_FORMAT + 1);
+    let newer = Error::NewerFormat {
+        what: Stored::Summary,
+        found: u32::from(SUMMARY_FORMAT) + 1,
+        known: u32::from(SUMMARY_FORMAT),
+    };
     assert_eq!(problems, [("errors".to_owned(), newer.clone())]);
-    assert_eq!(newer.to_string(), "a summary of format 2, newer than 1");
+    let told = "read a stored summary of format 2; this program knows formats up to 1";
+    assert_eq!(newer.to_string(), told);
     let left: Vec<_> = entries(&read).into_iter().map(|(name, _)| name).collect();
     assert_eq!(left, [SERVICE_ENTRY, "requests"]);
 }

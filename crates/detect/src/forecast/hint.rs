@@ -1,6 +1,7 @@
 //! How many replicas the load that comes asks for.
 
 use super::Forecast;
+use regraft_model::Timestamp;
 
 /// Most replicas that are ever hinted at. No workload of ours is near; it keeps a wild forecast a number.
 pub const HINT_REPLICAS_MAX: u32 = 100_000;
@@ -12,8 +13,8 @@ pub struct ScaleHint {
     pub replicas: u32,
     /// The load they are for, in the unit of the series.
     pub load: f64,
-    /// When that load is reached first, seconds since 1970.
-    pub at_s: i64,
+    /// When that load is reached first.
+    pub at: Timestamp,
 }
 
 /// Replicas that carry the next steps' largest load, as it is at a quantile: with .9, one time in ten each step's load
@@ -24,9 +25,11 @@ pub struct ScaleHint {
 ///
 /// ```
 /// use regraft_detect::forecast::{Ahead, Forecast, Season, scale_hint};
+/// use regraft_model::Timestamp;
 ///
-/// let busy = Ahead { at_s: 300, point: 90.0, bounds: [60.0, 70.0, 75.0, 80.0, 90.0, 100.0, 125.0, 140.0, 200.0] };
-/// let forecast = Forecast { origin_s: 0, step_s: 300, season: Season::None, steps: vec![busy] };
+/// let (origin, at) = (Timestamp(0), Timestamp(300_000));
+/// let busy = Ahead { at, point: 90.0, bounds: [60.0, 70.0, 75.0, 80.0, 90.0, 100.0, 125.0, 140.0, 200.0] };
+/// let forecast = Forecast { origin, step_s: 300, season: Season::None, steps: vec![busy] };
 /// let hint = scale_hint(&forecast, 1, 0.9, 50.0).expect("one step, and a replica that carries something");
 /// assert_eq!((hint.replicas, hint.load), (3, 125.0));
 /// ```
@@ -44,9 +47,9 @@ pub fn scale_hint(
         .steps
         .iter()
         .take(steps)
-        .map(|ahead| (ahead.quantile(level), ahead.at_s));
+        .map(|ahead| (ahead.quantile(level), ahead.at));
     let first = loads.next()?;
-    let (load, at_s) = loads.fold(
+    let (load, at) = loads.fold(
         first,
         |largest, next| {
             if next.0 > largest.0 { next } else { largest }
@@ -56,6 +59,6 @@ pub fn scale_hint(
     Some(ScaleHint {
         replicas: replicas as u32,
         load,
-        at_s,
+        at,
     })
 }

@@ -1,4 +1,4 @@
-//! What watching metrics costs on one core: `cargo run --release -p regraft-detect --example speed`. One line of JSON for
+//! What watching metrics costs on one core: `cargo run --release -p regraft-detect --example samples`. One line of JSON for
 //! each figure.
 //!
 //! - `observe`: samples (one value of one metric each) a second through `Watch::observe`, once everything is learned that
@@ -117,7 +117,7 @@ fn series() -> Result<(), Box<dyn std::error::Error>> {
     }
     let resident = resident_bytes()?.saturating_sub(before);
     let counted: usize = watches.iter().map(Watch::size_bytes).sum();
-    let path = std::env::temp_dir().join(format!("regraft-speed-{}", std::process::id()));
+    let path = std::env::temp_dir().join(format!("regraft-samples-{}", std::process::id()));
     let told = restart(&path, watches, (resident, counted));
     std::fs::remove_file(&path)?;
     told
