@@ -142,7 +142,7 @@ impl Watch {
     /// That the service's pods are being exchanged at this time: a deploy, a restart. What follows soon is no alarm; a
     /// rollout that makes things worse shows in a [comparison](super::compare) of new pods with old ones.
     pub fn rolled_out(&mut self, at: Timestamp) {
-        self.rolled_out_ms = self.rolled_out_ms.max(Some(at.0));
+        self.rolled_out_ms = Some(at.0);
     }
 
     /// That nothing can be said because nothing came; none while samples come.
