@@ -17,8 +17,6 @@ const CENSORED_FROM: f64 = 2.0;
 /// What is believed of the tail before there are data: its index, and how many samples that opinion is worth.
 const PRIOR: (f64, f64) = (3.0, 10.0);
 const INDEX_RANGE: (f64, f64) = (0.5, 8.0);
-/// What was seen so many times lately is as rare as it was seen, whatever the law says.
-const SEEN_OFTEN: f64 = 30.0;
 /// Samples between two looks at the rare part.
 const REFRESHED_EVERY: u8 = 32;
 /// Where weights begin anew, before they get too large to add up.
@@ -67,23 +65,16 @@ impl Tail {
             self.until_refresh = REFRESHED_EVERY;
         }
         let place = place(size);
-        let bin = (place as usize).min(BINS - 1);
-        let larger: f32 = self.bins[bin + 1..].iter().sum();
-        let as_large = f64::from(self.bins[bin]) * (1.0 - (place - place.floor()));
-        let above = f64::from(larger) + as_large;
-        let share = above / self.total.max(f64::MIN_POSITIVE);
-        let seen = -libm::log(share.clamp(BODY_MIN, 1.0));
         let beyond = place - f64::from(self.rare_bin);
         if beyond < 0.0 {
-            return seen;
+            let bin = (place as usize).min(BINS - 1);
+            let larger: f32 = self.bins[bin + 1..].iter().sum();
+            let as_large = f64::from(self.bins[bin]) * (1.0 - (place - place.floor()));
+            let share = (f64::from(larger) + as_large) / self.total.max(f64::MIN_POSITIVE);
+            return -libm::log(share.clamp(BODY_MIN, 1.0));
         }
         let excess = beyond / BINS_PER_OCTAVE * std::f64::consts::LN_2;
-        let fitted = self.index * excess - libm::log(self.rare_share.max(BODY_MIN));
-        // A law that is fitted to a distribution of several lumps calls the upper ones rarer than they are.
-        match above / self.weight >= SEEN_OFTEN {
-            true => fitted.min(seen),
-            false => fitted,
-        }
+        self.index * excess - libm::log(self.rare_share.max(BODY_MIN))
     }
 
     /// Takes in a size; `share` is how much of a sample it counts for.
