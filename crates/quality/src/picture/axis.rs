@@ -69,7 +69,6 @@ pub(super) fn times(first: Timestamp, last: Timestamp, most: usize) -> Vec<(Time
     let wanted_s = last.millis_since(first) / 1000 / most.max(1) as i64 + 1;
     let step_s = STEPS_S.into_iter().find(|step_s| *step_s >= wanted_s);
     let step_ms = step_s.unwrap_or(wanted_s).saturating_mul(1000);
-    // Below no division: times are as far apart as they like.
     let begin = first.0.div_euclid(step_ms) + i64::from(first.0.rem_euclid(step_ms) > 0);
     (0..=most as i64)
         .map(|index| Timestamp((begin + index).saturating_mul(step_ms)))
@@ -133,8 +132,8 @@ mod tests {
     #[test]
     fn times_are_those_of_clocks_and_calendars() {
         check_times(1_700_000_000, HOUR_S, "14 Nov 22:30, 14 Nov 23:00");
-        check_times(1_700_000_000, DAY_S, "");
-        check_times(1_700_000_000, 5 * DAY_S, "");
+        check_times(1_700_000_000, DAY_S, "15 Nov 00:00, 15 Nov 12:00");
+        check_times(1_700_000_000, 5 * DAY_S, "15 Nov, 17 Nov, 19 Nov");
         check_times(1_700_000_000, 0, "");
     }
 }
