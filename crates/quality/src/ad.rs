@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use regraft_detect::metrics::{Episode, Learning, Settings, Verdict, Watch};
+use regraft_detect::metrics::{self, Episode, Learning, Settings, Verdict, Watch};
 
-use crate::alarms::{Alarm, Predictions};
+use crate::alarms::{Alarm, Grade, Predictions};
 use crate::suite::Table;
 use crate::{parallel, suite};
 
 /// Writes `ad/<set>/<series>.csv` for each series of each set.
-pub(crate) fn run(suite: &Path, out: &Path) -> Result<()> {
+pub(crate) fn run(suite: &Path, out: &Path, grade: Grade) -> Result<()> {
     parallel::each("ad", &series(suite)?, |(set, folder)| {
-        one(folder, &out.join("ad").join(set))
+        one(folder, &out.join("ad").join(set), grade)
     })
 }
 
@@ -26,33 +26,42 @@ pub(crate) fn series(suite: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(series)
 }
 
-fn one(folder: &Path, out: &Path) -> Result<()> {
+fn one(folder: &Path, out: &Path, grade: Grade) -> Result<()> {
     let table = suite::table(&folder.join("data.csv"))?;
     let path = out.join(format!("{}.csv", suite::name(folder)));
     let mut watch = watch(folder, &table)?;
     let mut predictions = Predictions::create(&path)?;
     for (row, time) in table.times.iter().enumerate() {
         let verdict = watch.observe(table.at(row), &table.row(row), Learning::On);
-        write(&mut predictions, *time, &verdict)?;
+        write(&mut predictions, *time, &verdict, grade)?;
     }
     predictions.finish()
 }
 
 /// Writes what was said of a time, in seconds since 1970.
-pub(crate) fn write(predictions: &mut Predictions, time_s: i64, verdict: &Verdict) -> Result<()> {
+pub(crate) fn write(
+    predictions: &mut Predictions,
+    time_s: i64,
+    verdict: &Verdict,
+    grade: Grade,
+) -> Result<()> {
     let surprise = match verdict {
         Verdict::Unknown(_) => 0.0,
         Verdict::Usual { surprise } => *surprise,
         Verdict::Strange(anomaly) => anomaly.surprise,
     };
-    predictions.write(time_s, format_args!("{surprise:.4}"), alarm(verdict))
+    predictions.write(time_s, format_args!("{surprise:.4}"), alarm(verdict, grade))
 }
 
-/// Somebody is told when an episode begins, once.
-pub(crate) fn alarm(verdict: &Verdict) -> Alarm {
-    match verdict {
-        Verdict::Strange(anomaly) if anomaly.episode == Episode::Begins => Alarm::Told,
-        Verdict::Strange(_) | Verdict::Usual { .. } | Verdict::Unknown(_) => Alarm::Silent,
+/// Somebody is told once an episode: when it begins, or when it is an alarm.
+fn alarm(verdict: &Verdict, grade: Grade) -> Alarm {
+    let Verdict::Strange(anomaly) = verdict else {
+        return Alarm::Silent;
+    };
+    match (grade, anomaly.episode, anomaly.grade) {
+        (Grade::Suspicion, Episode::Begins, _)
+        | (Grade::Alarm, Episode::Begins | Episode::Rises, metrics::Grade::Alarm) => Alarm::Told,
+        _ => Alarm::Silent,
     }
 }
 

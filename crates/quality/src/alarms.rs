@@ -7,6 +7,16 @@ use anyhow::{Context as _, Result};
 
 use crate::suite;
 
+/// What counts as an anomaly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Grade {
+    /// Every episode, from its first sample on: suspicions and alarms
+    #[default]
+    Suspicion,
+    /// Alarms only, from the sample on with which an episode is one
+    Alarm,
+}
+
 /// Whether somebody is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Alarm {

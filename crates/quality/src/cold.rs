@@ -1,17 +1,24 @@
 //! What peers are worth: the same series as if a second cluster began where the training part ends.
 //!
-//! `alone/ad/<set>/<series>.csv` is a watch that knows nothing there, `peers/ad/<set>/<series>.csv` one that starts from
-//! the summary of a watch which saw the training part. Both in the format of the anomalies, without that part.
+//! ```text
+//! training part ─> watch ─ summary ─> watch with peers ─> OUT/peers/ad/<set>/<series>.csv
+//!                    │                watch that knows nothing ─> OUT/alone/ad/<set>/<series>.csv
+//!                    └─────────────── goes on ────────────> OUT/always/ad/<set>/<series>.csv
+//! ```
+//!
+//! All in the format of the anomalies, from the first row of the training part, of which nothing is said, to the last row
+//! of the days that are asked for.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use regraft_detect::metrics::{Learning, Summary};
+use regraft_detect::metrics::{Learning, Summary, Unknown, Verdict, Watch};
 use serde::Deserialize;
 
-use crate::alarms::Predictions;
-use crate::suite::Table;
+use crate::alarms::{Grade, Predictions};
 use crate::{ad, parallel, suite};
+
+const DAY_S: i64 = 86_400;
 
 /// What is said of a series.
 #[derive(Deserialize)]
@@ -20,41 +27,60 @@ struct About {
     train_end: i64,
 }
 
-/// Writes `alone/ad/<set>/<series>.csv` and `peers/ad/<set>/<series>.csv` for each series of each set.
-pub(crate) fn run(suite: &Path, out: &Path) -> Result<()> {
+/// Writes `alone`, `peers` and `always` for each series of each set.
+pub(crate) fn run(suite: &Path, out: &Path, days: u32, grade: Grade) -> Result<()> {
     parallel::each("cold", &ad::series(suite)?, |(set, folder)| {
-        one(set, folder, out)
+        one(set, folder, out, days, grade)
     })
 }
 
-fn one(set: &str, folder: &Path, out: &Path) -> Result<()> {
+fn one(set: &str, folder: &Path, out: &Path, days: u32, grade: Grade) -> Result<()> {
     let table = suite::table(&folder.join("data.csv"))?;
     let about: About = suite::about(&folder.join("meta.json"))?;
-    let begin = table.times.partition_point(|time| *time < about.train_end);
-    let peers = [peer(folder, &table, begin)?];
-    for (name, peers) in [("alone", &[][..]), ("peers", &peers[..])] {
+    let end_s = about
+        .train_end
+        .saturating_add(i64::from(days).saturating_mul(DAY_S));
+    let row_of = |time_s: i64| {
+        table
+            .times
+            .iter()
+            .take_while(|time| **time < time_s)
+            .count()
+    };
+    let (begin, end) = (row_of(about.train_end), row_of(end_s));
+    let mut always = ad::watch(folder, &table)?;
+    for row in 0..begin {
+        always.observe(table.at(row), &table.row(row), Learning::On);
+    }
+    let peers = [told(&always)?];
+    let begun = [
+        ("alone", ad::watch(folder, &table)?, &[][..]),
+        ("peers", ad::watch(folder, &table)?, &peers[..]),
+        ("always", always, &[][..]),
+    ];
+    for (name, mut watch, peers) in begun {
         let path = out.join(name).join("ad").join(set);
         let path = path.join(format!("{}.csv", suite::name(folder)));
-        let mut watch = ad::watch(folder, &table)?;
         let mut predictions = Predictions::create(&path)?;
-        for (row, time) in table.times.iter().enumerate().skip(begin) {
-            if watch.wants_peers() {
-                watch.start_from(peers);
-            }
-            let verdict = watch.observe(table.at(row), &table.row(row), Learning::On);
-            ad::write(&mut predictions, *time, &verdict)?;
+        for (row, time) in table.times.iter().enumerate().take(end) {
+            let verdict = match row < begin {
+                true => Verdict::Unknown(Unknown::NoNumbers),
+                false => {
+                    if watch.wants_peers() {
+                        watch.start_from(peers);
+                    }
+                    watch.observe(table.at(row), &table.row(row), Learning::On)
+                }
+            };
+            ad::write(&mut predictions, *time, &verdict, grade)?;
         }
         predictions.finish()?;
     }
     Ok(())
 }
 
-/// What a cluster knows that saw the rows up to `end`, as it reaches others.
-fn peer(folder: &Path, table: &Table, end: usize) -> Result<Summary> {
-    let mut watch = ad::watch(folder, table)?;
-    for row in 0..end {
-        watch.observe(table.at(row), &table.row(row), Learning::On);
-    }
+/// What a cluster knows, as it reaches others.
+fn told(watch: &Watch) -> Result<Summary> {
     let summary = watch.summary();
     let entries = summary.entries();
     let entries = entries

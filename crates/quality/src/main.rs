@@ -1,12 +1,13 @@
-//! `quality --suite DIR --out DIR`: how good the judgement is, on data of other people.
+//! `quality suite --suite DIR --out DIR`: what our judgement says of the data of other people.
 //!
 //! ```text
 //! DIR/ad/<set>/<series>/ ─ walk forward ─> detect ─> OUT/ad/<set>/<series>.csv      timestamp,score,anomaly
-//!                      ─ cut in two ───> detect ─> OUT/{alone,peers}/ad/<set>/<series>.csv  only when asked for
 //! DIR/leak/<series>/     ─ walk forward ─> detect ─> OUT/leak/<series>.csv          the same
 //! DIR/fc/<series>/       ─ walk forward ─> detect ─> OUT/fc/<series>.csv            origin,step,mean,q10,q50,q90
 //! DIR/rca/<set>/<case>/  ─ two windows ──> remedy ─> OUT/rca/<set>/<case>.csv       service,metric, best first
 //! ```
+//!
+//! `quality cold` cuts the series of `ad` in two, `quality month` generates what it judges, `quality plot` draws.
 //!
 //! One configuration for everything. Labels are never opened, names of sets and series only name files, and a row is
 //! judged before the next one is read. What is written depends on nothing but what is read.
@@ -23,43 +24,94 @@ mod fc;
 mod leak;
 mod month;
 mod parallel;
+mod picture;
 mod plot;
 mod rca;
 mod suite;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, ensure};
-use clap::{Parser, ValueEnum};
+use anyhow::{Result, bail, ensure};
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::alarms::Grade;
 
 #[derive(Parser)]
 #[command(
     name = "quality",
-    about = "Predictions over a suite of labelled metrics"
+    about = "Judges labelled metrics of other people, without their labels"
 )]
 struct Cli {
-    /// Folder with `ad`, `leak`, `fc` and `rca`; what it lacks is left out
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["month", "plot"])]
-    suite: Option<PathBuf>,
-    /// Folder that predictions are written to
-    #[arg(long, value_name = "DIR", required_unless_present = "month")]
-    out: Option<PathBuf>,
-    /// Only these
-    #[arg(long, value_enum, value_delimiter = ',')]
-    only: Vec<Part>,
-    /// Instead of predictions: draw rows FROM to TO of the series in this folder into the file OUT, as SVG
-    #[arg(long, value_name = "SERIES", requires = "rows", conflicts_with_all = ["suite", "only", "month"])]
-    plot: Option<PathBuf>,
-    /// Rows that are drawn
-    #[arg(long, num_args = 2, value_names = ["FROM", "TO"])]
-    rows: Vec<usize>,
-    /// Instead of a suite: count false alarms on a generated month in which nothing is wrong
-    #[arg(long, conflicts_with_all = ["suite", "out", "only"])]
-    month: bool,
-    /// Seed of the generated month
-    #[arg(long, default_value_t = 1, requires = "month")]
-    seed: u64,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write predictions for every series and case of a suite
+    Suite {
+        /// Folder with `ad`, `leak`, `fc` and `rca`; what it lacks is left out
+        #[arg(long, value_name = "DIR")]
+        suite: PathBuf,
+        /// Folder that predictions are written to, laid out as the suite is
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Only these parts
+        #[arg(long, value_enum, value_delimiter = ',')]
+        only: Vec<Part>,
+        /// What counts as an anomaly in the predictions of `ad`
+        #[arg(long, value_enum, default_value_t)]
+        grade: Grade,
+    },
+    /// Write predictions for the first days of a cluster that is new, without and with peers
+    ///
+    /// Every series of `ad` is cut where its training part ends. OUT/alone is what a watch says that begins there,
+    /// OUT/peers one that starts from the summary of a watch which saw the training part, OUT/always that watch itself.
+    Cold {
+        /// Folder with `ad`
+        #[arg(long, value_name = "DIR")]
+        suite: PathBuf,
+        /// Folder that predictions are written to
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Days after the training part
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+        days: u32,
+        /// What counts as an anomaly
+        #[arg(long, value_enum, default_value_t)]
+        grade: Grade,
+    },
+    /// Count false alarms on a generated month in which nothing is wrong
+    Month {
+        /// What all chance follows from
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many services there are
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+        services: u32,
+        /// How many days it has
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+        days: u32,
+        /// Write the figures here too, as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Draw a stretch of a series as SVG, and print what was told in it with its evidence
+    ///
+    /// The rows before it are judged too. Of several metrics the strangest is drawn, when somebody is told first; the
+    /// first metric when nobody is.
+    Plot {
+        /// Folder of the series: SUITE/ad/SET/SERIES
+        #[arg(long, value_name = "DIR")]
+        series: PathBuf,
+        /// The first row, counted from 0, and the row after the last one
+        #[arg(long, num_args = 2, value_names = ["FROM", "TO"], required = true)]
+        rows: Vec<usize>,
+        /// File that the picture is written to
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
 }
 
 /// A part of the suite.
@@ -73,12 +125,22 @@ enum Part {
     Leak,
     /// Root causes
     Rca,
-    /// Anomalies in a cluster that is new, without and with peers; only when it is named
-    Cold,
+}
+
+impl Part {
+    /// Its folder.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ad => "ad",
+            Self::Fc => "fc",
+            Self::Leak => "leak",
+            Self::Rca => "rca",
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    match run(&Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -87,30 +149,97 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<()> {
-    if let (Some(series), Some(out), &[from, to]) = (&cli.plot, &cli.out, &cli.rows[..]) {
-        return plot::run(series, from, to, out);
-    }
-    let (Some(suite), Some(out)) = (&cli.suite, &cli.out) else {
-        return month::run(cli.seed);
-    };
-    std::fs::read_dir(suite).with_context(|| format!("look into the suite {}", suite.display()))?;
-    let mut failed = Vec::new();
-    for part in Part::value_variants() {
-        let always = cli.only.is_empty() && *part != Part::Cold;
-        if !always && !cli.only.contains(part) {
-            continue;
+fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Suite {
+            suite,
+            out,
+            only,
+            grade,
+        } => predict(suite, out, only, *grade),
+        Command::Cold {
+            suite,
+            out,
+            days,
+            grade,
+        } => {
+            parts(suite, &[Part::Ad])?;
+            cold::run(suite, out, *days, *grade)
         }
+        Command::Month {
+            seed,
+            services,
+            days,
+            json,
+        } => month::run(*seed, *services, *days, json.as_deref()),
+        Command::Plot { series, rows, out } => match rows[..] {
+            [from, to] => plot::run(series, from, to, out),
+            _ => bail!("--rows: give two numbers, FROM and TO"),
+        },
+    }
+}
+
+fn predict(suite: &Path, out: &Path, only: &[Part], grade: Grade) -> Result<()> {
+    let mut failed = Vec::new();
+    for part in parts(suite, only)? {
         let done = match part {
-            Part::Ad => ad::run(suite, out),
+            Part::Ad => ad::run(suite, out, grade),
             Part::Fc => fc::run(suite, out),
             Part::Leak => leak::run(suite, out),
             Part::Rca => rca::run(suite, out),
-            Part::Cold => cold::run(suite, out),
         };
         // The other parts are judged all the same.
         failed.extend(done.err().map(|error| format!("{error:#}")));
     }
     ensure!(failed.is_empty(), "{}", failed.join("; "));
     Ok(())
+}
+
+/// The parts that are asked for, or all, as far as the suite has them.
+fn parts(suite: &Path, only: &[Part]) -> Result<Vec<Part>> {
+    let has = |part: &Part| suite.join(part.name()).is_dir();
+    if let Some(part) = only.iter().find(|part| !has(part)) {
+        bail!(
+            "--suite: {} has no folder {}; name a folder that has one",
+            suite.display(),
+            part.name()
+        );
+    }
+    let all = Part::value_variants().iter().copied();
+    let parts: Vec<Part> = all
+        .filter(|part| has(part) && (only.is_empty() || only.contains(part)))
+        .collect();
+    ensure!(
+        !parts.is_empty(),
+        "--suite: {} has no folder ad, leak, fc or rca; name a folder that has one of them",
+        suite.display()
+    );
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_a_suite_lacks_is_named_with_what_to_do() {
+        let told = |only: &[Part]| {
+            let error = parts(Path::new("/nowhere"), only).expect_err("there is nothing");
+            error.to_string()
+        };
+        assert_eq!(
+            told(&[]),
+            "--suite: /nowhere has no folder ad, leak, fc or rca; name a folder that has one of them"
+        );
+        assert_eq!(
+            told(&[Part::Leak]),
+            "--suite: /nowhere has no folder leak; name a folder that has one"
+        );
+    }
 }

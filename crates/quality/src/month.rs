@@ -1,10 +1,12 @@
-//! False alarms, and suspicions, on a generated month of 200 services in which nothing is wrong.
+//! False alarms, and suspicions, on a generated month of services in which nothing is wrong.
 
+use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context as _, Result, anyhow};
 use regraft_detect::metrics::{Episode, Grade, Learning, Settings, Verdict, Watch};
 use regraft_sim::metrics::{Metric, Month, Occurrence, Service};
+use serde::Serialize;
 
 use crate::parallel;
 
@@ -19,9 +21,20 @@ struct Told {
     suspicions: u32,
 }
 
-/// Prints how many alarms there are for a service and month.
-pub(crate) fn run(seed: u64) -> Result<()> {
-    let month = Month::new(seed);
+/// The figures, a service and 30 days each.
+#[derive(Serialize)]
+struct Figures {
+    false_alarms: f64,
+    suspicions: f64,
+}
+
+/// Prints how many alarms there are for a service and month, and writes it where `json` says.
+pub(crate) fn run(seed: u64, services: u32, days: u32, json: Option<&Path>) -> Result<()> {
+    let month = Month {
+        services,
+        days,
+        ..Month::new(seed)
+    };
     let services: Vec<Service> = month.services().collect();
     let counted = Mutex::new(Vec::with_capacity(services.len()));
     parallel::each("month", &services, |service| {
@@ -38,8 +51,17 @@ pub(crate) fn run(seed: u64) -> Result<()> {
         .into_inner()
         .map_err(|_| anyhow!("a thread panicked"))?;
     counted.sort_by(|one, other| other.2.alarms.cmp(&one.2.alarms).then(one.0.cmp(&other.0)));
-    print(&month, &counted);
-    Ok(())
+    let figures = print(&month, &counted);
+    let Some(path) = json else {
+        return Ok(());
+    };
+    let text = serde_json::to_string(&figures).context("write the figures as JSON")?;
+    std::fs::write(path, text).with_context(|| {
+        format!(
+            "write {}; --json needs a folder that is there",
+            path.display()
+        )
+    })
 }
 
 fn told_of(service: Service) -> Result<Told> {
@@ -71,18 +93,21 @@ fn told_of(service: Service) -> Result<Told> {
     Ok(told)
 }
 
-fn print(month: &Month, counted: &[(String, String, Told)]) {
+fn print(month: &Month, counted: &[(String, String, Told)]) -> Figures {
     let alarms: u32 = counted.iter().map(|it| it.2.alarms).sum();
     let suspicions: u32 = counted.iter().map(|it| it.2.suspicions).sum();
     let months = f64::from(month.services.max(1)) * f64::from(month.days.max(1)) / 30.0;
+    let figures = Figures {
+        false_alarms: f64::from(alarms) / months,
+        suspicions: f64::from(suspicions) / months,
+    };
     println!(
         "clean month, seed {}: {} services, {} days, a row every {} s",
         month.seed, month.services, month.days, month.step_s
     );
     println!(
         "false alarms: {alarms}, {:.2} per service and month; suspicions that stayed ones: {suspicions}, {:.2}",
-        f64::from(alarms) / months,
-        f64::from(suspicions) / months,
+        figures.false_alarms, figures.suspicions,
     );
     println!(
         "services without an alarm: {}",
@@ -91,4 +116,5 @@ fn print(month: &Month, counted: &[(String, String, Told)]) {
     for (name, kind, told) in counted.iter().take(WORST_SHOWN) {
         println!("  {name} ({kind}): {}", told.alarms);
     }
+    figures
 }

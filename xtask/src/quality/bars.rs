@@ -3,7 +3,8 @@
 //! A floor is what simple, public methods reached on the development half of the suite: isolation forest on relative
 //! features, refit daily, and one alarm rule tuned for each set; windowed backward regression for leaks; the mean of
 //! Holt-Winters with an AR(1) error and a ridge on lags for forecasts; robust z-scores or the call graph for root causes.
-//! They were measured with the scorer whose figures stand beside them. A bar is what was asked of this project.
+//! They were measured with the scorer whose figures stand beside them. That of the clean month is what an isolation forest
+//! on raw values with a contamination of .05 makes of such services: 8 false alarms a day each. A bar is what was asked of this project.
 
 use super::scores::Measure;
 
@@ -36,7 +37,7 @@ impl Bar {
 /// The figure of one set, the floor as it is told, and the bar.
 type Beside = (Measure, &'static str, &'static str, Bar);
 
-const BESIDE: [Beside; 17] = [
+const BESIDE: [Beside; 18] = [
     (Measure::EventF1, "nab", "0.46", Bar::AtLeast(0.60)),
     (Measure::EventF1, "msft", "0.41", Bar::AtLeast(0.50)),
     (Measure::EventF1, "wsd", "0.77", Bar::AtLeast(0.85)),
@@ -74,6 +75,7 @@ const BESIDE: [Beside; 17] = [
     ),
     (Measure::CauseFirst, "petshop", "0.31", Bar::AtLeast(0.41)),
     (Measure::CauseAverage, "petshop", "0.79", Bar::AtLeast(0.89)),
+    (Measure::CleanAlarms, "clean month", "240", Bar::AtMost(1.0)),
 ];
 
 /// The floor and the bar of a figure; none for a set that nothing was measured on.

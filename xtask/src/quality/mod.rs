@@ -3,9 +3,11 @@
 //! ```text
 //! suite ─> quality (ours, reads no labels) ─> predictions ─┐
 //!   └──────────────── labels ──────────────────────────────┴─> scorer (not ours) ─> tables, JSON ─> floors and bars
+//!          quality month (generated, nothing is wrong in it) ─> false alarms, JSON ───────────────────┘
 //! ```
 
 mod bars;
+mod cold;
 mod scores;
 
 use std::collections::BTreeMap;
@@ -30,9 +32,9 @@ const SCORER: &str = "adbench/score.py";
 /// Scoring of a part.
 const USUAL_TIME: Duration = Duration::from_secs(5);
 
-/// A part of a suite.
+/// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Part {
+pub(crate) enum Task {
     /// Anomalies of series with one or many columns
     Ad,
     /// Slow leaks
@@ -40,6 +42,52 @@ pub(crate) enum Part {
     /// Forecasts
     Fc,
     /// Root causes
+    Rca,
+    /// Anomalies in the first two days of a cluster that is new: alone, with peers, and as if it had always run
+    Cold,
+    /// False alarms on a generated month in which nothing is wrong; needs no suite
+    Month,
+}
+
+impl Task {
+    /// The part of the suite whose folder it needs.
+    fn part(self) -> Option<Part> {
+        match self {
+            Self::Ad | Self::Cold => Some(Part::Ad),
+            Self::Leak => Some(Part::Leak),
+            Self::Fc => Some(Part::Fc),
+            Self::Rca => Some(Part::Rca),
+            Self::Month => None,
+        }
+    }
+}
+
+/// From which grade on an anomaly counts in predictions of anomalies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Grade {
+    /// Suspicions and alarms: what the bars are about
+    #[default]
+    Suspicion,
+    /// Alarms only: how much of it would be found by them alone
+    Alarm,
+}
+
+impl Grade {
+    /// Its word on command lines.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Suspicion => "suspicion",
+            Self::Alarm => "alarm",
+        }
+    }
+}
+
+/// A part of a suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Ad,
+    Leak,
+    Fc,
     Rca,
 }
 
@@ -85,15 +133,18 @@ impl Part {
 /// What the command was asked.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Folder with `ad`, `leak`, `fc` and `rca`; what it lacks is left out
+    /// Folder with `ad`, `leak`, `fc` and `rca`; what it lacks is left out. Only `--only month` needs none
     #[arg(long, value_name = "DIR")]
-    suite: PathBuf,
+    suite: Option<PathBuf>,
     /// Folder that predictions and scores are written to
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Only these parts
+    /// Only these
     #[arg(long, value_enum, value_delimiter = ',')]
-    only: Vec<Part>,
+    only: Vec<Task>,
+    /// From which grade on an anomaly counts
+    #[arg(long, value_enum, default_value_t)]
+    grade: Grade,
     /// Which build judges: release builds what it needs, dev the whole workspace as tests do
     #[arg(long, value_enum, default_value_t = Profile::Release)]
     profile: Profile,
@@ -102,33 +153,112 @@ pub(crate) struct Options {
     scorer: Option<PathBuf>,
 }
 
+/// Where things are, and how they are judged.
+struct Place<'a> {
+    workspace: &'a Workspace,
+    program: PathBuf,
+    /// Empty when nothing of a suite is judged.
+    suite: PathBuf,
+    out: PathBuf,
+    grade: Grade,
+    scorer: Option<PathBuf>,
+}
+
+/// What is told in the end.
+#[derive(Default)]
+struct Told {
+    figures: Vec<scores::Figure>,
+    remarks: Vec<String>,
+}
+
 /// Writes predictions over a suite, and tells how good they are where a scorer and labels are at hand.
 pub(crate) fn quality(workspace: &Workspace, options: &Options) -> Result<()> {
     // Cargo runs in the root of the workspace; people stand where they like.
     let absolute =
         |path: &Path| std::path::absolute(path).with_context(|| format!("find {}", path.display()));
-    let (suite, out) = (absolute(&options.suite)?, absolute(&options.out)?);
-    let parts = parts(&suite, &options.only)?;
+    let suite = options.suite.as_deref().map(absolute).transpose()?;
+    let tasks = tasks(suite.as_deref(), &options.only)?;
     let data = std::env::var_os("REGRAFT_DATA").filter(|data| !data.is_empty());
     let scorer = scorer(options.scorer.as_deref(), data.as_deref().map(Path::new))?;
-    let scorer = scorer.as_deref().map(absolute).transpose()?;
-    let program = build(workspace, options.profile)?;
-    forget(&suite, &out, &parts)?;
-    let predicted = predict(&program, &suite, &out, &options.only);
-    say::line(&format!("predictions are in {}", out.display()));
-    let scored = match scorer {
-        Some(scorer) => tell_scores(workspace, &scorer, &suite, &out, &parts),
-        None => {
-            say::line(&format!(
-                "nothing is scored: give --scorer FILE, or set REGRAFT_DATA to the folder that holds {SCORER}"
-            ));
-            Ok(())
-        }
+    let place = Place {
+        workspace,
+        program: build(workspace, options.profile)?,
+        suite: suite.unwrap_or_default(),
+        out: absolute(&options.out)?,
+        grade: options.grade,
+        scorer: scorer.as_deref().map(absolute).transpose()?,
     };
+    let mut told = Told::default();
+    let has = |task| tasks.contains(&task);
+    let parts: Vec<Part> = tasks
+        .iter()
+        .filter(|task| **task != Task::Cold)
+        .filter_map(|task| task.part())
+        .collect();
+    let done = [
+        (!parts.is_empty()).then(|| judge_suite(&place, &parts, &mut told)),
+        has(Task::Cold).then(|| cold::judge(&place, &mut told)),
+        has(Task::Month).then(|| judge_month(&place, &mut told)),
+    ];
+    tell(&place, told);
     // A series that cannot be judged hinders no other, and no score of the others.
-    match (predicted, scored) {
+    let failed: Vec<String> = done
+        .into_iter()
+        .flatten()
+        .filter_map(|done| done.err().map(|error| format!("{error:#}")))
+        .collect();
+    if !failed.is_empty() {
+        bail!("{}", failed.join("; "));
+    }
+    Ok(())
+}
+
+fn judge_suite(place: &Place<'_>, parts: &[Part], told: &mut Told) -> Result<()> {
+    forget(&place.suite, &place.out, parts)?;
+    let mut command = Command::new(&place.program);
+    command.arg("suite").arg("--suite").arg(&place.suite);
+    command.arg("--out").arg(&place.out);
+    command.args(["--grade", place.grade.name()]);
+    for part in parts {
+        command.args(["--only", part.name()]);
+    }
+    let predicted = run::shown(&mut command);
+    match (predicted, tell_scores(place, parts, told)) {
         (Err(failed), Err(unscored)) => bail!("{failed:#}; {unscored:#}"),
         (predicted, scored) => predicted.and(scored),
+    }
+}
+
+fn judge_month(place: &Place<'_>, told: &mut Told) -> Result<()> {
+    let folder = place.out.join("scores");
+    std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    let json = folder.join("month.json");
+    let mut command = Command::new(&place.program);
+    run::shown(command.arg("month").arg("--json").arg(&json))?;
+    let figures = scores::clean_month(&read(&json)?);
+    let figures = figures.with_context(|| format!("read {}", json.display()))?;
+    told.figures.extend(figures);
+    Ok(())
+}
+
+fn tell(place: &Place<'_>, told: Told) {
+    say::line(&format!(
+        "\npredictions and scores are in {}",
+        place.out.display()
+    ));
+    if !told.figures.is_empty() {
+        say::line("");
+        for line in figures::lines(&scores::table(&told.figures)) {
+            say::line(&line);
+        }
+    }
+    for remark in told.remarks {
+        say::line(&remark);
+    }
+    if place.scorer.is_none() {
+        say::line(&format!(
+            "no prediction is scored: give --scorer FILE, or set REGRAFT_DATA to the folder that holds {SCORER}"
+        ));
     }
 }
 
@@ -158,27 +288,43 @@ fn predictions(suite: &Path, out: &Path, folder: &Path) -> Result<PathBuf> {
     Ok(name.into())
 }
 
-/// Which parts are judged: those that are asked for, or all, as far as the suite has them.
-fn parts(suite: &Path, only: &[Part]) -> Result<Vec<Part>> {
+/// What is measured: what is asked for, or all, as far as the suite has it.
+fn tasks(suite: Option<&Path>, only: &[Task]) -> Result<Vec<Task>> {
+    let Some(suite) = suite else {
+        if only.is_empty() || only.iter().any(|task| task.part().is_some()) {
+            bail!(
+                "--suite: name the folder of a suite; without one only --only month can be measured"
+            );
+        }
+        return Ok(vec![Task::Month]);
+    };
     if !suite.is_dir() {
-        bail!("--suite: there is no folder {}", suite.display());
-    }
-    let has = |part: &Part| suite.join(part.name()).is_dir();
-    if let Some(part) = only.iter().find(|part| !has(part)) {
-        bail!("--only: {} has no folder {}", suite.display(), part.name());
-    }
-    let all = <Part as clap::ValueEnum>::value_variants().iter();
-    let parts: Vec<Part> = all
-        .filter(|part| has(part) && (only.is_empty() || only.contains(part)))
-        .copied()
-        .collect();
-    if parts.is_empty() {
         bail!(
-            "--suite: {} has no folder ad, leak, fc or rca",
+            "--suite: there is no folder {}; name that of a suite",
             suite.display()
         );
     }
-    Ok(parts)
+    let has = |part: Part| suite.join(part.name()).is_dir();
+    let lacks = only.iter().filter_map(|task| task.part());
+    if let Some(part) = lacks.into_iter().find(|part| !has(*part)) {
+        bail!(
+            "--only: {} has no folder {}; leave that out, or name another --suite",
+            suite.display(),
+            part.name()
+        );
+    }
+    let all = <Task as clap::ValueEnum>::value_variants().iter().copied();
+    let tasks: Vec<Task> = all
+        .filter(|task| task.part().is_none_or(has))
+        .filter(|task| only.is_empty() || only.contains(task))
+        .collect();
+    if only.is_empty() && tasks == [Task::Month] {
+        bail!(
+            "--suite: {} has no folder ad, leak, fc or rca; name a folder that has one",
+            suite.display()
+        );
+    }
+    Ok(tasks)
 }
 
 /// The scorer that is named, or the one of the data. Without one there are predictions and no scores: that is no mistake,
@@ -214,43 +360,33 @@ fn build(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     Ok(workspace.target_dir().join("release").join(name))
 }
 
-fn predict(program: &Path, suite: &Path, out: &Path, only: &[Part]) -> Result<()> {
-    let mut command = Command::new(program);
-    command.arg("--suite").arg(suite).arg("--out").arg(out);
-    for part in only {
-        command.args(["--only", part.name()]);
-    }
-    run::shown(&mut command)
-}
-
-fn tell_scores(
-    workspace: &Workspace,
-    scorer: &Path,
-    suite: &Path,
-    out: &Path,
-    parts: &[Part],
-) -> Result<()> {
-    let mut figures = Vec::new();
-    let mut remarks = Vec::new();
+fn tell_scores(place: &Place<'_>, parts: &[Part], told: &mut Told) -> Result<()> {
+    let Some(scorer) = &place.scorer else {
+        return Ok(());
+    };
     for part in parts {
-        let there = series(&suite.join(part.name()), *part)?;
+        let there = series(&place.suite.join(part.name()), *part)?;
         if let Some(why) = unscored(*part, &there) {
-            remarks.push(why);
+            told.remarks.push(why);
             continue;
         }
-        let python = python::find(workspace, &python::SCORER)?;
-        let scores = score(&python, scorer, suite, out, *part)?;
-        remarks.extend(left_out(*part, &there, &scores.scored));
-        figures.extend(scores.figures);
-    }
-    if !figures.is_empty() {
-        say::line("");
-        for line in figures::lines(&scores::table(&figures)) {
-            say::line(&line);
+        // Nothing of it could be judged, which is told already.
+        if !place.out.join(part.name()).is_dir() {
+            continue;
         }
-    }
-    for remark in remarks {
-        say::line(&remark);
+        let python = python::find(place.workspace, &python::SCORER)?;
+        let asked = Asked {
+            title: part.name(),
+            suite: &place.suite,
+            predictions: &place.out,
+            part: *part,
+        };
+        let json = score(&python, scorer, &place.out, &asked)?;
+        let scores = scores::read(*part, &json)
+            .with_context(|| format!("read the scores of {}", part.name()))?;
+        let left_out = left_out(*part, &there, &scores.scored);
+        told.remarks.extend(left_out);
+        told.figures.extend(scores.figures);
     }
     Ok(())
 }
@@ -314,43 +450,44 @@ fn left_out(part: Part, series: &[PathBuf], scored: &BTreeMap<String, usize>) ->
     missing.collect()
 }
 
-/// Asks the scorer, shows its tables, and reads its JSON.
-fn score(
-    python: &Path,
-    scorer: &Path,
-    suite: &Path,
-    out: &Path,
+/// What a scorer is asked.
+struct Asked<'a> {
+    /// Names its files.
+    title: &'a str,
+    suite: &'a Path,
+    predictions: &'a Path,
     part: Part,
-) -> Result<scores::Scores> {
+}
+
+/// Asks the scorer, shows its tables, and gives its JSON.
+fn score(python: &Path, scorer: &Path, out: &Path, asked: &Asked<'_>) -> Result<String> {
     let folder = out.join("scores");
-    let json = folder.join(format!("{}.json", part.name()));
-    let text = folder.join(format!("{}.txt", part.name()));
-    if !out.join(part.name()).is_dir() {
-        return Ok(scores::Scores::default());
-    }
+    let json = folder.join(format!("{}.json", asked.title));
+    let text = folder.join(format!("{}.txt", asked.title));
     let mut command = Command::new(python);
     // What numpy warns of is the scorer's own business.
     command
         .args(["-W", "ignore"])
         .arg(scorer)
-        .args(part.words());
+        .args(asked.part.words());
     command
         .arg("--suite")
-        .arg(suite)
+        .arg(asked.suite)
         .arg("--pred")
-        .arg(out)
+        .arg(asked.predictions)
         .arg("--json")
         .arg(&json);
-    let title = format!("scoring {}", part.name());
+    let title = format!("scoring {}", asked.title);
     let mut progress = Progress::start(&title, USUAL_TIME);
     run::watched(&mut command, &text, &mut progress, || None)?;
     progress.finish();
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
-    };
-    say::line(&format!("\nscores of {}", part.name()));
+    say::line(&format!("\nscores of {}", asked.title));
     say::line(read(&text)?.trim_end());
-    scores::read(part, &read(&json)?).with_context(|| format!("read {}", json.display()))
+    read(&json)
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
 }
 
 #[cfg(test)]
@@ -363,6 +500,19 @@ mod tests {
         let found = predictions(suite, out, Path::new("/suite/ad/set/one.two"));
         let found = found.expect("it is in the suite");
         assert_eq!(found, Path::new("/out/ad/set/one.two.csv"));
+    }
+
+    #[test]
+    fn only_the_month_needs_no_suite() {
+        let month = tasks(None, &[Task::Month]);
+        assert_eq!(month.expect("it needs none"), [Task::Month]);
+        for only in [&[][..], &[Task::Month, Task::Cold]] {
+            let error = tasks(None, only).expect_err("there is no suite");
+            assert_eq!(
+                error.to_string(),
+                "--suite: name the folder of a suite; without one only --only month can be measured"
+            );
+        }
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub(super) enum Measure {
     Coverage,
     CauseFirst,
     CauseAverage,
+    ColdF1,
+    CleanAlarms,
+    CleanSuspicions,
 }
 
 impl Measure {
@@ -35,6 +38,9 @@ impl Measure {
             Self::Coverage => "forecasts, share within the 80 % band (mean)",
             Self::CauseFirst => "root causes, AC@1",
             Self::CauseAverage => "root causes, Avg@5",
+            Self::ColdF1 => "events of a cluster's first two days, F1",
+            Self::CleanAlarms => "false alarms per service and month",
+            Self::CleanSuspicions => "suspicions that stayed ones per service and month",
         }
     }
 }
@@ -47,6 +53,17 @@ pub(super) struct Figure {
     value: f64,
 }
 
+impl Figure {
+    pub(super) fn new(measure: Measure, set: &str, value: f64) -> Self {
+        let set = set.to_owned();
+        Self {
+            measure,
+            set,
+            value,
+        }
+    }
+}
+
 /// What a scorer told of one part.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Scores {
@@ -57,11 +74,8 @@ pub(super) struct Scores {
 
 impl Scores {
     fn tell(&mut self, measure: Measure, set: &str, value: Option<f64>) {
-        self.figures.extend(value.map(|value| Figure {
-            measure,
-            set: set.to_owned(),
-            value,
-        }));
+        self.figures
+            .extend(value.map(|value| Figure::new(measure, set, value)));
     }
 }
 
@@ -77,7 +91,7 @@ pub(super) fn read(part: Part, json: &str) -> Result<Scores> {
 }
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T> {
-    serde_json::from_str(json).context("read the scorer's JSON")
+    serde_json::from_str(json).context("read figures from JSON")
 }
 
 #[derive(Deserialize)]
@@ -107,6 +121,40 @@ fn alarms(part: Part, sets: Vec<SetOfSeries>, scores: &mut Scores) {
         );
         scores.scored.insert(set.dataset, set.series);
     }
+}
+
+#[derive(Deserialize)]
+struct Counts {
+    windows: f64,
+    #[serde(rename = "TP")]
+    found: f64,
+    #[serde(rename = "FP")]
+    wrong: f64,
+}
+
+/// Event F1 of all sets together; none where there are no events and no alarms.
+pub(super) fn f1_together(json: &str) -> Result<Option<f64>> {
+    let sets: Vec<Counts> = parse(json)?;
+    let sum = |one: fn(&Counts) -> f64| sets.iter().map(one).sum::<f64>();
+    let (events, found, wrong) = (sum(|it| it.windows), sum(|it| it.found), sum(|it| it.wrong));
+    let all = events + found + wrong;
+    Ok((all > 0.0).then(|| 2.0 * found / all))
+}
+
+#[derive(Deserialize)]
+struct CleanMonth {
+    false_alarms: f64,
+    suspicions: f64,
+}
+
+/// Reads what was counted on a month in which nothing is wrong.
+pub(super) fn clean_month(json: &str) -> Result<[Figure; 2]> {
+    let month: CleanMonth = parse(json)?;
+    let set = "clean month";
+    Ok([
+        Figure::new(Measure::CleanAlarms, set, month.false_alarms),
+        Figure::new(Measure::CleanSuspicions, set, month.suspicions),
+    ])
 }
 
 #[derive(Deserialize)]
@@ -248,6 +296,27 @@ mod tests {
                 "root causes, AC@1 petshop 0.500 0.31 ≥ 0.41 reached",
                 "root causes, Avg@5 petshop 0.550 0.79 ≥ 0.89 missed",
             ],
+        );
+    }
+
+    #[test]
+    fn all_sets_together_are_one_figure() {
+        let json = r#"[
+            {"dataset":"nab","windows":8,"TP":3,"FP":2,"FN":5},
+            {"dataset":"smd","windows":2,"TP":2,"FP":0,"FN":0}]"#;
+        let f1 = f1_together(json).expect("it can be read");
+        assert_eq!(f1, Some(10.0 / 17.0));
+        assert_eq!(f1_together("[]").expect("it can be read"), None);
+    }
+
+    #[test]
+    fn a_clean_month_has_a_bar_for_alarms_only() {
+        let figures = clean_month(r#"{"false_alarms":1.5,"suspicions":9.25}"#);
+        let rows = table(&figures.expect("it can be read"));
+        let words = rows.iter().skip(1).map(|row| row[1..].join(" "));
+        assert_eq!(
+            words.collect::<Vec<_>>(),
+            ["clean month 1.500 240 ≤ 1 missed", "clean month 9.250   "]
         );
     }
 

@@ -1,7 +1,9 @@
 //! What a forecaster is told and answers.
 
 use super::Season;
+use crate::metrics::figure;
 use regraft_model::Timestamp;
+use std::fmt;
 
 /// Levels whose bounds are watched. Those between are interpolated.
 pub const LEVELS: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99];
@@ -81,6 +83,59 @@ impl Ahead {
                 let (low, high) = (LEVELS[above - 1], LEVELS[above]);
                 let share = (level - low) / (high - low);
                 self.bounds[above - 1] * (1.0 - share) + self.bounds[above] * share
+            }
+        }
+    }
+}
+
+impl fmt::Display for Forecast {
+    /// The next step, the one with the highest point, and the last one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} steps of {} s from {}; {}",
+            self.steps.len(),
+            self.step_s,
+            self.origin,
+            self.season
+        )?;
+        let highest = |one: &&Ahead, other: &&Ahead| one.point.total_cmp(&other.point);
+        // Of equal ones the first.
+        let highest = self.steps.iter().rev().max_by(highest);
+        let named = [
+            ("next", self.steps.first()),
+            ("highest", highest),
+            ("last", self.steps.last()),
+        ];
+        for (name, ahead) in named {
+            if let Some(ahead) = ahead {
+                write!(f, "\n  {name}: {ahead}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [low, high] = [0.1, 0.9].map(|level| figure(self.quantile(level)));
+        let point = figure(self.point);
+        write!(f, "{point} at {} ({low} to {high} in 8 of 10)", self.at)
+    }
+}
+
+impl fmt::Display for Withheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLittle { ready } => {
+                write!(f, "too little data: {ready} steps ahead can be told so far")
+            }
+            Self::Stale { last } => write!(f, "stale: no sample since {last}"),
+            Self::Gap { missing } => {
+                write!(
+                    f,
+                    "samples came back after a gap; {missing} more are needed"
+                )
             }
         }
     }

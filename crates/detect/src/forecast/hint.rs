@@ -1,7 +1,9 @@
 //! How many replicas the load that comes asks for.
 
 use super::Forecast;
+use crate::metrics::figure;
 use regraft_model::Timestamp;
+use std::fmt;
 
 /// Most replicas that are ever hinted at. No workload of ours is near; it keeps a wild forecast a number.
 pub const HINT_REPLICAS_MAX: u32 = 100_000;
@@ -15,6 +17,17 @@ pub struct ScaleHint {
     pub load: f64,
     /// When that load is reached first.
     pub at: Timestamp,
+}
+
+impl fmt::Display for ScaleHint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let load = figure(self.load);
+        write!(
+            f,
+            "replicas: {}, for a load of {load} at {}",
+            self.replicas, self.at
+        )
+    }
 }
 
 /// Replicas that carry the next steps' largest load, as it is at a quantile: with .9, one time in ten each step's load

@@ -1,6 +1,7 @@
 //! Whether a series has a day or a week: whether the past one tells how the present one goes.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 use super::bits;
 use super::history::{History, Space};
@@ -35,6 +36,16 @@ pub enum Season {
     Day,
     /// The same days of the week are alike, more than days are.
     Week,
+}
+
+impl fmt::Display for Season {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "nothing repeats",
+            Self::Day => "days repeat",
+            Self::Week => "weeks repeat",
+        })
+    }
 }
 
 /// How well the changes of a day ago and of a week ago foretold those of now.

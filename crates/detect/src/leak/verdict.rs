@@ -89,6 +89,19 @@ impl Exhaustion {
     }
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLittleData { hours, needed } => {
+                write!(f, "too little data: {hours} of {needed} hours")
+            }
+            Self::Stale { last } => write!(f, "stale: no sample since {last}"),
+            Self::Nothing => f.write_str("no leak"),
+            Self::Leak(leak) => write!(f, "{leak}"),
+        }
+    }
+}
+
 impl fmt::Display for Leak {
     /// The evidence in one sentence a line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

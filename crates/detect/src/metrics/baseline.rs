@@ -62,7 +62,7 @@ pub(super) struct Strangeness {
 }
 
 /// Where a value would be no news, in the metric's unit.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Band {
     /// Its lower end: 99 of 100 values are between it and the upper one.
     pub low: f64,

@@ -121,6 +121,24 @@ impl Comparison {
     }
 }
 
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLittleData {
+                have: [old, new],
+                need,
+            } => write!(
+                f,
+                "too little data: {old} values of the old group and {new} of the new one, {need} needed of each"
+            ),
+            Self::NoDifference(difference) => {
+                write!(f, "no difference that matters: {difference}")
+            }
+            Self::Different(difference) => write!(f, "different: {difference}"),
+        }
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [old, new] = self.medians.map(figure);

@@ -2,6 +2,7 @@
 
 use super::baseline::{Feature, RECENT_SAMPLES, USUAL_SAMPLES};
 use regraft_model::Timestamp;
+use serde::Serialize;
 use std::fmt;
 
 /// Features of a metric that its line names: the others say the same, less clearly.
@@ -63,7 +64,8 @@ pub enum Episode {
 }
 
 /// What an anomaly is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Grade {
     /// Evidence among others, too weak to call anybody.
     Suspicion,
@@ -116,6 +118,30 @@ pub struct MetricEvidence {
     pub strangeness: f64,
     /// What of it is strange, strangest first, with the sign of the difference.
     pub features: Vec<(Feature, f64)>,
+}
+
+impl Verdict {
+    /// The grade that somebody is told with this sample, once when an episode begins and once when it rises; none while
+    /// nothing is news.
+    #[must_use]
+    pub fn told(&self) -> Option<Grade> {
+        match self {
+            Self::Strange(anomaly) if anomaly.episode != Episode::GoesOn => Some(anomaly.grade),
+            Self::Strange(_) | Self::Usual { .. } | Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(why) => write!(f, "unknown: {why}"),
+            Self::Usual { surprise } => {
+                write!(f, "usual: as rare as one sample in {}", odds(*surprise))
+            }
+            Self::Strange(anomaly) => write!(f, "{anomaly}"),
+        }
+    }
 }
 
 impl fmt::Display for Feature {
@@ -222,7 +248,7 @@ fn odds(surprise: f64) -> String {
 }
 
 /// Four digits of a number.
-pub(super) fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }

@@ -4,4 +4,5 @@ mod dwell;
 pub(crate) mod json;
 pub(crate) mod noise;
 mod symptom;
+mod words;
 mod world;

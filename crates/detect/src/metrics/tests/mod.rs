@@ -3,6 +3,7 @@
 mod bad_input;
 mod behaviour;
 mod change_point;
+mod chart;
 mod compare;
 mod grades;
 mod odd_peers;
