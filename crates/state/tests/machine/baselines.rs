@@ -114,8 +114,10 @@ fn what_is_beyond_a_bound_is_refused_as_a_whole() {
 
 #[test]
 fn a_version_far_ahead_of_the_leaders_time_is_refused_and_stops_no_later_one() {
-    let mut machine = Machine::default();
-    machine.now = 1_700_000_000_000;
+    let mut machine = Machine {
+        now: 1_700_000_000_000,
+        ..Machine::default()
+    };
     let fence = machine.assign("shop", "eu", 1);
     let newest = u64::try_from(machine.now + AHEAD_MAX.as_millis()).unwrap();
     let told = |version| {
