@@ -9,6 +9,7 @@
 //! The engine reads no clock, file or network. It is level-triggered: every decision is taken again from the
 //! replicated state and what the clusters last told, so a lost, late or doubled event costs time, never truth.
 
+pub mod baselines;
 pub mod effect;
 pub mod event;
 mod heal;

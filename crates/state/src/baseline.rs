@@ -13,6 +13,7 @@ use crate::table::{self, prefix};
 use crate::target;
 use crate::transaction::Transaction;
 use regraft_model::id::{ClusterName, TargetKey};
+use regraft_model::time::{Seconds, Timestamp};
 
 /// Most baselines in one command: with the most bytes each, in base64, it stays below 1 MiB.
 pub const SHARED_MAX: usize = 128;
@@ -22,6 +23,9 @@ pub const BASELINE_BYTES_MAX: usize = 4096;
 pub const METRIC_BYTES_MAX: usize = 256;
 /// Most bytes of a workload's name, as Kubernetes has it.
 pub const WORKLOAD_BYTES_MAX: usize = 253;
+/// How far a version may be ahead of the leader's time: clocks that are kept are closer together, and no wrong one can stop
+/// what its own cluster shares for longer. Without it a version far ahead would stay until the cluster is forgotten.
+pub const AHEAD_MAX: Seconds = Seconds(300);
 /// Most baselines kept of one service in one cluster: a watch has at most 256 metrics, and some were named differently
 /// before.
 pub const BASELINES_MAX: usize = 512;
@@ -34,7 +38,7 @@ pub(crate) fn share(
     {
         return Ok(refusal);
     }
-    if let Some(problem) = problem(&shared) {
+    if let Some(problem) = problem(&shared, transaction.now) {
         return Ok(rejected(RejectionReason::OutOfBounds, problem));
     }
     let mut is_news = false;
@@ -63,8 +67,8 @@ pub(crate) fn share(
     Ok(Response::Done)
 }
 
-/// The first bound that is not kept.
-fn problem(shared: &SharedBaselines) -> Option<String> {
+/// The first bound that is not kept. A version too far ahead is refused, not cut: cut at two times it would be two versions.
+fn problem(shared: &SharedBaselines, now: Timestamp) -> Option<String> {
     let (count, workload) = (shared.entries.len(), &shared.workload);
     if count > SHARED_MAX {
         return Some(format!("{count} baselines at once, at most {SHARED_MAX}"));
@@ -79,8 +83,17 @@ fn problem(shared: &SharedBaselines) -> Option<String> {
             return Some(format!("a metric's name has 1 to {METRIC_BYTES_MAX} bytes"));
         }
         let bytes = baseline.summary.len();
-        (bytes > BASELINE_BYTES_MAX).then(|| {
-            format!("the baseline of {metric} has {bytes} bytes, at most {BASELINE_BYTES_MAX}")
+        if bytes > BASELINE_BYTES_MAX {
+            return Some(format!(
+                "the baseline of {metric} has {bytes} bytes, at most {BASELINE_BYTES_MAX}"
+            ));
+        }
+        let (version, newest) = (baseline.version, now.plus(AHEAD_MAX));
+        let is_too_new = i64::try_from(version).map_or(true, |it| it > newest.0);
+        is_too_new.then(|| {
+            format!(
+                "the baseline of {metric} is of {version} ms, more than {AHEAD_MAX} after the leader's time {now}"
+            )
         })
     })
 }

@@ -69,6 +69,15 @@ pub struct View {
     pub syncs: BTreeMap<ApplicationName, SyncRequest>,
 }
 
+/// What clusters know of a service.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Baselines {
+    /// By cluster and metric.
+    pub known: BTreeMap<ClusterName, BTreeMap<String, Baseline>>,
+    /// Records that are left out.
+    pub unreadable: Vec<UnreadableRecord>,
+}
+
 /// A pair that is no record this version knows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("state record {key} cannot be read: {reason}")]
@@ -259,32 +268,29 @@ pub fn suspension(read: &dyn Read, subject: &Subject) -> Result<Option<Suspensio
     record(read, &table::suspension(subject))
 }
 
-/// What every cluster knows of a service, by cluster and metric.
+/// What every cluster knows of a service. A record that cannot be read hides no other: each is of use alone. Errors: the
+/// store cannot be read.
 pub fn baselines(
     read: &dyn Read,
     application: &ApplicationName,
     workload: &str,
-) -> Result<BTreeMap<ClusterName, BTreeMap<String, Baseline>>, ReadError> {
-    let mut baselines: BTreeMap<ClusterName, BTreeMap<String, Baseline>> = BTreeMap::new();
+) -> Result<Baselines, ReadError> {
+    let mut baselines = Baselines::default();
     let service = format!("{}{application}/{workload}/", prefix::BASELINES);
-    let mut taken = Ok(());
     read.scan(service.as_bytes(), &mut |key, value| {
         let key = String::from_utf8_lossy(key);
         let rest = key.strip_prefix(prefix::BASELINES).unwrap_or(&key);
-        match (table::baseline_of(rest), decode(&key, value)) {
-            (Some(of), Ok(baseline)) => {
-                let cluster = baselines.entry(of.cluster).or_default();
-                cluster.insert(of.metric.to_owned(), baseline);
-                Walk::Continue
-            }
-            (None, _) => Walk::Continue,
-            (_, Err(error)) => {
-                taken = Err(error);
-                Walk::Stop
+        if let Some(of) = table::baseline_of(rest) {
+            match decode(&key, value) {
+                Ok(baseline) => {
+                    let cluster = baselines.known.entry(of.cluster).or_default();
+                    cluster.insert(of.metric.to_owned(), baseline);
+                }
+                Err(unreadable) => baselines.unreadable.push(unreadable),
             }
         }
+        Walk::Continue
     })?;
-    taken?;
     Ok(baselines)
 }
 

@@ -67,6 +67,7 @@ pub struct Watch {
     policy: Policy,
     pub(super) recurrence: Recurrence,
     rolled_out_ms: Option<i64>,
+    learned_ms: Option<i64>,
     /// Empty between samples.
     #[serde(skip)]
     pub(super) strange: Vec<(usize, Strangeness)>,
@@ -106,6 +107,7 @@ impl Watch {
             policy: Policy::default(),
             recurrence: Recurrence::default(),
             rolled_out_ms: None,
+            learned_ms: None,
             strange: Vec::new(),
         })
     }
@@ -131,6 +133,7 @@ impl Watch {
             for (baseline, value) in self.baselines.iter_mut().zip(values) {
                 if is_number(*value) {
                     baseline.learn(at.0, *value, &self.pace);
+                    self.learned_ms = Some(at.0);
                 }
             }
         }
@@ -167,6 +170,14 @@ impl Watch {
                 .filter_map(|(name, baseline)| Some((name.clone(), baseline.shape()?)))
                 .collect(),
         }
+    }
+
+    /// Time of the newest sample that was learned, and so the version of [`Self::summary`]; none before the first one. It
+    /// stands still with the summary: while learning is frozen, and at samples without a number or too late to be used.
+    /// After a clock that was set back it goes back too: a time that was wrong does not stay.
+    #[must_use]
+    pub fn learned_until(&self) -> Option<Timestamp> {
+        self.learned_ms.map(Timestamp)
     }
 
     /// Whether [`Self::start_from`] would make use of peers now: it has a few samples of its own, and not many.
@@ -223,6 +234,7 @@ impl Watch {
             && doubled(names).is_none()
             && self.baselines.len() == names.len()
             && self.baselines.iter().all(Baseline::is_sound)
+            && self.learned_ms.is_some() == self.baselines.iter().any(|it| it.count() > 0)
             && self.cadence.is_sound()
             && self.tail.is_sound()
             && self.settling <= SETTLING

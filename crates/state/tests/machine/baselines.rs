@@ -4,7 +4,7 @@ use crate::harness::{Machine, target};
 use proptest::prelude::*;
 use regraft_model::id::{Fence, MemberId};
 use regraft_state::baseline::{
-    BASELINE_BYTES_MAX, BASELINES_MAX, METRIC_BYTES_MAX, SHARED_MAX, WORKLOAD_BYTES_MAX,
+    AHEAD_MAX, BASELINE_BYTES_MAX, BASELINES_MAX, METRIC_BYTES_MAX, SHARED_MAX, WORKLOAD_BYTES_MAX,
 };
 use regraft_state::command::{Command, RejectionReason, Response, SharedBaselines};
 use regraft_state::record::Baseline;
@@ -37,8 +37,9 @@ fn baseline(version: u64, summary: &[u8]) -> Baseline {
 }
 
 fn known(machine: &Machine) -> BTreeMap<String, BTreeMap<String, Baseline>> {
-    let known = view::baselines(&machine.store, &"shop".into(), "cart").unwrap();
-    let known = known.into_iter();
+    let baselines = view::baselines(&machine.store, &"shop".into(), "cart").unwrap();
+    assert_eq!(baselines.unreadable, []);
+    let known = baselines.known.into_iter();
     known
         .map(|(cluster, it)| (cluster.to_string(), it))
         .collect()
@@ -109,6 +110,76 @@ fn what_is_beyond_a_bound_is_refused_as_a_whole() {
         shared.workload = workload.to_owned();
         check(shared);
     }
+}
+
+#[test]
+fn a_version_far_ahead_of_the_leaders_time_is_refused_and_stops_no_later_one() {
+    let mut machine = Machine {
+        now: 1_700_000_000_000,
+        ..Machine::default()
+    };
+    let fence = machine.assign("shop", "eu", 1);
+    let newest = u64::try_from(machine.now + AHEAD_MAX.as_millis()).unwrap();
+    let told = |version| {
+        let entries = [("errors", 1, &b"x"[..]), ("rate", version, b"x")];
+        Command::ShareBaselines(share(fence, "eu", entries))
+    };
+    for ahead in [newest + 1, i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
+        assert_eq!(
+            machine.refused(told(ahead)),
+            RejectionReason::OutOfBounds,
+            "{ahead}"
+        );
+        assert!(stored(&machine.store).is_empty());
+    }
+    assert_eq!(machine.run(told(newest)), Response::Done);
+    // A leader with a slow clock does not turn time back.
+    machine.now -= 3_600_000;
+    let again = machine.refused(told(newest));
+    assert_eq!(again, RejectionReason::AlreadyDone);
+    machine.now += 3_600_001;
+    assert_eq!(machine.run(told(newest + 1)), Response::Done);
+    assert_eq!(known(&machine)["eu"]["rate"], baseline(newest + 1, b"x"));
+}
+
+#[test]
+fn the_words_of_a_version_too_far_ahead_name_both_times() {
+    let mut machine = Machine::default();
+    let fence = machine.assign("shop", "eu", 1);
+    let told = share(fence, "eu", [("rate", 400_000, &b"x"[..])]);
+    let Response::Rejected(rejection) = machine.run(Command::ShareBaselines(told)) else {
+        panic!("it is refused");
+    };
+    let words = "the baseline of rate is of 400000 ms, more than 5m after the leader's time 1970-01-01T00:00:00.000Z";
+    assert_eq!(rejection.message, words);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_named_and_hides_no_other() {
+    let mut machine = Machine::default();
+    for cluster in ["eu", "us"] {
+        let fence = machine.assign("shop", cluster, 1);
+        let told = [("errors", 1, &b"x"[..]), ("rate", 1, b"x")];
+        machine.run(Command::ShareBaselines(share(fence, cluster, told)));
+    }
+    let keys = [
+        "baselines/shop/cart/eu/errors",
+        "baselines/shop/cart/us/rate",
+    ];
+    let damaged = [
+        &b"{\"version\":1,\"sum"[..],
+        b"{\"version\":1,\"summary\":\"eA==\",\"newer\":1}",
+    ];
+    for (key, value) in keys.into_iter().zip(damaged) {
+        let before = machine.store.0.insert(key.into(), value.to_vec());
+        assert!(before.is_some(), "{key}");
+    }
+    let baselines = view::baselines(&machine.store, &"shop".into(), "cart").unwrap();
+    let unreadable = baselines.unreadable.iter().map(|it| it.key.as_str());
+    assert_eq!(unreadable.collect::<Vec<_>>(), keys);
+    let left = |metric: &str| [(metric.to_owned(), baseline(1, b"x"))].into();
+    let known = [("eu".into(), left("rate")), ("us".into(), left("errors"))];
+    assert_eq!(baselines.known, known.into());
 }
 
 #[test]

@@ -117,8 +117,39 @@ fn what_is_seen_while_learning_is_frozen_is_not_told_to_others() {
         watch.observe(at(step), &[9e9, 9e9], Learning::Frozen);
     }
     assert_eq!(entries(&watch.summary()), before);
+    assert_eq!(watch.learned_until(), Some(at(3 * DAY - 1)));
     watch.observe(at(4 * DAY), &USUAL.values(4 * DAY), Learning::On);
     assert_ne!(entries(&watch.summary()), before);
+    assert_eq!(watch.learned_until(), Some(at(4 * DAY)));
+}
+
+#[test]
+fn a_sample_that_is_not_learned_makes_no_summary_newer() {
+    let mut watch = empty();
+    assert_eq!(watch.learned_until(), None);
+    watch.observe(at(0), &[f64::NAN, f64::INFINITY], Learning::On);
+    watch.observe(at(1), &[], Learning::On);
+    watch.observe(at(2), &USUAL.values(2), Learning::Frozen);
+    assert_eq!(watch.learned_until(), None);
+    watch.observe(at(3), &[f64::NAN, 1.0], Learning::On);
+    for late in [3, 2] {
+        watch.observe(at(late), &USUAL.values(late), Learning::On);
+    }
+    assert_eq!(watch.learned_until(), Some(at(3)));
+    let stored = Watch::from_bytes(&watch.to_bytes()).unwrap();
+    assert_eq!(stored.learned_until(), Some(at(3)));
+}
+
+#[test]
+fn a_time_far_ahead_is_forgotten_when_the_clock_is_right_again() {
+    let (mut watch, _) = watched(USUAL, 0..DAY, &[]);
+    let far = at(400 * 365 * DAY);
+    watch.observe(far, &USUAL.values(DAY), Learning::On);
+    assert_eq!(watch.learned_until(), Some(far));
+    for step in DAY..DAY + 20 {
+        watch.observe(at(step), &USUAL.values(step), Learning::On);
+    }
+    assert_eq!(watch.learned_until(), Some(at(DAY + 19)));
 }
 
 #[test]
