@@ -29,7 +29,7 @@ impl Bar {
         match self {
             Self::AtLeast(least) => format!("≥ {least}"),
             Self::AtMost(most) => format!("≤ {most}"),
-            Self::Between(least, most) => format!("{least} to {most}"),
+            Self::Between(least, most) => format!("{least}–{most}"),
         }
     }
 }
@@ -51,7 +51,7 @@ const BESIDE: [Beside; 18] = [
     (
         Measure::Coverage,
         "fc",
-        "0.67 to 0.78",
+        "0.67–0.78",
         Bar::Between(0.78, 0.82),
     ),
     (

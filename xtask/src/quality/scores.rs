@@ -9,7 +9,8 @@ use super::Part;
 use super::bars;
 use crate::figures::{mean, median};
 
-/// What is told of how good the predictions are.
+/// What is told of how good the predictions are. Titles are at most 27 letters: with them, a set's name of twelve and the
+/// figures, a line is no wider than a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Measure {
     EventF1,
@@ -30,17 +31,17 @@ impl Measure {
     fn title(self) -> &'static str {
         match self {
             Self::EventF1 => "events, F1",
-            Self::Nab => "events, NAB score (standard)",
+            Self::Nab => "events, NAB score",
             Self::LeakF1 => "leaks, F1",
-            Self::LeakFalseAlarms => "leaks, false alarms a day on clean twins",
+            Self::LeakFalseAlarms => "leaks, false alarms a day",
             Self::Mase => "forecasts, MASE (median)",
             Self::Pinball => "forecasts, pinball (median)",
-            Self::Coverage => "forecasts, share within the 80 % band (mean)",
+            Self::Coverage => "forecasts, in the 80 % band",
             Self::CauseFirst => "root causes, AC@1",
             Self::CauseAverage => "root causes, Avg@5",
-            Self::ColdF1 => "events of a cluster's first two days, F1",
-            Self::CleanAlarms => "false alarms per service and month",
-            Self::CleanSuspicions => "suspicions that stayed ones per service and month",
+            Self::ColdF1 => "first two days, F1",
+            Self::CleanAlarms => "alarms a service",
+            Self::CleanSuspicions => "suspicions a service",
         }
     }
 }
@@ -245,7 +246,7 @@ mod tests {
             json,
             &[
                 "events, F1 nab 0.610 0.46 ≥ 0.6 reached",
-                "events, NAB score (standard) nab 66.500 57.6 ≥ 70 missed",
+                "events, NAB score nab 66.500 57.6 ≥ 70 missed",
                 "events, F1 wsd 0.850 0.77 ≥ 0.85 missed",
                 "events, F1 unheard_of 0.500",
             ],
@@ -260,7 +261,7 @@ mod tests {
             r#"[{"dataset":"leak","series":38,"F1":0.7,"clean_FP_per_day":0.02}]"#,
             &[
                 "leaks, F1 leak 0.700 0.70 ≥ 0.92 missed",
-                "leaks, false alarms a day on clean twins leak 0.020 0.12 ≤ 0.02 reached",
+                "leaks, false alarms a day leak 0.020 0.12 ≤ 0.02 reached",
             ],
         );
     }
@@ -277,7 +278,7 @@ mod tests {
             &[
                 "forecasts, MASE (median) fc 0.600 0.71 ≤ 0.62 reached",
                 "forecasts, pinball (median) fc 0.300 0.28 ≤ 0.24 missed",
-                "forecasts, share within the 80 % band (mean) fc 0.800 0.67 to 0.78 0.78 to 0.82 reached",
+                "forecasts, in the 80 % band fc 0.800 0.67–0.78 0.78–0.82 reached",
             ],
         );
     }
