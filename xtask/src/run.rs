@@ -91,10 +91,10 @@ fn tail(log: &str) -> String {
 
 fn text(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
-    words.extend(
-        command
-            .get_args()
-            .map(|word| word.to_string_lossy().into_owned()),
-    );
+    words.extend(command.get_args().map(|word| match word.to_string_lossy() {
+        // A whole program as an argument hides what went wrong with it.
+        word if word.contains('\n') => "…".to_owned(),
+        word => word.into_owned(),
+    }));
     words.join(" ")
 }

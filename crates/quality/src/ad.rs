@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use regraft_detect::metrics::{self, Episode, Learning, Settings, Verdict, Watch};
 
 use crate::alarms::{Alarm, Grade, Predictions};
@@ -23,7 +23,7 @@ pub(crate) fn series(suite: &Path) -> Result<Vec<(String, PathBuf)>> {
         let folders = suite::folders(&set)?.into_iter();
         series.extend(folders.map(|folder| (suite::name(&set), folder)));
     }
-    Ok(series)
+    crate::some(series, suite, "ad/SET/SERIES")
 }
 
 fn one(folder: &Path, out: &Path, grade: Grade) -> Result<()> {
@@ -67,6 +67,11 @@ fn alarm(verdict: &Verdict, grade: Grade) -> Alarm {
 
 /// A watch that knows nothing, for the columns of a table.
 pub(crate) fn watch(folder: &Path, table: &Table) -> Result<Watch> {
+    ensure!(
+        !table.names.is_empty(),
+        "{} has no column but the time",
+        folder.join("data.csv").display()
+    );
     Watch::new(Settings::default(), table.names.clone())
         .with_context(|| format!("watch {}", folder.display()))
 }

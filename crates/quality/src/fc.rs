@@ -20,6 +20,7 @@ struct About {
 /// Writes `fc/<series>.csv` for each series.
 pub(crate) fn run(suite: &Path, out: &Path) -> Result<()> {
     let series = suite::folders(&suite.join("fc"))?;
+    let series = crate::some(series, suite, "fc/SERIES")?;
     parallel::each("fc", &series, |folder| walk(folder, &out.join("fc")))
 }
 

@@ -11,6 +11,7 @@ use crate::{parallel, suite};
 /// Writes what is said of every series of `SUITE/leak` to `OUT/leak`.
 pub(crate) fn run(suite: &Path, out: &Path) -> Result<()> {
     let series = suite::folders(&suite.join("leak"))?;
+    let series = crate::some(series, suite, "leak/SERIES")?;
     parallel::each("leak", &series, |folder| walk(folder, out))
 }
 

@@ -195,6 +195,19 @@ fn predict(suite: &Path, out: &Path, only: &[Part], grade: Grade) -> Result<()> 
     Ok(())
 }
 
+/// What a part of the suite holds.
+///
+/// # Errors
+/// When that is nothing: of an empty part nothing would be told, and no file would say so.
+pub(crate) fn some<T>(found: Vec<T>, suite: &Path, folders: &str) -> Result<Vec<T>> {
+    ensure!(
+        !found.is_empty(),
+        "--suite: there is no folder {}/{folders}; lay it out like that",
+        suite.display()
+    );
+    Ok(found)
+}
+
 /// The parts that are asked for, or all, as far as the suite has them.
 fn parts(suite: &Path, only: &[Part]) -> Result<Vec<Part>> {
     let has = |part: &Part| suite.join(part.name()).is_dir();
@@ -225,6 +238,15 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_part_without_series_is_told_with_how_they_lie() {
+        let told = some(Vec::<u8>::new(), Path::new("/suite"), "leak/SERIES");
+        assert_eq!(
+            told.expect_err("there is none").to_string(),
+            "--suite: there is no folder /suite/leak/SERIES; lay it out like that"
+        );
     }
 
     #[test]

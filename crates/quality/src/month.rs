@@ -58,7 +58,7 @@ pub(crate) fn run(seed: u64, services: u32, days: u32, json: Option<&Path>) -> R
     let text = serde_json::to_string(&figures).context("write the figures as JSON")?;
     std::fs::write(path, text).with_context(|| {
         format!(
-            "write {}; --json needs a folder that is there",
+            "write {}; --json is a file in a folder that is there",
             path.display()
         )
     })

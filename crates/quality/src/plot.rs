@@ -21,11 +21,6 @@ pub(crate) fn run(series: &Path, from: usize, to: usize, out: &Path) -> Result<(
     let data = series.join("data.csv");
     let table = suite::table(&data)
         .context("--series: name the folder of one series, such as SUITE/ad/SET/SERIES")?;
-    ensure!(
-        !table.names.is_empty(),
-        "{} has no column but the time; choose another series",
-        data.display()
-    );
     let rows = table.times.len();
     ensure!(
         from < to && to <= rows,
@@ -36,7 +31,7 @@ pub(crate) fn run(series: &Path, from: usize, to: usize, out: &Path) -> Result<(
     let picture = picture::svg(&judged.charts[strangest(&table, &judged.told)]);
     std::fs::write(out, picture).with_context(|| {
         format!(
-            "write {}; --out needs a folder that is there",
+            "write {}; --out is a file in a folder that is there",
             out.display()
         )
     })?;

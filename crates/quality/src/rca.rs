@@ -40,6 +40,7 @@ pub(crate) fn run(suite: &Path, out: &Path) -> Result<()> {
             }
         }
     }
+    let cases = crate::some(cases, suite, "rca/SET/CASE with a case.json")?;
     parallel::each("causes", &cases, |(set, case)| {
         let name = format!("{}.csv", suite::name(case));
         write(

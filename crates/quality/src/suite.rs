@@ -69,11 +69,18 @@ pub(crate) fn table(path: &Path) -> Result<Table> {
     while reader.read_record(&mut record).with_context(place)? {
         let line = record.position().map_or(0, csv::Position::line);
         let time = record.get(0).unwrap_or_default();
-        let time: f64 = time
+        let seconds = time
             .parse()
-            .with_context(|| format!("{}:{line}: {time:?} is no time", path.display()))?;
+            .ok()
+            .filter(|seconds: &f64| seconds.is_finite());
+        let seconds = seconds.with_context(|| {
+            format!(
+                "{}:{line}: {time:?} is no time, in seconds since 1970",
+                path.display()
+            )
+        })?;
         #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970")]
-        table.times.push(time as i64);
+        table.times.push(seconds as i64);
         for (column, cell) in table.columns.iter_mut().zip(record.iter().skip(1)) {
             column.push(cell.parse().unwrap_or(f64::NAN));
         }

@@ -91,7 +91,7 @@ fn python_of_the_machine(packages: &Packages) -> Result<String> {
         Ok(answer) => answer,
         Err(_) => {
             packages::install_missing(packages.debian)?;
-            probe().context("python3 cannot make virtual environments, or lacks its headers")?
+            probe().context("python3 is missing, cannot make virtual environments, or lacks its headers; install 3.11 or newer with them")?
         }
     };
     let (version, whole) = answer.split_once('\n').unwrap_or((&answer, ""));

@@ -56,7 +56,11 @@ pub(super) fn judge(place: &Place<'_>, told: &mut Told) -> Result<()> {
         return Ok(());
     }
     let suite = folder.join("suite");
-    cut(&place.suite, &suite, &series)?;
+    if cut(&place.suite, &suite, &series)? == 0 {
+        let why = "the first days are not scored: no series has a row in them";
+        told.remarks.push(why.to_owned());
+        return Ok(());
+    }
     let python = python::find(place.workspace, &python::SCORER)?;
     for (name, words) in BEGINNINGS {
         let title = format!("cold-{name}");
@@ -74,9 +78,10 @@ pub(super) fn judge(place: &Place<'_>, told: &mut Told) -> Result<()> {
     Ok(())
 }
 
-/// Writes the first days of these series to `cut`, as a suite of their own. A series without a row then is left out: the
-/// scorer has nothing to score there.
-fn cut(suite: &Path, cut: &Path, series: &[PathBuf]) -> Result<()> {
+/// Writes the first days of these series to `cut`, as a suite of their own, and tells of how many. A series without a row
+/// then is left out: the scorer has nothing to score there.
+fn cut(suite: &Path, cut: &Path, series: &[PathBuf]) -> Result<usize> {
+    let mut written = 0;
     for folder in series {
         let place = folder
             .strip_prefix(suite)
@@ -101,8 +106,9 @@ fn cut(suite: &Path, cut: &Path, series: &[PathBuf]) -> Result<()> {
             let file = target.join(name);
             std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
         }
+        written += 1;
     }
-    Ok(())
+    Ok(written)
 }
 
 /// The titles and the rows before the first one of this time, and their times.

@@ -180,11 +180,15 @@ pub(crate) fn quality(workspace: &Workspace, options: &Options) -> Result<()> {
     let tasks = tasks(suite.as_deref(), &options.only)?;
     let data = std::env::var_os("REGRAFT_DATA").filter(|data| !data.is_empty());
     let scorer = scorer(options.scorer.as_deref(), data.as_deref().map(Path::new))?;
+    let out = absolute(&options.out)?;
+    // Before minutes of work whose results could not be kept.
+    std::fs::create_dir_all(&out)
+        .with_context(|| format!("--out: {} cannot be a folder; name another", out.display()))?;
     let place = Place {
         workspace,
         program: build(workspace, options.profile)?,
         suite: suite.unwrap_or_default(),
-        out: absolute(&options.out)?,
+        out,
         grade: options.grade,
         scorer: scorer.as_deref().map(absolute).transpose()?,
     };
@@ -413,6 +417,10 @@ fn series(folder: &Path, part: Part) -> Result<Vec<PathBuf>> {
 
 /// Why a part is not scored.
 fn unscored(part: Part, series: &[PathBuf]) -> Option<String> {
+    if series.is_empty() {
+        let (part, about) = (part.name(), part.about());
+        return Some(format!("{part} is not scored: no folder has a {about}"));
+    }
     let labels = part.labels()?;
     let labelled = series.iter().filter(|it| it.join(labels).is_file()).count();
     match labelled {
@@ -522,6 +530,14 @@ mod tests {
         assert_eq!((found(None), found(Some(nowhere))), (None, None));
         let error = scorer(Some(Path::new("/gone.py")), Some(nowhere)).expect_err("it is gone");
         assert_eq!(error.to_string(), "--scorer: there is no file /gone.py");
+    }
+
+    #[test]
+    fn what_nothing_is_said_about_is_not_scored() {
+        assert_eq!(
+            unscored(Part::Leak, &[]).as_deref(),
+            Some("leak is not scored: no folder has a meta.json")
+        );
     }
 
     #[test]
