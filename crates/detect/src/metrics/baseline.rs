@@ -169,6 +169,11 @@ impl Baseline {
         self.season.expects(at_ms).is_some()
     }
 
+    /// The sample before; none after a gap.
+    pub(super) fn before(&self) -> Option<f64> {
+        self.before
+    }
+
     /// Samples taken in.
     pub(super) fn count(&self) -> u32 {
         self.count

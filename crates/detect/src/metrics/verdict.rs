@@ -110,6 +110,9 @@ pub struct MetricEvidence {
     pub metric: String,
     /// What was seen, in the metric's unit.
     pub observed: f64,
+    /// What was seen before that, in the metric's unit; none after a gap. It takes two samples to be told, and the first may
+    /// be the stranger one.
+    pub before: Option<f64>,
     /// The band in which 99 of 100 samples would be, in the metric's unit.
     pub band: [f64; 2],
     /// Its middle.
@@ -220,14 +223,11 @@ impl fmt::Display for Anomaly {
 impl fmt::Display for MetricEvidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [low, high] = self.band;
-        write!(
-            f,
-            "  {}: {} (usually {} to {})",
-            self.metric,
-            figure(self.observed),
-            figure(low),
-            figure(high)
-        )?;
+        write!(f, "  {}: {}", self.metric, figure(self.observed))?;
+        if let Some(before) = self.before {
+            write!(f, " after {}", figure(before))?;
+        }
+        write!(f, " (usually {} to {})", figure(low), figure(high))?;
         for (feature, size) in self.features.iter().take(FEATURES_SHOWN) {
             write!(f, "; {size:+.1}x {feature}")?;
         }

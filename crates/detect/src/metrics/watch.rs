@@ -385,6 +385,7 @@ impl Watch {
                 MetricEvidence {
                     metric: self.names[*index].clone(),
                     observed: values[*index],
+                    before: self.baselines[*index].before(),
                     band: [expectation.low, expectation.high],
                     expected: expectation.middle,
                     strangeness: strangeness.size,
