@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
     };
     let params = IsolationForest::params()
-        .threshold(Threshold::Contamination(0.01))
+        .threshold(Threshold::Contamination(0.05))
         .renewed(0.5)
         .seed(1);
     let mut forest = params.fit(&DatasetBase::from(week(2.0)))?;

@@ -88,10 +88,10 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
         /// How many services there are
-        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         services: u32,
         /// How many days it has
-        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=366))]
         days: u32,
         /// Write the figures here too, as JSON
         #[arg(long, value_name = "FILE")]

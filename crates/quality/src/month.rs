@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use regraft_detect::metrics::{Episode, Grade, Learning, Settings, Verdict, Watch};
 use regraft_sim::metrics::{Metric, Month, Occurrence, Service};
 use serde::Serialize;
@@ -35,6 +35,13 @@ pub(crate) fn run(seed: u64, services: u32, days: u32, json: Option<&Path>) -> R
         days,
         ..Month::new(seed)
     };
+    // Before minutes of work, not after.
+    if let Some(folder) = json.and_then(Path::parent)
+        && !folder.as_os_str().is_empty()
+    {
+        let there = folder.is_dir();
+        ensure!(there, "--json: there is no folder {}", folder.display());
+    }
     let services: Vec<Service> = month.services().collect();
     let counted = Mutex::new(Vec::with_capacity(services.len()));
     parallel::each("month", &services, |service| {
@@ -56,12 +63,7 @@ pub(crate) fn run(seed: u64, services: u32, days: u32, json: Option<&Path>) -> R
         return Ok(());
     };
     let text = serde_json::to_string(&figures).context("write the figures as JSON")?;
-    std::fs::write(path, text).with_context(|| {
-        format!(
-            "write {}; --json is a file in a folder that is there",
-            path.display()
-        )
-    })
+    std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
 
 fn told_of(service: Service) -> Result<Told> {

@@ -22,6 +22,7 @@ pub(crate) fn run(series: &Path, from: usize, to: usize, out: &Path) -> Result<(
     let table = suite::table(&data)
         .context("--series: name the folder of one series, such as SUITE/ad/SET/SERIES")?;
     let rows = table.times.len();
+    ensure!(rows > 0, "{} has no rows", data.display());
     ensure!(
         from < to && to <= rows,
         "--rows {from} {to}: {} has rows 0 to {rows}; give FROM below TO within them",
