@@ -8,8 +8,11 @@
 //! Assumption: nobody else wants TCP ports of this range, which lies below the
 //! one the kernel hands out by itself.
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU16, Ordering};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
 use crate::error::Error;
 
@@ -40,7 +43,7 @@ impl Port {
             let Ok(lock) = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)) else {
                 continue;
             };
-            if TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
+            if probe(number).is_ok() {
                 return Ok(Self {
                     number,
                     _lock: lock,
@@ -60,10 +63,34 @@ impl Port {
     }
 }
 
+/// Binds a TCP port that nobody listens on, without listening: a process that is started at this moment has a copy of
+/// the socket until it is another program, and a copy that listened would keep the server from its port.
+fn probe(number: u16) -> rustix::io::Result<OwnedFd> {
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // Two sockets may share a port with this as long as neither listens; servers set it too.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, number))?;
+    Ok(socket)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_probe_that_lasts_keeps_no_server_from_its_port_and_a_server_is_noticed() {
+        let port = Port::reserve().unwrap();
+        let _lasts = probe(port.number()).unwrap();
+        let _server = TcpListener::bind((Ipv4Addr::LOCALHOST, port.number())).unwrap();
+        assert!(probe(port.number()).is_err());
+    }
 
     #[test]
     fn a_reserved_port_can_be_listened_on_and_is_given_once() {
