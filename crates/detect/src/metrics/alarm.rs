@@ -44,7 +44,7 @@ impl Policy {
         // Without evidence an episode neither goes on nor ends sooner.
         let goes_on = self.since_ms.is_some() && exceeds(limits.suspicion * HYSTERESIS);
         let begins = self.since_ms.is_none() && exceeds(limits.suspicion);
-        let rises = !self.is_alarm && exceeds(limits.alarm.max(limits.suspicion));
+        let rises = !self.is_alarm && exceeds(limits.alarm);
         self.left = match goes_on || begins {
             true => HOLD_OFF,
             false => self.left.saturating_sub(1),

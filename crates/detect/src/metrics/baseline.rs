@@ -1,6 +1,6 @@
 //! What is normal for one metric of one service, in bounded bytes.
 
-use super::bounds::{LEVEL_MAX, STARTED_MAX, VALUE_MAX, is_size};
+use super::bounds::{LEVEL_MAX, STARTED_MAX, VALUE_MAX, halved, is_size};
 use super::grain::Grain;
 use super::level::Level;
 use super::pace::{Pace, weight};
@@ -184,16 +184,13 @@ impl Baseline {
         if self.own() < SHARED_MIN || self.magnitude <= 0.0 || self.changes < CHANGES_MIN {
             return None;
         }
-        #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
-        let share = |number: f64| (number / self.magnitude) as f32;
+        let share = |number: f64| halved(number / self.magnitude);
         let [day, week] = self.season.shapes(self.magnitude);
         let level = self.season.level();
-        #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
-        let (log_magnitude, changes) = (libm::log(self.magnitude) as f32, self.changes as f32);
         let shape = Shape {
             samples: self.own(),
-            log_magnitude,
-            changes,
+            log_magnitude: halved(libm::log(self.magnitude)),
+            changes: halved(self.changes),
             level: share(level.centre),
             level_spread: share(level.spread),
             scales: self.scales.each_ref().map(|it| it.shape(self.magnitude)),

@@ -16,6 +16,12 @@ pub(super) const HIGH_MAX: f64 = 2.0 * RESIDUAL_MAX;
 /// Largest magnitude that is started from peers: what they say is up to thousands of it, and buckets of a season are `f32`.
 pub(super) const STARTED_MAX: f64 = 1e30;
 
+/// A number kept at half the size.
+#[expect(clippy::cast_possible_truncation, reason = "what is lost is noise")]
+pub(super) fn halved(number: f64) -> f32 {
+    number as f32
+}
+
 /// Whether a size is one: a number from 0 to `max`.
 pub(super) fn is_size(size: f64, max: f64) -> bool {
     (0.0..=max).contains(&size)

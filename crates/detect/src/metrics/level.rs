@@ -4,7 +4,7 @@ use super::bounds::{LEVEL_MAX, RESIDUAL_MAX, is_size};
 use super::pace::weight;
 use serde::{Deserialize, Serialize};
 
-/// A sample moves a level by at most this many of its mean deviations.
+/// A sample counts as at most so many mean deviations away.
 pub(super) const CLIP: f64 = 6.0;
 /// Samples before outliers can be told.
 const CLIPPED_FROM: u32 = 10;

@@ -22,6 +22,7 @@ pub mod compare;
 mod grain;
 mod level;
 mod pace;
+mod period;
 mod prior;
 mod ranks;
 mod rate;

@@ -1,8 +1,8 @@
 //! How fast things are forgotten: times as shares of one sample.
 
+use super::period::DAY_MS;
 use serde::{Deserialize, Serialize};
 
-const DAY_MS: f64 = 86_400_000.0;
 /// Half-life of the tail of strangeness, days: long enough for its rare part, short enough to follow a service that
 /// becomes noisier.
 const TAIL_DAYS: f64 = 4.0;
@@ -33,7 +33,7 @@ impl Default for Pace {
 
 impl Pace {
     pub(crate) fn new(step_ms: u32, history_days: f64) -> Self {
-        let steps_a_day = DAY_MS / f64::from(step_ms.max(1));
+        let steps_a_day = DAY_MS as f64 / f64::from(step_ms.max(1));
         let share = |half_life_days: f64| {
             (std::f64::consts::LN_2 / (half_life_days * steps_a_day)).min(1.0)
         };
@@ -57,7 +57,7 @@ impl Pace {
 
     /// Samples a month at this step.
     pub(crate) fn samples_a_month(self) -> f64 {
-        30.0 * DAY_MS / f64::from(self.step_ms.max(1))
+        30.0 * DAY_MS as f64 / f64::from(self.step_ms.max(1))
     }
 }
 

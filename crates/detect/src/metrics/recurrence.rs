@@ -1,8 +1,8 @@
 //! What is strange at the same time of most days: a job, a backup, a report. It is worth a look once, not a call each night.
 
+use super::period::{DAY_MS, bucket};
 use serde::{Deserialize, Serialize};
 
-const DAY_MS: i64 = 86_400_000;
 /// Twenty minutes each.
 const SLOTS: usize = 72;
 /// Days before today that are remembered.
@@ -33,7 +33,7 @@ impl Default for Recurrence {
 impl Recurrence {
     /// How surprising it usually gets at this time of the day, give or take a slot; infinite beyond what is kept.
     pub(super) fn expects(&self, at_ms: i64) -> f64 {
-        let slot = slot(at_ms);
+        let slot = bucket(at_ms, DAY_MS, SLOTS);
         let around = [slot + SLOTS - 1, slot, slot + 1].map(|slot| slot % SLOTS);
         let day = at_ms.div_euclid(DAY_MS);
         let mut before = [0; DAYS];
@@ -56,16 +56,19 @@ impl Recurrence {
         }
     }
 
-    /// Takes in a surprise. Times must not go back.
+    /// Takes in a surprise. After a clock that was set back by a day or more it begins anew.
     pub(super) fn learn(&mut self, at_ms: i64, surprise: f64) {
         let day = at_ms.div_euclid(DAY_MS);
-        let passed = day.saturating_sub(self.today).clamp(0, DAYS as i64 + 1);
+        let passed = match day < self.today {
+            true => DAYS as i64 + 1,
+            false => day.saturating_sub(self.today).min(DAYS as i64 + 1),
+        };
         for back in 0..passed {
             let row = row(day.saturating_sub(back));
             self.highest[row..row + SLOTS].fill(0);
         }
-        self.today = self.today.max(day);
-        let highest = &mut self.highest[row(day) + slot(at_ms)];
+        self.today = day;
+        let highest = &mut self.highest[row(day) + bucket(at_ms, DAY_MS, SLOTS)];
         let quarters = (surprise * STEPS).clamp(0.0, f64::from(u8::MAX)) as u8;
         *highest = quarters.max(*highest);
     }
@@ -78,11 +81,6 @@ impl Recurrence {
     pub(super) fn heap_bytes(&self) -> usize {
         size_of_val(&*self.highest)
     }
-}
-
-fn slot(at_ms: i64) -> usize {
-    let slot = at_ms.rem_euclid(DAY_MS).saturating_mul(SLOTS as i64) / DAY_MS;
-    usize::try_from(slot).unwrap_or_default()
 }
 
 /// Where the row of a day begins.
@@ -126,6 +124,16 @@ mod tests {
     fn days_are_forgotten() {
         check(&[(3, 9.0), (27, 8.0)], 24 * 6 + 3, 0.0);
         check(&[(3, 9.0), (27, 8.0), (24 * 400, 1.0)], 24 * 400 + 3, 0.0);
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_for_a_while_costs_what_was_known_and_no_more() {
+        check(&[(24 * 400, 9.0), (3, 9.0), (27, 8.0)], 48 + 3, 8.0);
+        check(
+            &[(24 * 4 + 3, 9.0), (24 * 3 + 3, 9.0), (3, 1.0)],
+            24 + 3,
+            0.0,
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How large a residual usually is.
 
-use super::bounds::{HIGH_MAX, RESIDUAL_MAX, SQUARE_MAX, is_size};
+use super::bounds::{HIGH_MAX, RESIDUAL_MAX, SQUARE_MAX, halved, is_size};
 use super::level::CLIP;
 use super::pace::{Pace, weight};
 use super::prior::PriorScale;
@@ -39,8 +39,7 @@ impl Scale {
 
     /// In units of `magnitude`.
     pub(super) fn shape(&self, magnitude: f64) -> ScaleShape {
-        #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
-        let share = |size: f64| (size / magnitude) as f32;
+        let share = |size: f64| halved(size / magnitude);
         ScaleShape {
             spread: share(self.spread),
             root: share(self.square.sqrt()),

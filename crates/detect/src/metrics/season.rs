@@ -1,15 +1,13 @@
 //! Seasons that are discovered: a day and a week, used once they explain enough of what they would be used for.
 
-use super::bounds::{RESIDUAL_MAX, is_size};
+use super::bounds::{RESIDUAL_MAX, halved, is_size};
 use super::level::{CLIP, Level};
 use super::pace::{Pace, weight};
+use super::period::{DAY_MS, WEEK_MS, bucket};
 use super::prior::{Prior, PriorProfile};
 use super::summary::ProfileShape;
 use serde::{Deserialize, Serialize};
 
-const DAY_MS: i64 = 86_400_000;
-const WEEK_MS: i64 = 7 * DAY_MS;
-/// 1970 began on a Thursday; the week's first hour only has to be the same every week.
 pub(super) const DAY_BUCKETS: usize = 288;
 pub(super) const WEEK_BUCKETS: usize = 168;
 /// Rounds before a bucket says anything: one round is one opinion.
@@ -118,14 +116,13 @@ impl Profile {
         self.rounds[bucket] = self.rounds[bucket].saturating_add(1);
         let share = weight(u32::from(self.rounds[bucket]), ROUND_SHARE);
         let before = f64::from(self.buckets[bucket]);
-        #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
-        let moved = (before + share * (self.newest.mean - before).clamp(-limit, limit)) as f32;
+        let moved = halved(before + share * (self.newest.mean - before).clamp(-limit, limit));
         self.buckets[bucket] = moved.clamp(f32::MIN, f32::MAX);
     }
 
     /// In units of `magnitude`; none while it is not used.
     fn shape(&self, magnitude: f64) -> Option<ProfileShape> {
-        let share = |number: f64| shared(number, magnitude);
+        let share = |number: f64| halved(number / magnitude);
         let buckets = self.buckets.iter().zip(&self.rounds);
         let known = |(bucket, rounds): (&f32, &u8)| {
             (*rounds >= ROUNDS_MIN).then(|| share(f64::from(*bucket)))
@@ -144,9 +141,7 @@ impl Profile {
         let own = self.buckets.iter_mut().zip(&mut self.rounds);
         for ((bucket, rounds), prior) in own.zip(&prior.buckets) {
             if let Some(prior) = prior {
-                #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
-                let started = (prior * magnitude) as f32;
-                *bucket = started.clamp(f32::MIN, f32::MAX);
+                *bucket = halved(prior * magnitude).clamp(f32::MIN, f32::MAX);
                 *rounds = ROUNDS_MIN;
             }
         }
@@ -251,20 +246,6 @@ impl Season {
     pub(super) fn heap_bytes(&self) -> usize {
         self.day.heap_bytes() + self.week.heap_bytes()
     }
-}
-
-/// A number in units of another, kept at half the size.
-fn shared(number: f64, unit: f64) -> f32 {
-    #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
-    let shared = (number / unit) as f32;
-    shared
-}
-
-/// The bucket of a time among so many that share a period.
-fn bucket(at_ms: i64, period_ms: i64, buckets: usize) -> usize {
-    let into_ms = at_ms.rem_euclid(period_ms);
-    let bucket = into_ms.saturating_mul(buckets as i64) / period_ms;
-    usize::try_from(bucket).unwrap_or_default()
 }
 
 impl PriorProfile {

@@ -15,7 +15,7 @@ const SUSPICIOUS: f64 = 0.72;
 pub(crate) struct Limits {
     /// As a suspicion.
     pub(crate) suspicion: f64,
-    /// As an alarm.
+    /// As an alarm; never lower.
     pub(crate) alarm: f64,
 }
 

@@ -1,6 +1,6 @@
 //! How rare a strangeness is: a forgetting histogram with a power law beyond what it has seen often.
 
-use super::bounds::is_size;
+use super::bounds::{halved, is_size};
 use super::pace::Pace;
 use super::summary::TailShape;
 use serde::{Deserialize, Serialize};
@@ -81,14 +81,12 @@ impl Tail {
     pub(super) fn learn(&mut self, size: f64, share: f64, pace: &Pace) {
         self.weight *= pace.tail_growth;
         let bin = (place(size) as usize).min(BINS - 1);
-        #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
-        let added = (self.weight * share) as f32;
+        let added = halved(self.weight * share);
         self.bins[bin] += added;
         self.total += f64::from(added);
         self.until_refresh = self.until_refresh.saturating_sub(1);
         if self.weight > WEIGHT_MAX {
-            #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
-            let shrink = (1.0 / self.weight) as f32;
+            let shrink = halved(1.0 / self.weight);
             self.bins.iter_mut().for_each(|bin| *bin *= shrink);
             self.total = self.bins.iter().map(|bin| f64::from(*bin)).sum();
             self.weight = 1.0;
@@ -97,8 +95,7 @@ impl Tail {
 
     /// As shares; none while nothing was seen.
     pub(super) fn shape(&self, samples: u32) -> Option<TailShape> {
-        #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
-        let share = |bin: &f32| (f64::from(*bin) / self.total) as f32;
+        let share = |bin: &f32| halved(f64::from(*bin) / self.total);
         (self.total > 0.0).then(|| TailShape {
             samples,
             shares: self.bins.iter().map(share).collect(),
@@ -108,8 +105,7 @@ impl Tail {
     /// Adds what peers have seen, as so many samples.
     pub(super) fn adopt(&mut self, shares: &[f64], worth: f64) {
         for (bin, share) in self.bins.iter_mut().zip(shares) {
-            #[expect(clippy::cast_possible_truncation, reason = "kept at half the size")]
-            let added = (share * worth * self.weight) as f32;
+            let added = halved(share * worth * self.weight);
             *bin += added;
             self.total += f64::from(added);
         }

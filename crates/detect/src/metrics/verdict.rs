@@ -1,6 +1,6 @@
 //! What is said of a sample, and what supports it.
 
-use super::baseline::{Feature, RECENT_SAMPLES, USUAL_SAMPLES};
+use super::baseline::{Band, Feature, RECENT_SAMPLES, USUAL_SAMPLES};
 use regraft_model::Timestamp;
 use serde::Serialize;
 use std::fmt;
@@ -113,10 +113,8 @@ pub struct MetricEvidence {
     /// What was seen before that, in the metric's unit; none after a gap. It takes two samples to be told, and the first may
     /// be the stranger one.
     pub before: Option<f64>,
-    /// The band in which 99 of 100 samples would be, in the metric's unit.
-    pub band: [f64; 2],
-    /// Its middle.
-    pub expected: f64,
+    /// Where it would have been no news.
+    pub band: Band,
     /// How far out, in units of what is usual for this metric.
     pub strangeness: f64,
     /// What of it is strange, strangest first, with the sign of the difference.
@@ -222,7 +220,7 @@ impl fmt::Display for Anomaly {
 
 impl fmt::Display for MetricEvidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [low, high] = self.band;
+        let Band { low, high, .. } = self.band;
         write!(f, "  {}: {}", self.metric, figure(self.observed))?;
         if let Some(before) = self.before {
             write!(f, " after {}", figure(before))?;

@@ -257,13 +257,18 @@ impl Watch {
         numbers
     }
 
+    /// How many of the metrics are its strangest.
+    fn counted(&self) -> usize {
+        ((self.strange.len() as f64 * STRANGEST).ceil() as usize).max(1)
+    }
+
     /// The mean of the strangest metrics, which are sorted for it; none when no metric says anything.
     fn strangeness(&mut self) -> Option<f64> {
         let by_size = |one: &(usize, Strangeness), other: &(usize, Strangeness)| {
             let sizes = other.1.size.total_cmp(&one.1.size);
             sizes.then(one.0.cmp(&other.0))
         };
-        let counted = ((self.strange.len() as f64 * STRANGEST).ceil() as usize).max(1);
+        let counted = self.counted();
         if counted < self.strange.len() {
             self.strange.select_nth_unstable_by(counted - 1, by_size);
         }
@@ -371,11 +376,10 @@ impl Watch {
 
     /// The strangest metrics, as [`Self::strangeness`] has sorted them.
     fn evidence(&self, at_ms: i64, values: &[f64]) -> Vec<MetricEvidence> {
-        let counted = ((self.strange.len() as f64 * STRANGEST).ceil() as usize).max(1);
-        let strangest = self.strange.iter().take(counted.min(EVIDENCE_MAX));
+        let strangest = self.strange.iter().take(self.counted().min(EVIDENCE_MAX));
         strangest
             .map(|(index, strangeness)| {
-                let expectation = self.baselines[*index].expects(at_ms);
+                let baseline = &self.baselines[*index];
                 let mut features: Vec<_> = FEATURES
                     .into_iter()
                     .zip(strangeness.features)
@@ -385,9 +389,8 @@ impl Watch {
                 MetricEvidence {
                     metric: self.names[*index].clone(),
                     observed: values[*index],
-                    before: self.baselines[*index].before(),
-                    band: [expectation.low, expectation.high],
-                    expected: expectation.middle,
+                    before: baseline.before(),
+                    band: baseline.expects(at_ms),
                     strangeness: strangeness.size,
                     features,
                 }

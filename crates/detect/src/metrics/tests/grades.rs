@@ -55,50 +55,34 @@ fn a_suspicion_rises_to_an_alarm_once_and_stays_one() {
     );
 }
 
-/// Noise for some days, with a job of ten minutes at half past three of each day in `days`; what is told on each day.
-fn with_job(days: &[usize], length: usize) -> Vec<Told> {
+/// The highest grade of each day, of noise with a job of ten minutes at half past three on some of them; with what
+/// restrained it at last.
+fn with_job(days: &[usize], length: usize) -> Vec<(Option<Grade>, Option<Restraint>)> {
     let mut noise = Noise::new(1);
     let mut watch = watch(1);
-    let mut worst = vec![None; length];
+    let mut highest = vec![(None, None); length];
     for minute in 0..length * 1440 {
         let at = Timestamp(NOON_MS.div_euclid(DAY_MS) * DAY_MS + minute as i64 * 60_000);
         let (day, of_day) = (minute / 1440, minute % 1440);
         let runs = days.contains(&day) && (210..220).contains(&of_day);
         let value = noise.around_100() + if runs { 200.0 } else { 0.0 };
         let verdict = watch.observe(at, &[value], Learning::On);
-        if (200..240).contains(&of_day) && matches!(verdict, Verdict::Strange(_)) {
-            worst[day] = worst[day].max_by_grade(told(&verdict));
+        if let Some((_, grade, restraint)) = told(&verdict).filter(|_| runs) {
+            let before = highest[day];
+            highest[day] = (before.0.max(Some(grade)), restraint.or(before.1));
         }
     }
-    worst
-}
-
-trait ByGrade {
-    fn max_by_grade(self, other: Self) -> Self;
-}
-
-impl ByGrade for Told {
-    fn max_by_grade(self, other: Self) -> Self {
-        let grade = |told: &Told| told.map(|it| it.1);
-        if grade(&other) > grade(&self) {
-            other
-        } else {
-            self
-        }
-    }
+    highest
 }
 
 #[test]
 fn what_recurs_at_its_time_is_no_alarm_any_more() {
-    let grades: Vec<_> = with_job(&[2, 3, 4, 5], 6)
-        .iter()
-        .map(|it| it.map(|it| it.1))
-        .collect();
-    assert_eq!(grades[..2], [None, None], "{grades:?}");
-    assert_eq!(grades[2..4], [Some(Grade::Alarm); 2], "{grades:?}");
-    assert!(
-        grades[4..].iter().all(|it| *it < Some(Grade::Alarm)),
-        "{grades:?}"
+    let alarm = (Some(Grade::Alarm), None);
+    let suspicion = (Some(Grade::Suspicion), Some(Restraint::Recurs));
+    let none = (None, None);
+    assert_eq!(
+        with_job(&[2, 3, 4, 5], 6),
+        [none, none, alarm, alarm, suspicion, suspicion]
     );
 }
 

@@ -1,8 +1,8 @@
 //! Peers that say anything that can be read leave a watch sound: it can be stored, and goes on in finite numbers.
 
 use super::peers::fnv;
-use super::series::{DAY_MS, Noise, watch};
-use crate::metrics::{Learning, SERVICE_ENTRY, SUMMARY_FORMAT, Summary, Verdict, Watch};
+use super::series::{DAY_MS, Noise, is_finite, watch};
+use crate::metrics::{Learning, SERVICE_ENTRY, SUMMARY_FORMAT, Summary, Watch};
 use proptest::prelude::*;
 use regraft_model::Timestamp;
 
@@ -167,16 +167,7 @@ proptest! {
             let (at, values) = row(at);
             let said = watch.observe(at, &values, Learning::On);
             prop_assert_eq!(&read.observe(at, &values, Learning::On), &said);
-            match said {
-                Verdict::Usual { surprise } => prop_assert!(surprise.is_finite()),
-                Verdict::Strange(anomaly) => {
-                    let named = anomaly.metrics.iter();
-                    prop_assert!(anomaly.surprise.is_finite());
-                    prop_assert!(named.clone().all(|it| it.strangeness.is_finite()));
-                    prop_assert!(named.clone().all(|it| it.band.iter().all(|it| it.is_finite())));
-                }
-                Verdict::Unknown(_) => {}
-            }
+            prop_assert!(is_finite(&said), "{:?}", said);
             prop_assert!(watch.is_sound(), "{:?}", watch);
         }
         prop_assert_eq!(stored(&watch).to_bytes(), read.to_bytes());

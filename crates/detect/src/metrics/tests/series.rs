@@ -1,6 +1,6 @@
 //! Metrics made up from a seed.
 
-use crate::metrics::{Episode, Learning, Settings, Unknown, Verdict, Watch};
+use crate::metrics::{Band, Episode, Learning, MetricEvidence, Settings, Unknown, Verdict, Watch};
 pub(super) use crate::tests::noise::Noise;
 use regraft_model::Timestamp;
 
@@ -32,6 +32,23 @@ pub(super) fn observe_all(watch: &mut Watch, rows: &[(Timestamp, Vec<f64>)]) -> 
     rows.iter()
         .map(|(at, values)| watch.observe(*at, values, Learning::On))
         .collect()
+}
+
+/// Whether every number of a verdict is one.
+pub(super) fn is_finite(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Unknown(_) => true,
+        Verdict::Usual { surprise } => surprise.is_finite(),
+        Verdict::Strange(anomaly) => {
+            let numbers = |it: &MetricEvidence| {
+                let Band { low, middle, high } = it.band;
+                [it.strangeness, low, middle, high]
+                    .iter()
+                    .all(|it| it.is_finite())
+            };
+            anomaly.surprise.is_finite() && anomaly.metrics.iter().all(numbers)
+        }
+    }
 }
 
 /// One letter for what was said: `B` and `s` for an episode that begins and goes on or rises, `.` for usual; of what is unknown
