@@ -14,7 +14,7 @@ use regraft_engine::baselines::{Unusable, peers, share};
 use regraft_model::id::{ClusterName, MemberId, TargetKey};
 use regraft_model::time::Timestamp;
 use regraft_state::command::{
-    Command, Envelope, FORMAT, RejectionReason, Response, SharedBaselines, Stamped,
+    COMMAND_FORMAT, Command, Envelope, RejectionReason, Response, SharedBaselines, Stamped,
 };
 use regraft_state::record::Assignment;
 use regraft_state::store::Memory;
@@ -107,8 +107,9 @@ impl Machine {
             client: "test".to_owned(),
             sequence: self.index,
             actor: "member/1".to_owned(),
-            format: FORMAT,
+            format: COMMAND_FORMAT,
             command: serde_json::to_vec(command).unwrap(),
+            operation: None,
         };
         let entry = Stamped {
             stamped_ms: self.now.0,

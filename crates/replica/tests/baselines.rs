@@ -18,7 +18,7 @@ use regraft_engine::baselines::{peers, share};
 use regraft_model::id::{Fence, MemberId, TargetKey};
 use regraft_model::time::Timestamp;
 use regraft_replica::{Proposed, Replica, StateMachine};
-use regraft_state::command::{Command, Envelope, FORMAT, Response};
+use regraft_state::command::{COMMAND_FORMAT, Command, Envelope, Response};
 use regraft_state::view::{self, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,8 +51,9 @@ fn envelope(client: &str, sequence: u64, command: &Command) -> Vec<u8> {
         client: client.to_owned(),
         sequence,
         actor: "member/1".to_owned(),
-        format: FORMAT,
+        format: COMMAND_FORMAT,
         command: serde_json::to_vec(command).unwrap(),
+        operation: None,
     };
     envelope.encode_to_vec()
 }

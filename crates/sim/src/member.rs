@@ -9,7 +9,7 @@ use regraft_engine::{Effect, Engine, Event, Proof, ProposalId, Settings, Tracked
 use regraft_model::id::{Fence, MemberId};
 use regraft_model::source::Revision;
 use regraft_model::{Seconds, Timestamp};
-use regraft_state::command::{Command, Envelope, FORMAT};
+use regraft_state::command::{COMMAND_FORMAT, Command, Envelope};
 use regraft_state::store::Memory;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -305,8 +305,9 @@ impl World {
             client: known.session.clone(),
             sequence,
             actor: format!("member/{}", known.id),
-            format: FORMAT,
+            format: COMMAND_FORMAT,
             command,
+            operation: None,
         }
         .encode_to_vec();
         known.waiting.insert(sequence, Waiting { id, bytes });

@@ -2,8 +2,10 @@
 //!
 //! On the wire and on disk a command is three layers, each kept as raw bytes by the one outside it:
 //! [`Stamped`] (prost, by the leader: time) > [`Envelope`] (prost, by the proposer: who, dedupe) > [`Command`]
-//! (JSON: readable in an audit, refused when a field or variant is unknown).
+//! (JSON: readable in an audit, refused when a field or variant is unknown), or since format 2, for what clients ask for
+//! often, an [`Operation`] in its place (prost, answered by an [`crate::operation::Answer`]).
 
+use crate::operation::Operation;
 use crate::record::{Baseline, Confirmation, Subject};
 use regraft_model::config::Fleet;
 use regraft_model::finding::{FailureClass, Finding, TargetStatus};
@@ -19,8 +21,11 @@ use regraft_model::words;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Newest command format this version writes and reads.
-pub const FORMAT: u32 = 1;
+/// Newest format of envelopes this version reads: 2 is that of envelopes with an [`Operation`]. Nobody may propose a format
+/// that a member does not know: that member would halt.
+pub const FORMAT: u32 = 2;
+/// Format of envelopes with a [`Command`].
+pub const COMMAND_FORMAT: u32 = 1;
 
 /// A log entry: the leader's time and the proposer's bytes.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -46,12 +51,27 @@ pub struct Envelope {
     /// Who caused it: `member/1`, `user/alice`, `unix/0`.
     #[prost(string, tag = "3")]
     pub actor: String,
-    /// [`FORMAT`] of `command`.
+    /// [`COMMAND_FORMAT`] with a command, [`FORMAT`] with an operation.
     #[prost(uint32, tag = "4")]
     pub format: u32,
-    /// A [`Command`] as JSON.
+    /// A [`Command`] as JSON; empty with an operation.
     #[prost(bytes = "vec", tag = "5")]
     pub command: Vec<u8>,
+    /// In place of `command`. It says itself what session it belongs to: `client` and `sequence` are empty with it.
+    #[prost(message, optional, tag = "6")]
+    pub operation: Option<Operation>,
+}
+
+impl Envelope {
+    /// Wraps an operation that `actor` asks for.
+    pub fn of_operation(actor: impl Into<String>, operation: Operation) -> Self {
+        Self {
+            actor: actor.into(),
+            format: FORMAT,
+            operation: Some(operation),
+            ..Self::default()
+        }
+    }
 }
 
 /// A change of the replicated state.

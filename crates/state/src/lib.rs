@@ -15,6 +15,7 @@ mod git;
 mod incident;
 mod lock;
 pub mod machine;
+pub mod operation;
 mod people;
 pub mod record;
 mod session;

@@ -56,6 +56,9 @@ pub fn apply(read: &dyn Read, index: u64, entry: &[u8]) -> Result<Applied, Halt>
             envelope.format
         )));
     }
+    if envelope.operation.is_some() {
+        return Err(unknown("operations are not applied yet".to_owned()));
+    }
     let command: Command = serde_json::from_slice(&envelope.command)
         .map_err(|error| unknown(format!("{error}, from {}", envelope.actor)))?;
 

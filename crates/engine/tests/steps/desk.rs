@@ -15,7 +15,9 @@ use regraft_model::object::{Object, ObjectKey};
 use regraft_model::plan::{Action, Delivery, Edit, Plan};
 use regraft_model::source::{FileMode, Revision, SourceFile, SourceTree, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
-use regraft_state::command::{Command, Envelope, FORMAT, Fault, Response, Stamped, Transition};
+use regraft_state::command::{
+    COMMAND_FORMAT, Command, Envelope, Fault, Response, Stamped, Transition,
+};
 use regraft_state::store::Memory;
 use regraft_state::view::View;
 use serde_json::Value;
@@ -335,8 +337,9 @@ impl Desk {
             client: "test".to_owned(),
             sequence: self.sequence,
             actor: "test".to_owned(),
-            format: FORMAT,
+            format: COMMAND_FORMAT,
             command: serde_json::to_vec(command).unwrap(),
+            operation: None,
         };
         let stamped = Stamped {
             stamped_ms: self.now - self.ahead,

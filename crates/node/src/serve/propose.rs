@@ -16,7 +16,7 @@ use regraft_engine::{Event, ProposalId, ProposeOutcome};
 use regraft_model::id::MemberId;
 use regraft_replica::{ProposeError, Replica};
 use regraft_state::command::{
-    Command, Envelope, FORMAT, Fault, LockRequest, NewHead, Response, SharedBaselines,
+    COMMAND_FORMAT, Command, Envelope, Fault, LockRequest, NewHead, Response, SharedBaselines,
 };
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -166,8 +166,9 @@ impl Session {
             client: self.client.clone(),
             sequence: self.sequence,
             actor: actor.to_owned(),
-            format: FORMAT,
+            format: COMMAND_FORMAT,
             command: serde_json::to_vec(command).map_err(|error| invalid(error.to_string()))?,
+            operation: None,
         };
         let bytes = envelope.encode_to_vec();
         let started = clock::instant();

@@ -5,7 +5,7 @@ use prost::Message;
 use regraft_model::id::IncidentId;
 use regraft_model::incident::Phase;
 use regraft_remedy::fingerprint;
-use regraft_state::command::{Command, Envelope, FORMAT};
+use regraft_state::command::{COMMAND_FORMAT, Command, Envelope};
 use regraft_state::record::{Confirmation, Subject};
 
 impl World {
@@ -19,8 +19,9 @@ impl World {
             client,
             sequence: 1,
             actor: "user/ada".to_owned(),
-            format: FORMAT,
+            format: COMMAND_FORMAT,
             command,
+            operation: None,
         }
         .encode_to_vec();
         let delay = self.rng.range(1, 300);

@@ -11,7 +11,7 @@ use regraft_model::source::{Revision, TreeId};
 use regraft_model::time::{Seconds, Timestamp};
 use regraft_state::apply;
 use regraft_state::command::{
-    Command, Envelope, FORMAT, Fault, HeadRelation, LockRequest, NewHead, RejectionReason,
+    COMMAND_FORMAT, Command, Envelope, Fault, HeadRelation, LockRequest, NewHead, RejectionReason,
     Response, Stamped, Transition,
 };
 use regraft_state::store::Memory;
@@ -35,8 +35,9 @@ impl Machine {
             client: "test".to_owned(),
             sequence: self.sequence,
             actor: "member/1".to_owned(),
-            format: FORMAT,
+            format: COMMAND_FORMAT,
             command: serde_json::to_vec(command).unwrap(),
+            operation: None,
         };
         Stamped {
             stamped_ms: self.now,

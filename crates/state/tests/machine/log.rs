@@ -4,7 +4,9 @@ use crate::harness::{Machine, SECOND, fault};
 use prost::Message as _;
 use regraft_model::time::Timestamp;
 use regraft_state::audit::{AuditHead, BrokenChain, verify};
-use regraft_state::command::{Command, Envelope, FORMAT, RejectionReason, Response, Stamped};
+use regraft_state::command::{
+    COMMAND_FORMAT, Command, Envelope, RejectionReason, Response, Stamped,
+};
 use regraft_state::record::{AuditEntry, Subject};
 use regraft_state::store::{Memory, Read as _, Walk};
 use regraft_state::view::View;
@@ -64,8 +66,9 @@ fn an_unknown_command_halts_the_machine() {
         client: "new".to_owned(),
         sequence: 1,
         actor: "member/1".to_owned(),
-        format: FORMAT,
+        format: COMMAND_FORMAT,
         command: br#"{"teleport":{}}"#.to_vec(),
+        operation: None,
     };
     let entry = Stamped {
         stamped_ms: 0,
