@@ -176,6 +176,7 @@ impl World {
             broken: None,
         };
         world.found_repository();
+        world.found_session();
         for member in 0..MEMBERS {
             world.boot(member);
         }

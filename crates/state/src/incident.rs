@@ -227,7 +227,7 @@ fn replanned(
     incident: &mut Incident,
     message: String,
 ) -> Result<(), Halt> {
-    lock::release(transaction, &incident.id);
+    lock::release(transaction, &incident.id)?;
     incident.lock = None;
     enter(incident, Phase::Open, transaction.now);
     record(transaction, incident, "Replanned", message)
@@ -301,7 +301,7 @@ pub(crate) fn end(
     message: String,
     closed: Vec<TreeId>,
 ) -> Result<(), Halt> {
-    lock::release(transaction, &incident.id);
+    lock::release(transaction, &incident.id)?;
     incident.lock = None;
     enter(incident, Phase::Ended, transaction.now);
     incident.ended_at = Some(transaction.now);

@@ -1,14 +1,17 @@
-//! Locks: which plan may act, and for how long.
+//! Locks of repairs: which plan may act, and for how long.
 //!
 //! Expected flow: an incident in phase Planned acquires, its executor renews until the incident ends.
-//! Guarantees: at most `budget` live locks in the fleet, none with overlapping scopes; a grant's fence is the index
+//! Guarantees: at most `budget` live locks of repairs in the fleet, none that overlaps another or a lock of a session; nobody
+//! who waits for what overlaps is overtaken. A repair itself never waits: the engine asks again. A grant's fence is the index
 //! of the granting entry, so fences only rise (I2). Expiry compares the stamped time of entries, never a clock.
 //! Assumptions: whoever acts checks fence and lease by a linearizable read first.
 //! Errors: a refusal names who holds what.
 
 use crate::command::{LockRequest, RejectionReason, Response};
+use crate::hold::{self, Wanted};
 use crate::incident;
 use crate::machine::{Halt, rejected};
+use crate::queue::{self, Claim};
 use crate::record::Lock;
 use crate::table::{self, prefix};
 use crate::transaction::Transaction;
@@ -37,6 +40,9 @@ pub(crate) fn acquire(
                 incident.phase, request.plan
             ),
         ));
+    }
+    if let Some(refusal) = misfit(&request.scope) {
+        return Ok(refusal);
     }
     if let Some(refusal) = taken(transaction, id, &request.scope, request.budget)? {
         return Ok(refusal);
@@ -90,31 +96,53 @@ pub(crate) fn renew(
     Ok(Response::Done)
 }
 
-pub(crate) fn release(transaction: &mut Transaction<'_>, id: &IncidentId) {
-    transaction.delete(table::incident(prefix::LOCKS, id));
+/// The refusal of a scope that no repair can be locked by.
+fn misfit(scope: &LockScope) -> Option<Response> {
+    let problem = match scope {
+        // Names of applications come from configurations, which were read by stricter rules.
+        LockScope::Application(_) => None,
+        LockScope::Named(_) => Some(format!("{scope} is nothing that is repaired")),
+        scope => scope.problem().map(|problem| problem.to_string()),
+    };
+    problem.map(|problem| rejected(RejectionReason::OutOfBounds, problem))
 }
 
-/// A refusal when a live lock of another incident covers `scope`, or live locks use up the budget.
+/// Gives the lock of an incident back, if it holds one, to whoever waits for it.
+pub(crate) fn release(transaction: &mut Transaction<'_>, id: &IncidentId) -> Result<(), Halt> {
+    let key = table::incident(prefix::LOCKS, id);
+    let held: Option<Lock> = transaction.get(&key)?;
+    transaction.delete(key);
+    match held {
+        Some(lock) => queue::grant(transaction, vec![Claim::of_lock(lock.scope)]),
+        None => Ok(()),
+    }
+}
+
+/// A refusal when something covers `scope` or waits for it, or live locks of repairs use up the budget.
 fn taken(
     transaction: &Transaction<'_>,
     id: &IncidentId,
     scope: &LockScope,
     budget: u32,
 ) -> Result<Option<Response>, Halt> {
+    let wanted = Wanted {
+        scope: scope.clone(),
+        permits: 1,
+        budgets: vec![],
+    };
+    if let Some(obstacle) = hold::obstacle(transaction, &wanted, Some(id))? {
+        let told = obstacle.to_string();
+        return Ok(Some(rejected(RejectionReason::Busy, told)));
+    }
+    if let Some(waiter) = queue::in_front(transaction, scope)?.first {
+        let told = queue::describe(&waiter);
+        return Ok(Some(rejected(RejectionReason::Busy, told)));
+    }
     let mut live = Vec::new();
     for (_, lock) in transaction.all::<Lock>(prefix::LOCKS)? {
         if lock.incident != *id && lock.expires_at > transaction.now {
             live.push(lock);
         }
-    }
-    if let Some(lock) = live.iter().find(|lock| lock.scope == *scope) {
-        return Ok(Some(rejected(
-            RejectionReason::Busy,
-            format!(
-                "{} holds {} until {}",
-                lock.incident, lock.scope, lock.expires_at
-            ),
-        )));
     }
     let used = u32::try_from(live.len()).unwrap_or(u32::MAX);
     Ok((used >= budget).then(|| {

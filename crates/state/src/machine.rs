@@ -1,10 +1,14 @@
 //! One log entry in, one batch and one answer out.
 
 use crate::command::{Command, Envelope, FORMAT, Rejection, RejectionReason, Response, Stamped};
+use crate::operation::{self, Operation, Outcome, Request};
 use crate::store::{Batch, Read, ReadError};
 use crate::table;
 use crate::transaction::Transaction;
-use crate::{audit, baseline, git, incident, lock, people, session, target};
+use crate::{
+    audit, baseline, client, git, hold, incident, lock, people, queue, records, session, target,
+};
+use bytes::Bytes;
 use prost::Message;
 use regraft_model::time::Timestamp;
 
@@ -13,7 +17,8 @@ use regraft_model::time::Timestamp;
 pub struct Applied {
     /// Writes for the owner of the store; already reflect dedupe and audit.
     pub batch: Batch,
-    /// The answer for whoever proposed the command: a [`Response`] as JSON.
+    /// The answer for whoever proposed it: to a command a [`Response`] as JSON, to an operation an encoded
+    /// [`crate::operation::Answer`].
     pub response: Vec<u8>,
 }
 
@@ -43,52 +48,118 @@ pub enum Halt {
 
 /// Applies one entry, an encoded [`Stamped`]. Deterministic in (store, index, entry).
 ///
-/// A refusal is an answer, not an error; it writes nothing but the session and the time. Errors: [`Halt`], with
-/// nothing written, when the store cannot be read or the entry is of a newer version.
+/// A refusal is an answer, not an error; it writes nothing but the session, the time, and what ran out by time. Errors:
+/// [`Halt`], with nothing written, when the store cannot be read or the entry is of a newer version.
 pub fn apply(read: &dyn Read, index: u64, entry: &[u8]) -> Result<Applied, Halt> {
     let unknown = |reason: String| Halt::Unknown { index, reason };
     let stamped = Stamped::decode(entry).map_err(|error| unknown(error.to_string()))?;
-    let envelope =
-        Envelope::decode(stamped.command.as_slice()).map_err(|error| unknown(error.to_string()))?;
+    // The values in it are not copied: they are parts of these bytes.
+    let envelope = Envelope::decode(Bytes::from(stamped.command))
+        .map_err(|error| unknown(error.to_string()))?;
     if envelope.format > FORMAT {
         return Err(unknown(format!(
             "format {} is newer than {FORMAT}",
             envelope.format
         )));
     }
-    if envelope.operation.is_some() {
-        return Err(unknown("operations are not applied yet".to_owned()));
-    }
-    let command: Command = serde_json::from_slice(&envelope.command)
-        .map_err(|error| unknown(format!("{error}, from {}", envelope.actor)))?;
-
+    let asked = match envelope.operation {
+        Some(operation) => {
+            Asked::Operation(operation::read(operation, envelope.format).map_err(unknown)?)
+        }
+        None => Asked::Command(
+            serde_json::from_slice(&envelope.command)
+                .map_err(|error| unknown(format!("{error}, from {}", envelope.actor)))?,
+        ),
+    };
     let mut transaction = Transaction::new(read, index, Timestamp(0), envelope.actor);
     let before: Timestamp = transaction.get(table::TIME)?.unwrap_or_default();
     // A leader with a slow clock must not turn time back: leases would live twice.
     transaction.now = before.max(Timestamp(stamped.stamped_ms));
 
-    let (client, sequence) = (envelope.client.as_str(), envelope.sequence);
-    let response = match session::seen(&transaction, client, sequence)? {
-        Some(answer) => answer,
-        None => {
-            let response = execute(&mut transaction, command)?;
-            if matches!(response, Response::Rejected(_)) {
-                transaction.drop_writes();
-            }
-            session::remember(&mut transaction, client, sequence, &response)?;
-            response
+    let response = match asked {
+        Asked::Operation((operation, request)) => operate(&mut transaction, &operation, request)?,
+        Asked::Command(command) => {
+            let client = (envelope.client.as_str(), envelope.sequence);
+            once(&mut transaction, client, command)?
         }
     };
     let now = transaction.now;
     transaction.put(table::TIME.to_owned(), &now)?;
-    let response = serde_json::to_vec(&response).map_err(|error| Halt::Unwritable {
-        what: format!("the answer to log entry {index}"),
-        reason: error.to_string(),
-    })?;
     Ok(Applied {
         batch: transaction.into_batch(),
         response,
     })
+}
+
+/// What an entry asks for.
+enum Asked {
+    Command(Command),
+    Operation((Operation, Request)),
+}
+
+/// Applies a command unless it was applied before.
+fn once(
+    transaction: &mut Transaction<'_>,
+    (client, sequence): (&str, u64),
+    command: Command,
+) -> Result<Vec<u8>, Halt> {
+    queue::lapse(transaction)?;
+    let kept = match client::seen(transaction, client, sequence)? {
+        client::Seen::Answered(answer) => return Ok(answer.into()),
+        client::Seen::New(kept) => kept,
+    };
+    let response = execute(transaction, command)?;
+    if matches!(response, Response::Rejected(_)) {
+        transaction.drop_writes();
+    }
+    let json = serde_json::to_vec(&response).map_err(|error| Halt::Unwritable {
+        what: format!("the answer to log entry {}", transaction.index),
+        reason: error.to_string(),
+    })?;
+    client::remember(transaction, (client, sequence), kept, response, &json)?;
+    Ok(json)
+}
+
+/// Applies an operation unless it was applied before.
+fn operate(
+    transaction: &mut Transaction<'_>,
+    operation: &Operation,
+    request: Request,
+) -> Result<Vec<u8>, Halt> {
+    if !matches!(request, Request::Put(_) | Request::Delete(_)) {
+        queue::lapse(transaction)?;
+    }
+    let is_slotted = match request {
+        Request::OpenSession(_) | Request::CloseSession(_) | Request::ExpireSession(_) => false,
+        Request::Put(_) | Request::Delete(_) | Request::Acquire(_) | Request::Release(_) => true,
+    };
+    if is_slotted {
+        match session::seen(transaction, operation)? {
+            session::Seen::Answered(answer) => return Ok(answer.into()),
+            session::Seen::Refused(refusal) => return Ok(session::encode(refusal)),
+            session::Seen::Next => {}
+        }
+    }
+    let outcome = match request {
+        Request::OpenSession(request) => session::open(transaction, request)?,
+        Request::CloseSession(request) => session::close(transaction, request)?,
+        Request::ExpireSession(request) => session::expire(transaction, request)?,
+        Request::Put(request) => records::put(transaction, request)?,
+        Request::Delete(request) => records::delete(transaction, &request)?,
+        Request::Acquire(request) => {
+            let wait = request.wait();
+            hold::acquire(transaction, operation.session, &request, wait)?
+        }
+        Request::Release(request) => hold::release(transaction, operation.session, &request)?,
+    };
+    if matches!(outcome, Outcome::Refused(_)) {
+        transaction.drop_writes();
+    }
+    let answer = session::encode(outcome);
+    if is_slotted {
+        session::remember(transaction, operation, &answer);
+    }
+    Ok(answer)
 }
 
 fn execute(transaction: &mut Transaction<'_>, command: Command) -> Result<Response, Halt> {

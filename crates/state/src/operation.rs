@@ -9,6 +9,7 @@
 //! of that slot, from 1. A slot has one request at a time: the next one is sent when the one before was answered. So a
 //! request of unknown outcome is sent again, byte for byte, and is applied once.
 
+use crate::command::FORMAT;
 use bytes::Bytes;
 use regraft_model::words;
 
@@ -306,5 +307,21 @@ impl Refused {
     pub fn known_reason(&self) -> Option<RefusalReason> {
         let mut all = RefusalReason::ALL.iter().copied();
         all.find(|reason| reason.as_str() == self.reason)
+    }
+}
+
+/// What an operation of an envelope of `format` asks for. Errors: what this version does not know.
+pub(crate) fn read(mut operation: Operation, format: u32) -> Result<(Operation, Request), String> {
+    if format != FORMAT {
+        return Err(format!("an operation in format {format}"));
+    }
+    let Some(request) = operation.request.take() else {
+        return Err("an operation of an unknown kind".to_owned());
+    };
+    match &request {
+        Request::Acquire(acquire) if Wait::try_from(acquire.wait).is_err() => {
+            Err(format!("a lock with the unknown wait {}", acquire.wait))
+        }
+        _ => Ok((operation, request)),
     }
 }

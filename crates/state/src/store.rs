@@ -4,6 +4,7 @@
 //! store can write data and `last_applied` in one atomic step (RocksDB in `replica`, a `BTreeMap` in `sim`).
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// Read access to an ordered key-value store. Keys sort bytewise.
 pub trait Read {
@@ -16,6 +17,19 @@ pub trait Read {
         prefix: &[u8],
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Walk,
     ) -> Result<(), ReadError>;
+    /// As [`Read::scan`], but only pairs whose keys are greater than `after`. Passes over all before, unless a store knows
+    /// better.
+    fn scan_after(
+        &self,
+        prefix: &[u8],
+        after: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Walk,
+    ) -> Result<(), ReadError> {
+        self.scan(prefix, &mut |key, value| match key > after {
+            true => visit(key, value),
+            false => Walk::Continue,
+        })
+    }
 }
 
 /// Whether a scan goes on.
@@ -47,6 +61,15 @@ pub enum Write {
         /// Key.
         key: Vec<u8>,
     },
+}
+
+impl Write {
+    /// The key that is written.
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Write::Put { key, .. } | Write::Delete { key } => key,
+        }
+    }
 }
 
 /// Writes of one applied command, in order; later writes to a key win.
@@ -87,6 +110,25 @@ impl Read for Memory {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Walk,
     ) -> Result<(), ReadError> {
         for (key, value) in self.0.range(prefix.to_vec()..) {
+            if !key.starts_with(prefix) || visit(key, value) == Walk::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_after(
+        &self,
+        prefix: &[u8],
+        after: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Walk,
+    ) -> Result<(), ReadError> {
+        // A key after `after` and not before those below the prefix.
+        let from = match after < prefix {
+            true => Bound::Included(prefix.to_vec()),
+            false => Bound::Excluded(after.to_vec()),
+        };
+        for (key, value) in self.0.range((from, Bound::Unbounded)) {
             if !key.starts_with(prefix) || visit(key, value) == Walk::Stop {
                 break;
             }

@@ -1,4 +1,7 @@
-//! The state as typed maps: what an engine or a person reads. Built from the store's pairs, kept by its writes.
+//! The state as typed maps: what an engine or a person reads. Built from the store's pairs, kept by its writes. What
+//! sessions keep is not among them: see [`sessions`].
+
+pub mod sessions;
 
 use crate::record::{
     Assignment, AuditEntry, Baseline, Closed, ClusterIdentity, Configuration, Confirmation, Head,
@@ -17,7 +20,7 @@ use regraft_model::time::Timestamp;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
-/// The tables of a view. Baselines, sessions and the audit chain are long and not among them.
+/// The tables of a view. Baselines, the audit chain and what sessions keep are long and not among them.
 const TABLES: [&str; 13] = [
     prefix::HEADS,
     prefix::CONFIGURATIONS,
@@ -161,6 +164,10 @@ impl View {
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), UnreadableRecord> {
+        if key.starts_with(prefix::RECORDS.as_bytes()) {
+            // Of these there are many, and their keys need be no texts.
+            return Ok(());
+        }
         let key = String::from_utf8_lossy(key);
         let key = key.as_ref();
         if key == table::INSTALLATION {
@@ -218,7 +225,7 @@ impl View {
             prefix::SYNCS => {
                 self.syncs.insert(rest.into(), decode(key, value)?);
             }
-            // Baselines, sessions and the audit chain are read from the store by those who need them.
+            // Baselines, the audit chain and what sessions keep are read from the store by those who need them.
             _ => {}
         }
         Ok(())

@@ -10,6 +10,7 @@ use prost::Message;
 use regraft_engine::Event;
 use regraft_model::{InvariantId, Timestamp};
 use regraft_state::command::{Command, Envelope, Response, Stamped};
+use regraft_state::operation::{OpenSession, Operation, Request, TTL_MAX_MS};
 use regraft_state::store::Memory;
 use regraft_state::view::View;
 use regraft_state::{Applied, apply};
@@ -70,6 +71,29 @@ impl World {
 
     fn are_joined(&self, one: usize, other: usize) -> bool {
         !self.raft.isolated.contains(&one) && !self.raft.isolated.contains(&other)
+    }
+
+    /// A client's session is the first entry: from then on the state is kept in format 2, as in a trio whose members all
+    /// know it.
+    pub(crate) fn found_session(&mut self) {
+        let ttl_ms = TTL_MAX_MS;
+        let request = Some(Request::OpenSession(OpenSession { ttl_ms }));
+        let operation = Operation {
+            request,
+            ..Operation::default()
+        };
+        let bytes = Stamped {
+            stamped_ms: self.now,
+            command: Envelope::of_operation("user/ada", operation).encode_to_vec(),
+        }
+        .encode_to_vec();
+        match apply(&self.raft.store, 1, &bytes) {
+            Ok(applied) => {
+                self.raft.store.write(applied.batch.clone());
+                self.raft.log.push(Entry { bytes, applied });
+            }
+            Err(halt) => self.fail(None, format!("no session can be opened: {halt}")),
+        }
     }
 
     /// Appends an entry that a majority has, and works out what it does.

@@ -47,11 +47,15 @@ impl Machine {
     }
 
     pub(crate) fn apply(&mut self, entry: &[u8]) -> Response {
+        serde_json::from_slice(&self.apply_bytes(entry)).unwrap()
+    }
+
+    pub(crate) fn apply_bytes(&mut self, entry: &[u8]) -> Vec<u8> {
         self.index += 1;
         let applied = apply(&self.store, self.index, entry).unwrap();
         self.view.apply(&applied.batch.writes).unwrap();
         self.store.write(applied.batch);
-        serde_json::from_slice(&applied.response).unwrap()
+        applied.response
     }
 
     pub(crate) fn run(&mut self, command: Command) -> Response {

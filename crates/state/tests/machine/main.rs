@@ -7,8 +7,15 @@
 )]
 
 mod baselines;
+mod client;
 mod harness;
 mod incidents;
 mod locks;
 mod log;
+mod queues;
+mod random;
+mod records;
+mod scopes;
+mod sessions;
 mod targets;
+mod upgrade;
