@@ -69,7 +69,7 @@ impl Default for Timings {
             election_min_ms: 400,
             election_max_ms: 600,
             request_timeout_ms: 3_000,
-            snapshot_every_entries: 10_000,
+            snapshot_every_entries: 100_000,
             keep_entries: 2_000,
         }
     }

@@ -12,10 +12,12 @@ use tokio::sync::watch;
 pub(crate) const FORMAT: u32 = 1;
 
 /// One of two write buffers of each of two databases; commands are small, so a few thousand fit.
-const WRITE_BUFFER_BYTES: usize = 2 << 20;
+const WRITE_BUFFER_BYTES: usize = 8 << 20;
 const WRITE_BUFFERS_MAX: i32 = 2;
 /// Index, filter and data blocks together.
-const BLOCK_CACHE_BYTES: usize = 2 << 20;
+const BLOCK_CACHE_BYTES: usize = 8 << 20;
+/// One in a hundred keys that are not there is looked for in vain.
+const FILTER_BITS_PER_KEY: f64 = 10.0;
 const OPEN_FILES_MAX: i32 = 64;
 /// Write-ahead logs beyond this make RocksDB flush.
 const WAL_BYTES_MAX: u64 = 32 << 20;
@@ -116,6 +118,7 @@ fn options(keeps: Keeps) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
     table.set_cache_index_and_filter_blocks(true);
+    table.set_bloom_filter(FILTER_BITS_PER_KEY, false);
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_block_based_table_factory(&table);

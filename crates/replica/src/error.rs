@@ -6,6 +6,18 @@ use std::path::PathBuf;
 /// An error from outside this crate, kept as a source.
 pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
+/// An error with its causes, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 /// Starting a member, or making and reading its certificates, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

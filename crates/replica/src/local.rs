@@ -2,9 +2,10 @@
 
 use crate::config::Clock;
 use crate::error::ProposeError;
+use crate::log::Room;
 use crate::state::StateStore;
 use crate::state::engine::Applier;
-use crate::types::{Command, Types};
+use crate::types::{Command, LeaderId, Types};
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
@@ -37,6 +38,7 @@ pub struct Proposed {
 pub(crate) struct Local {
     pub(crate) raft: Raft,
     pub(crate) state: Arc<StateStore>,
+    room: Room,
     clock: Clock,
     slots: Semaphore,
     timeout: Duration,
@@ -61,10 +63,17 @@ pub(crate) fn check_size(command: &[u8]) -> Result<(), ProposeError> {
 }
 
 impl Local {
-    pub(crate) fn new(raft: Raft, state: Arc<StateStore>, clock: Clock, timeout: Duration) -> Self {
+    pub(crate) fn new(
+        raft: Raft,
+        state: Arc<StateStore>,
+        room: Room,
+        clock: Clock,
+        timeout: Duration,
+    ) -> Self {
         Self {
             raft,
             state,
+            room,
             clock,
             slots: Semaphore::new(IN_FLIGHT_MAX),
             timeout,
@@ -73,14 +82,35 @@ impl Local {
 
     /// Stamps a command and has it applied, if this member leads.
     pub(crate) async fn propose(&self, command: Vec<u8>) -> Result<Proposed, ProposeError> {
+        let leader = self.raft.as_leader().map_err(|other| not_leader(&other));
+        let leader = leader.map(|leader| leader.to_committed_leader_id());
         check_size(&command)?;
         self.check_halted()?;
+        self.propose_as(leader?, command).await
+    }
+
+    /// As whom this member leads, if it does.
+    pub(crate) fn leads(&self) -> Option<LeaderId> {
+        let leader = self.raft.as_leader().ok()?;
+        Some(leader.to_committed_leader_id())
+    }
+
+    /// Stamps a command and has it applied, if this member still leads as `leader`.
+    pub(crate) async fn propose_as(
+        &self,
+        leader: LeaderId,
+        command: Vec<u8>,
+    ) -> Result<Proposed, ProposeError> {
+        if let Some(reason) = self.room.lacking() {
+            return Err(ProposeError::Unavailable {
+                reason: format!("the disk of the leader is full: {reason}"),
+            });
+        }
         let busy = || ProposeError::Unavailable {
             reason: format!("{IN_FLIGHT_MAX} proposals are under way already"),
         };
         let slot = tokio::time::timeout(self.timeout, self.slots.acquire()).await;
         let _slot = slot.map_err(|_| busy())?.map_err(|_| busy())?;
-        let leader = self.raft.as_leader().map_err(|other| not_leader(&other))?;
         let stamped = Stamped {
             stamped_ms: (self.clock)(),
             command,
@@ -90,7 +120,7 @@ impl Local {
         self.raft
             .write(Command(Bytes::from(stamped.encode_to_vec())))
             .responder(responder)
-            .with_leader(leader.to_committed_leader_id())
+            .with_leader(leader)
             .await
             .map_err(|fatal| self.stopped(&fatal))?;
         match tokio::time::timeout(self.timeout, response).await {

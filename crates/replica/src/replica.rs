@@ -6,8 +6,10 @@ use crate::config::{Config, Timings};
 use crate::database::Closed;
 use crate::disk::Disk;
 use crate::error::{BarrierError, Error, ProposeError};
+use crate::home::Home;
+use crate::liveness::{self, Liveness};
 use crate::local::{Local, Proposed, Raft, ReadIndexError, check_size};
-use crate::log::{self, KnownDisks, LogStore};
+use crate::log::{self, KnownDisks, LogStore, Room};
 use crate::network::Peers;
 use crate::network::client::PeerClients;
 use crate::network::server::{self, RaftService};
@@ -77,10 +79,10 @@ struct Inner {
     peers: Arc<Peers>,
     status: watch::Sender<Status>,
     recovered: Arc<AtomicBool>,
+    liveness: Arc<Liveness>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// Where the engine runs.
-    runtime: tokio::runtime::Handle,
+    home: Home,
     /// Of the log and the state.
     closed: [Closed; 2],
 }
@@ -89,6 +91,7 @@ struct Storage {
     disk: Disk,
     log: LogStore,
     disks: KnownDisks,
+    room: Room,
     state: Arc<StateStore>,
     snapshots: Arc<Snapshots>,
     closed: [Closed; 2],
@@ -102,6 +105,16 @@ impl Replica {
     /// When the configuration, a certificate, the data folder or the listener cannot be used.
     pub async fn start(config: Config) -> Result<Self, Error> {
         config.check()?;
+        let home = Home::start()?;
+        let starting = home.runtime.spawn(Self::start_at(home.clone(), config));
+        let started = starting.await.map_err(|error| Error::Raft {
+            operation: "starting",
+            reason: error.to_string(),
+        });
+        started.flatten().inspect_err(|_| home.end())
+    }
+
+    async fn start_at(home: Home, config: Config) -> Result<Self, Error> {
         let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         if let Some(tls) = &tls {
             check_certificate(&config, tls)?;
@@ -121,7 +134,7 @@ impl Replica {
                 })??
         };
         let closed = storage.closed.clone();
-        let started = Self::start_on(config, tls, listener, storage).await;
+        let started = Self::start_on(home, config, tls, listener, storage).await;
         if started.is_err() {
             // A process that exits while a database is open may crash in its threads.
             wait_closed(closed).await;
@@ -130,6 +143,7 @@ impl Replica {
     }
 
     async fn start_on(
+        home: Home,
         config: Config,
         tls: Option<Arc<Tls>>,
         listener: Option<TcpListener>,
@@ -141,6 +155,7 @@ impl Replica {
             config.cluster_id.clone(),
             storage.disk.id(),
             tls.clone(),
+            home.runtime.clone(),
             config
                 .peers
                 .iter()
@@ -159,6 +174,7 @@ impl Replica {
         let local = Arc::new(Local::new(
             raft,
             storage.state,
+            storage.room,
             Arc::clone(&config.clock),
             Duration::from_millis(config.timings.request_timeout_ms),
         ));
@@ -169,9 +185,10 @@ impl Replica {
             peers,
             status,
             recovered: Arc::new(AtomicBool::new(false)),
+            liveness: Arc::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            runtime: tokio::runtime::Handle::current(),
+            home,
             closed: storage.closed,
         }));
         if let (Some(listener), Some(tls)) = (listener, tls) {
@@ -179,6 +196,7 @@ impl Replica {
         }
         replica.0.follow_status();
         replica.0.follow_recovery();
+        replica.0.follow_sessions();
         if let Err(error) = replica.0.form_cluster().await {
             replica.shutdown().await;
             return Err(error);
@@ -268,6 +286,14 @@ impl Replica {
         self.0.local.state.read(|view, _| read(view))
     }
 
+    /// As [`Replica::read`], with the log index that the view is of.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn read_at<R>(&self, read: impl FnOnce(&dyn Read, u64) -> R) -> Result<R, ReadError> {
+        self.0.local.state.read(read)
+    }
+
     /// Everything under `prefix` in one frozen view.
     ///
     /// # Errors
@@ -283,10 +309,39 @@ impl Replica {
         })?
     }
 
+    /// Tells that a session that `actor` opened is alive; only the leader can be told. Gives its time to live from now,
+    /// milliseconds, or 0 when it is no more.
+    ///
+    /// # Errors
+    /// When this member does not lead, or cannot be sure of it.
+    pub async fn keep_alive(&self, actor: &str, session: u64) -> Result<u64, BarrierError> {
+        liveness::keep_alive(&self.0.local, &self.0.liveness, actor, session).await
+    }
+
     /// What is applied from now on, in order.
     #[must_use]
     pub fn changes(&self) -> Subscription {
         self.0.local.state.changes().subscribe()
+    }
+
+    /// What was applied after `index`: the first answer says so when that is known no more.
+    #[must_use]
+    pub fn changes_after(&self, index: u64) -> Subscription {
+        self.0.local.state.changes().subscribe_after(index)
+    }
+
+    /// The cluster it is of.
+    #[must_use]
+    pub fn cluster_id(&self) -> &str {
+        &self.0.config.cluster_id
+    }
+
+    /// Runs a task beside the member's own, and tells when it has ended.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.0.home.runtime.spawn(task)
     }
 
     /// How the member is doing now.
@@ -369,12 +424,18 @@ impl Inner {
     fn serve(&self, listener: TcpListener, tls: Arc<Tls>, snapshots: Arc<Snapshots>) {
         let service = RaftService::new(Arc::clone(&self.peers), Arc::clone(&self.local), snapshots);
         let serving = server::serve(listener, tls, service, self.stop.clone());
-        self.tasks.spawn(serving);
+        self.tasks.spawn_on(serving, &self.home.runtime);
     }
 
     fn status(&self) -> Status {
         let recovered = self.recovered.load(Ordering::Acquire);
         status_of(&self.local, &self.peers, recovered)
+    }
+
+    fn follow_sessions(&self) {
+        let (local, liveness) = (Arc::clone(&self.local), Arc::clone(&self.liveness));
+        let following = liveness::follow(local, liveness, self.stop.clone());
+        self.tasks.spawn_on(following, &self.home.runtime);
     }
 
     fn follow_status(&self) {
@@ -498,11 +559,19 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.stop.cancel();
         // Calls that are under way wait for the engine's end, so it must come to one.
-        let raft = self.local.raft.clone();
+        let (raft, tasks, home) = (
+            self.local.raft.clone(),
+            self.tasks.clone(),
+            self.home.clone(),
+        );
         let stopping = async move {
             let _ = raft.shutdown().await;
+            drop(raft);
+            tasks.close();
+            let _ = tokio::time::timeout(STOP_TIMEOUT, tasks.wait()).await;
+            home.end();
         };
-        self.tasks.spawn_on(stopping, &self.runtime);
+        self.home.runtime.spawn(stopping);
     }
 }
 
@@ -555,14 +624,16 @@ fn open_storage(config: &Config) -> Result<Storage, Error> {
     )?);
     let snapshots = Arc::new(Snapshots::open(&dir.join("snapshots"), &config.cluster_id)?);
     let durable = Arc::clone(&state);
-    let (log, disks, log_closed) =
-        log::open(&dir.join("log"), Box::new(move || durable.make_durable()))?;
-    let closed = [log_closed, state.closed()];
+    let wal = dir.join("wal");
+    log::conversion::convert(dir, &wal)?;
+    let opened = log::open(&wal, Box::new(move || durable.make_durable()))?;
+    let closed = [opened.closed, state.closed()];
     Ok(Storage {
         closed,
         disk,
-        log,
-        disks,
+        log: opened.store,
+        disks: opened.disks,
+        room: opened.room,
         state,
         snapshots,
     })
@@ -573,7 +644,7 @@ fn open_storage(config: &Config) -> Result<Storage, Error> {
 fn check_promises(config: &Config, storage: &Storage) -> Result<(), Error> {
     match storage.state.position().applied {
         Some(applied) if !storage.log.has_vote() => Err(Error::DamagedDatabase {
-            path: config.data_dir.join("log"),
+            path: config.data_dir.join("wal"),
             reason: format!(
                 "it holds no vote, but the state beside it is applied up to entry {}: the log was lost",
                 applied.index

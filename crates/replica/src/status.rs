@@ -42,7 +42,8 @@ pub struct Status {
     pub snapshot: u64,
     /// Log index up to which entries are only in the snapshot any more, 0 when all are in the log.
     pub purged: u64,
-    /// Whether it has applied again all it had applied before its last start.
+    /// Whether it has applied again what its log says was committed before its last start: all but, after a crash, the last
+    /// entries, of which a leader tells.
     pub recovered: bool,
     /// Only on the leader: milliseconds since each other member last answered; `None` when it never did.
     pub contact_ms: BTreeMap<u64, Option<u64>>,

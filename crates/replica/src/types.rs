@@ -71,7 +71,7 @@ pub(crate) fn vote_from_wire(ballot: &wire::Ballot) -> Vote {
 pub(crate) fn entry_to_wire(entry: &Entry) -> wire::Entry {
     let payload = match &entry.payload {
         Payload::Blank => wire::entry::Payload::Blank(wire::Blank {}),
-        Payload::Normal(command) => wire::entry::Payload::Command(command.0.to_vec()),
+        Payload::Normal(command) => wire::entry::Payload::Command(command.0.clone()),
         Payload::Membership(membership) => {
             wire::entry::Payload::Membership(membership_to_wire(membership))
         }
@@ -86,7 +86,7 @@ pub(crate) fn entry_from_wire(entry: wire::Entry) -> Result<Entry, Lacks> {
     let log_id = entry.log_id.as_ref().ok_or(Lacks("log id"))?;
     let payload = match entry.payload.ok_or(Lacks("payload"))? {
         wire::entry::Payload::Blank(_) => Payload::Blank,
-        wire::entry::Payload::Command(bytes) => Payload::Normal(Command(Bytes::from(bytes))),
+        wire::entry::Payload::Command(bytes) => Payload::Normal(Command(bytes)),
         wire::entry::Payload::Membership(membership) => {
             Payload::Membership(membership_from_wire(&membership)?)
         }

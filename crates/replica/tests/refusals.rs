@@ -207,9 +207,9 @@ async fn a_member_that_lost_its_log_alone_does_not_start() {
     let mut config = fleet.config(1);
     config.peers.retain(|id, _| *id == 1);
     single(&fleet).await.shutdown().await;
-    std::fs::remove_dir_all(fleet.data_dir(1).join("log")).unwrap();
+    std::fs::remove_dir_all(fleet.data_dir(1).join("wal")).unwrap();
     let refused = refused_start(&fleet, config.clone()).await;
-    insta::assert_snapshot!(refused, @"the database DIR/data-1/log is damaged: it holds no vote, but the state beside it is applied up to entry 2: the log was lost");
+    insta::assert_snapshot!(refused, @"the database DIR/data-1/wal is damaged: it holds no vote, but the state beside it is applied up to entry 2: the log was lost");
     // Also when there is a new one.
     assert_eq!(refused_start(&fleet, config).await, refused);
 }

@@ -34,3 +34,17 @@ pub mod raft {
         include!("generated/regraft.raft.v1.rs");
     }
 }
+
+/// The replicated state as programs use it: records, locks, sessions.
+pub mod store {
+    /// Version 1.
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        reason = "generated; what it triggers changes with the generator"
+    )]
+    pub mod v1 {
+        include!("generated/regraft.store.v1.rs");
+    }
+}

@@ -10,6 +10,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+/// Fields that are passed on as they came: shared, not copied.
+const SHARED: [&str; 3] = [
+    ".regraft.raft.v1.Entry.command",
+    ".regraft.store.v1.PutRequest",
+    ".regraft.store.v1.Record.value",
+];
 /// Deepest folder below `proto/`: organization, package, version.
 const DEPTH_MAX: usize = 8;
 
@@ -22,7 +28,10 @@ fn main() -> Result<()> {
     find(sources, DEPTH_MAX, &mut files)?;
     files.sort();
     let descriptors = protox::compile(&files, [sources]).context("compile the proto files")?;
-    tonic_prost_build::configure()
+    let configured = tonic_prost_build::configure();
+    SHARED
+        .iter()
+        .fold(configured, |builder, field| builder.bytes(field))
         .out_dir(output)
         .emit_rerun_if_changed(false)
         .compile_fds(descriptors)

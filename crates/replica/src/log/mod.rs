@@ -1,35 +1,37 @@
 //! The Raft log and the vote on disk.
 //!
 //! ```text
-//! append, vote, truncate, purge --queue--> one writer thread --one synced WriteBatch--> RocksDB
+//! append, vote, truncate, purge --queue--> one writer thread --one synced batch--> write-ahead log
 //!        |                                        |
 //!        +--> tail (in memory, bounded) <---------+ answers in order
 //!                    |
-//! readers: tail first, RocksDB for what is older
+//! readers: tail first, the write-ahead log for what is older
 //! ```
 //!
 //! - Expected flow: the engine appends; entries are readable at once and durable when their callback runs.
-//! - Guarantees: writes reach the disk in the order they were asked for; one flush takes everything
+//! - Guarantees: writes reach the disk in the order they were asked for; one sync takes everything
 //!   that waits; nothing is purged before the state that covers it is durable.
 //! - Assumptions: one process owns the folder.
-//! - Errors: after a failed write the disk's content is unknown, so the writer stops for good and
-//!   every later call fails.
+//! - Errors: while the disk is full writes wait for space, and [`Room`] says so. After any other failed write the
+//!   disk's content is unknown, so the writer stops for good and every later call fails.
 
+pub(crate) mod conversion;
 mod tail;
 mod writer;
 
-use crate::database::{self, Closed, Keeps, Open};
-use crate::error::Error;
+use crate::database::{self, Closed};
+use crate::error::{Error, with_causes};
 use crate::types::{
     Entry, LogId, Types, Vote, entry_from_wire, entry_to_wire, log_id_from_wire, log_id_to_wire,
     vote_from_wire, vote_to_wire,
 };
+use bytes::Bytes;
 use futures::stream::Stream;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use prost::Message as _;
+use regraft_wal::{Disk, Durability, Folder, Options, Reader};
 use regraft_wire::raft::v1 as wire;
-use rocksdb::{DB, ReadOptions};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
@@ -39,6 +41,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tail::Tail;
 use tokio::sync::{mpsc, oneshot};
 use writer::Job;
+pub(crate) use writer::Room;
 
 /// Writes that wait for the disk; the engine waits when the queue is full.
 const QUEUE_JOBS_MAX: usize = 1024;
@@ -47,11 +50,10 @@ const READ_BYTES_MAX: usize = 1 << 20;
 /// Entries read at once while applying.
 const APPLY_CHUNK_ENTRIES: u64 = 64;
 
-const ENTRY_PREFIX: u8 = b'e';
-const VOTE_KEY: &[u8] = b"mvote";
-const COMMITTED_KEY: &[u8] = b"mcommitted";
-const PURGED_KEY: &[u8] = b"mpurged";
-const DISK_PREFIX: &[u8] = b"mdisk/";
+const VOTE_KEY: &[u8] = b"vote";
+const COMMITTED_KEY: &[u8] = b"committed";
+const PURGED_KEY: &[u8] = b"purged";
+const DISK_PREFIX: &[u8] = b"disk/";
 
 /// Makes the applied state durable; runs before entries are purged.
 pub(crate) type MakeDurable = Box<dyn Fn() -> io::Result<()> + Send>;
@@ -70,19 +72,25 @@ pub(crate) struct LogReader {
     shared: Arc<Shared>,
 }
 
-/// Remembers which disk each member had, in the log's database.
+/// Remembers which disk each member had, in the log.
 #[derive(Clone)]
 pub(crate) struct KnownDisks {
     known: Arc<Mutex<BTreeMap<u64, Vec<u8>>>>,
     queue: mpsc::WeakSender<Job>,
 }
 
+/// What [`open`] gives.
+pub(crate) struct Opened {
+    pub(crate) store: LogStore,
+    pub(crate) disks: KnownDisks,
+    pub(crate) room: Room,
+    pub(crate) closed: Closed,
+}
+
 struct Shared {
-    db: DB,
+    reader: Reader,
     path: PathBuf,
     memory: Mutex<Memory>,
-    /// After `db`: dropped when the database is closed.
-    _open: Open,
 }
 
 /// What readers see at once, whether it is on disk yet or not.
@@ -95,27 +103,40 @@ struct Memory {
 }
 
 /// Opens the log in `path` and starts its writer.
-pub(crate) fn open(
+pub(crate) fn open(path: &Path, make_durable: MakeDurable) -> Result<Opened, Error> {
+    let (open, closed) = database::open_and_closed();
+    let folder = Folder::open(path).map_err(|error| refused(path, error))?;
+    open_on(Arc::new(folder.keeping(open)), closed, path, make_durable)
+}
+
+fn open_on(
+    disk: Arc<dyn Disk>,
+    closed: Closed,
     path: &Path,
     make_durable: MakeDurable,
-) -> Result<(LogStore, KnownDisks, Closed), Error> {
-    let db = database::open(path, Keeps::AllSynced)?;
+) -> Result<Opened, Error> {
+    let (mut wal, reader, recovered) =
+        regraft_wal::open(disk, Options::default()).map_err(|error| refused(path, error))?;
+    if let Some(torn) = &recovered.torn {
+        tracing::info!(path = %path.display(), file = torn.file, offset = torn.offset, bytes = torn.bytes, "a write that was cut off is left out of the log");
+    }
+    // A new log prepares its first segment now, not under the first vote.
+    wal.write(&[], Durability::Synced)
+        .map_err(|error| refused(path, error))?;
     let damaged = |error: io::Error| Error::DamagedDatabase {
         path: path.to_owned(),
         reason: error.to_string(),
     };
-    let memory = read_memory(&db).map_err(damaged)?;
-    let disks = read_disks(&db).map_err(damaged)?;
-    let (open, closed) = database::open_and_closed();
+    let memory = read_memory(&reader).map_err(damaged)?;
+    let disks = read_disks(&reader).map_err(damaged)?;
     let shared = Arc::new(Shared {
-        db,
+        reader,
         path: path.to_owned(),
         memory: Mutex::new(memory),
-        _open: open,
     });
     let (queue, jobs) = mpsc::channel(QUEUE_JOBS_MAX);
-    writer::start(Arc::clone(&shared), jobs, make_durable)?;
-    let known = KnownDisks {
+    let room = writer::start(Arc::clone(&shared), wal, &queue, jobs, make_durable)?;
+    let disks = KnownDisks {
         known: Arc::new(Mutex::new(disks)),
         queue: queue.downgrade(),
     };
@@ -124,7 +145,12 @@ pub(crate) fn open(
         queue,
         sequence: 0,
     };
-    Ok((store, known, closed))
+    Ok(Opened {
+        store,
+        disks,
+        room,
+        closed,
+    })
 }
 
 impl LogStore {
@@ -172,14 +198,10 @@ impl RaftLogStorage<Types> for LogStore {
         Ok(())
     }
 
-    /// Not waited for and not synced alone: it is written after the entries it commits, and a lost
-    /// one only makes a restart apply less until the leader says it again.
+    /// Goes to the disk with the next entries: a lost one only makes a restart apply less until the leader says it again.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         self.shared.memory().committed = committed;
-        match committed {
-            Some(committed) => self.send(Job::Committed { committed }).await,
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
@@ -348,43 +370,50 @@ impl Shared {
         found: &mut Vec<Entry>,
         left: &mut usize,
     ) -> io::Result<bool> {
-        let mut options = ReadOptions::default();
-        options.set_iterate_range(entry_key(start).to_vec()..entry_key(end).to_vec());
-        let mut cursor = self.db.raw_iterator_opt(options);
-        cursor.seek_to_first();
-        while let Some(value) = cursor.value() {
-            if *left < value.len() && !found.is_empty() {
-                return Ok(true);
+        let mut next = start;
+        while next < end {
+            let read = self.reader.read(next..end, *left);
+            let entries = read.map_err(|error| io::Error::other(with_causes(&error)))?;
+            let Some((last, _)) = entries.last() else {
+                return Ok(false);
+            };
+            next = last + 1;
+            for (_, bytes) in entries {
+                if *left < bytes.len() && !found.is_empty() {
+                    return Ok(true);
+                }
+                *left = left.saturating_sub(bytes.len());
+                found.push(decode_entry(bytes)?);
             }
-            *left = left.saturating_sub(value.len());
-            found.push(decode_entry(value)?);
-            cursor.next();
         }
-        cursor.status().map_err(io::Error::other)?;
         Ok(false)
     }
 }
 
-fn read_memory(db: &DB) -> io::Result<Memory> {
-    let get = |key: &[u8]| db.get(key).map_err(io::Error::other);
+fn read_memory(reader: &Reader) -> io::Result<Memory> {
     let log_id = |key: &[u8]| -> io::Result<Option<LogId>> {
-        get(key)?
+        reader
+            .value(key)
             .map(|bytes| {
                 let id = wire::LogId::decode(bytes.as_slice()).map_err(io::Error::other)?;
                 Ok(log_id_from_wire(&id))
             })
             .transpose()
     };
-    let vote = get(VOTE_KEY)?
+    let vote = reader
+        .value(VOTE_KEY)
         .map(|bytes| wire::Ballot::decode(bytes.as_slice()).map_err(io::Error::other))
         .transpose()?;
     let purged = log_id(PURGED_KEY)?;
-    let mut options = ReadOptions::default();
-    options.set_iterate_range(vec![ENTRY_PREFIX]..vec![ENTRY_PREFIX + 1]);
-    let mut cursor = db.raw_iterator_opt(options);
-    cursor.seek_to_last();
-    let last = cursor.value().map(decode_entry).transpose()?;
-    cursor.status().map_err(io::Error::other)?;
+    let last = match reader.bounds().last() {
+        None => None,
+        Some(last) => {
+            let read = reader.read(last..last + 1, usize::MAX);
+            let entries = read.map_err(|error| io::Error::other(with_causes(&error)))?;
+            let entry = entries.into_iter().next().map(|(_, bytes)| bytes);
+            entry.map(decode_entry).transpose()?
+        }
+    };
     Ok(Memory {
         vote: vote.as_ref().map(vote_from_wire),
         committed: log_id(COMMITTED_KEY)?,
@@ -394,34 +423,47 @@ fn read_memory(db: &DB) -> io::Result<Memory> {
     })
 }
 
-fn read_disks(db: &DB) -> io::Result<BTreeMap<u64, Vec<u8>>> {
-    let mut disks = BTreeMap::new();
-    for pair in db.prefix_iterator(DISK_PREFIX) {
-        let (key, value) = pair.map_err(io::Error::other)?;
-        let Some(member) = key.strip_prefix(DISK_PREFIX) else {
-            break;
-        };
+fn read_disks(reader: &Reader) -> io::Result<BTreeMap<u64, Vec<u8>>> {
+    let disks = reader.values(DISK_PREFIX).into_iter().map(|(key, disk)| {
+        let member = key.strip_prefix(DISK_PREFIX).unwrap_or_default();
         let member = member
             .try_into()
             .map(u64::from_be_bytes)
             .map_err(|_| io::Error::other("a member's disk is kept under a broken key"))?;
-        disks.insert(member, value.into_vec());
+        Ok((member, disk))
+    });
+    disks.collect()
+}
+
+fn refused(path: &Path, error: regraft_wal::Error) -> Error {
+    match error {
+        regraft_wal::Error::NewerFormat { found, known, .. } => Error::NewerDisk {
+            path: path.to_owned(),
+            found,
+            known,
+        },
+        regraft_wal::Error::InUse { .. }
+        | regraft_wal::Error::Folder { .. }
+        | regraft_wal::Error::List { .. }
+        | regraft_wal::Error::Read { .. }
+        | regraft_wal::Error::Write { .. }
+        | regraft_wal::Error::Sync { .. } => Error::OpenDatabase {
+            path: path.to_owned(),
+            source: error.into(),
+        },
+        other => Error::DamagedDatabase {
+            path: path.to_owned(),
+            reason: with_causes(&other),
+        },
     }
-    Ok(disks)
 }
 
 fn disk_key(member: u64) -> Vec<u8> {
     [DISK_PREFIX, &member.to_be_bytes()].concat()
 }
 
-fn entry_key(index: u64) -> [u8; 9] {
-    let mut key = [ENTRY_PREFIX; 9];
-    key[1..].copy_from_slice(&index.to_be_bytes());
-    key
-}
-
-fn decode_entry(bytes: &[u8]) -> io::Result<Entry> {
-    let entry = wire::Entry::decode(bytes).map_err(io::Error::other)?;
+fn decode_entry(bytes: Vec<u8>) -> io::Result<Entry> {
+    let entry = wire::Entry::decode(Bytes::from(bytes)).map_err(io::Error::other)?;
     entry_from_wire(entry).map_err(io::Error::other)
 }
 

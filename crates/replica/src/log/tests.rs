@@ -3,36 +3,39 @@ use crate::types::{Command, LeaderId, Payload};
 use bytes::Bytes;
 use openraft::storage::RaftLogStorageExt as _;
 use openraft::vote::RaftLeaderId as _;
+use regraft_wal::testing::MemoryDisk;
 
-fn entry(term: u64, index: u64, size: usize) -> Entry {
+pub(super) fn entry(term: u64, index: u64, size: usize) -> Entry {
     Entry {
         log_id: log_id(term, index),
         payload: Payload::Normal(Command(Bytes::from(vec![b'x'; size]))),
     }
 }
 
-fn log_id(term: u64, index: u64) -> LogId {
+pub(super) fn log_id(term: u64, index: u64) -> LogId {
     LogId {
         leader_id: LeaderId::new(term, 1),
         index,
     }
 }
 
-fn open_at(path: &Path) -> (LogStore, KnownDisks, database::Closed) {
+pub(super) fn open_at(path: &Path) -> Opened {
     open(path, Box::new(|| Ok(()))).unwrap()
 }
 
-/// No database may be open when the process of the tests ends.
-async fn close(opened: (LogStore, KnownDisks, database::Closed)) {
-    let (store, disks, closed) = opened;
-    drop((store, disks));
+/// Waits until the folder may be opened again.
+async fn close(opened: Opened) {
+    let Opened {
+        store,
+        disks,
+        room,
+        closed,
+    } = opened;
+    drop((store, disks, room));
     closed.wait().await;
 }
 
-async fn reopen(
-    path: &Path,
-    opened: (LogStore, KnownDisks, database::Closed),
-) -> (LogStore, KnownDisks, database::Closed) {
+async fn reopen(path: &Path, opened: Opened) -> Opened {
     close(opened).await;
     open_at(path)
 }
@@ -44,9 +47,9 @@ fn indexes(entries: &[Entry]) -> Vec<u64> {
 #[tokio::test]
 async fn everything_answered_is_there_after_reopening() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("log");
+    let path = dir.path().join("wal");
     let mut opened = open_at(&path);
-    let store = &mut opened.0;
+    let store = &mut opened.store;
     let vote = Vote {
         leader_id: LeaderId::new(7, 2),
         committed: true,
@@ -61,7 +64,7 @@ async fn everything_answered_is_there_after_reopening() {
     store.purge(log_id(1, 3)).await.unwrap();
 
     let mut opened = reopen(&path, opened).await;
-    let store = &mut opened.0;
+    let store = &mut opened.store;
     let mut reader = store.get_log_reader().await;
     assert_eq!(reader.read_vote().await.unwrap(), Some(vote));
     assert_eq!(store.read_committed().await.unwrap(), Some(log_id(1, 12)));
@@ -78,7 +81,8 @@ async fn everything_answered_is_there_after_reopening() {
 #[tokio::test]
 async fn entries_beyond_the_tail_are_read_from_disk_without_a_hole() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut store, disks, closed) = open_at(&dir.path().join("log"));
+    let mut opened = open_at(&dir.path().join("wal"));
+    let store = &mut opened.store;
     // Six times the tail.
     for index in 1..=120 {
         store
@@ -97,15 +101,15 @@ async fn entries_beyond_the_tail_are_read_from_disk_without_a_hole() {
     let streamed: Vec<Entry> = streamed.into_iter().map(Result::unwrap).collect();
     assert_eq!(indexes(&streamed), (1..=120).collect::<Vec<_>>());
     drop(reader);
-    close((store, disks, closed)).await;
+    close(opened).await;
 }
 
 #[tokio::test]
 async fn appending_after_a_truncation_replaces_what_was_there() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("log");
+    let path = dir.path().join("wal");
     let mut opened = open_at(&path);
-    let store = &mut opened.0;
+    let store = &mut opened.store;
     store
         .blocking_append((1..=5).map(|index| entry(1, index, 1)))
         .await
@@ -120,7 +124,7 @@ async fn appending_after_a_truncation_replaces_what_was_there() {
     assert_eq!(ids(reader.try_get_log_entries(..).await.unwrap()), expected);
     drop(reader);
     let mut opened = reopen(&path, opened).await;
-    let mut reader = opened.0.get_log_reader().await;
+    let mut reader = opened.store.get_log_reader().await;
     assert_eq!(ids(reader.try_get_log_entries(..).await.unwrap()), expected);
     drop(reader);
     close(opened).await;
@@ -129,9 +133,10 @@ async fn appending_after_a_truncation_replaces_what_was_there() {
 #[tokio::test]
 async fn nothing_is_purged_when_the_state_cannot_be_made_durable() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("log");
-    let (mut store, disks, closed) =
-        open(&path, Box::new(|| Err(io::Error::other("disk full")))).unwrap();
+    let path = dir.path().join("wal");
+    let broken: MakeDurable = Box::new(|| Err(io::Error::other("disk full")));
+    let mut opened = open(&path, broken).unwrap();
+    let store = &mut opened.store;
     store
         .blocking_append((1..=5).map(|index| entry(1, index, 1)))
         .await
@@ -141,24 +146,64 @@ async fn nothing_is_purged_when_the_state_cannot_be_made_durable() {
     // The writer has stopped for good.
     let error = store.blocking_append([entry(1, 6, 1)]).await.unwrap_err();
     assert!(error.to_string().contains("stopped"), "{error}");
-    close((store, disks, closed)).await;
-    let (mut store, disks, closed) = open_at(&path);
-    let mut reader = store.get_log_reader().await;
+    let mut opened = reopen(&path, opened).await;
+    let mut reader = opened.store.get_log_reader().await;
     let entries = reader.try_get_log_entries(..).await.unwrap();
     assert_eq!(indexes(&entries), [1, 2, 3, 4, 5]);
     drop(reader);
-    close((store, disks, closed)).await;
+    close(opened).await;
 }
 
 #[tokio::test]
 async fn a_member_keeps_the_disk_it_was_first_seen_with() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("log");
+    let path = dir.path().join("wal");
     let opened = open_at(&path);
-    assert!(opened.1.is_of(3, b"first").await.unwrap());
-    assert!(!opened.1.is_of(3, b"second").await.unwrap());
+    assert!(opened.disks.is_of(3, b"first").await.unwrap());
+    assert!(!opened.disks.is_of(3, b"second").await.unwrap());
     let opened = reopen(&path, opened).await;
-    assert!(!opened.1.is_of(3, b"second").await.unwrap());
-    assert!(opened.1.is_of(3, b"first").await.unwrap());
+    assert!(!opened.disks.is_of(3, b"second").await.unwrap());
+    assert!(opened.disks.is_of(3, b"first").await.unwrap());
     close(opened).await;
+}
+
+/// Polls until `done`.
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let polling = async {
+        let mut every = tokio::time::interval(std::time::Duration::from_millis(5));
+        while !done() {
+            every.tick().await;
+        }
+    };
+    let limit = std::time::Duration::from_secs(20);
+    assert!(tokio::time::timeout(limit, polling).await.is_ok(), "{what}");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_writes_wait_for_room() {
+    let disk = MemoryDisk::new();
+    let (_, closed) = database::open_and_closed();
+    let keeps: MakeDurable = Box::new(|| Ok(()));
+    let mut opened = open_on(Arc::new(disk.clone()), closed, Path::new("memory"), keeps).unwrap();
+    let store = &mut opened.store;
+    store.blocking_append([entry(1, 1, 10)]).await.unwrap();
+    until("there is room", || opened.room.lacking().is_none()).await;
+    disk.set_room(Some(disk.used_bytes()));
+    let mut index = 1;
+    // The spare segment is used up before the disk is missed.
+    while opened.room.lacking().is_none() {
+        index += 1;
+        let appended = store.blocking_append([entry(1, index, 1 << 20)]).await;
+        appended.unwrap();
+        assert!(index < 100, "the disk is never full");
+    }
+    disk.set_room(None);
+    until("there is room again", || opened.room.lacking().is_none()).await;
+    store
+        .blocking_append([entry(1, index + 1, 10)])
+        .await
+        .unwrap();
+    let mut reader = opened.store.get_log_reader().await;
+    let entries = reader.try_get_log_entries(..).await.unwrap();
+    assert_eq!(indexes(&entries), (1..=index + 1).collect::<Vec<_>>());
 }

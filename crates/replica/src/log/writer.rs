@@ -3,22 +3,32 @@
 
 use super::{
     COMMITTED_KEY, MakeDurable, PURGED_KEY, Shared, VOTE_KEY, disk_key, encode_log_id, encode_vote,
-    entry_key,
 };
-use crate::error::Error;
+use crate::error::{Error, with_causes};
 use crate::types::{LogId, Types, Vote};
 use openraft::storage::IOFlushed;
-use rocksdb::{WriteBatch, WriteOptions};
+use regraft_wal::{Durability, Operation, Space, Writer};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Jobs that one flush takes at most.
+/// Jobs that one sync takes at most.
 const GROUP_JOBS_MAX: usize = 512;
-/// Bytes after which one flush takes no further job, so that the first does not wait for the last.
+/// Bytes after which one sync takes no further job, so that the first does not wait for the last.
 const GROUP_BYTES_MAX: usize = 4 << 20;
+/// How often a full disk is looked at.
+const FULL_DISK_REST: Duration = Duration::from_millis(200);
 
 const THREAD: &str = "raft-log";
+
+/// Whether the disk has room for more entries.
+#[derive(Clone)]
+pub(crate) struct Room {
+    /// What the disk said when there was none.
+    lacking: Arc<Mutex<Option<String>>>,
+    queue: mpsc::WeakSender<Job>,
+}
 
 pub(super) enum Job {
     Append {
@@ -29,9 +39,6 @@ pub(super) enum Job {
     Vote {
         vote: Vote,
         done: oneshot::Sender<io::Result<()>>,
-    },
-    Committed {
-        committed: LogId,
     },
     Truncate {
         from: u64,
@@ -46,79 +53,179 @@ pub(super) enum Job {
         disk: Vec<u8>,
         done: oneshot::Sender<io::Result<()>>,
     },
+    /// Looks whether there is room again.
+    Look,
+}
+
+/// The thread's own.
+struct Writing {
+    shared: Arc<Shared>,
+    wal: Writer,
+    jobs: mpsc::Receiver<Job>,
+    make_durable: MakeDurable,
+    room: Room,
 }
 
 /// Starts the thread; it ends when the last sender is gone or a write failed.
 pub(super) fn start(
     shared: Arc<Shared>,
+    wal: Writer,
+    queue: &mpsc::Sender<Job>,
     jobs: mpsc::Receiver<Job>,
     make_durable: MakeDurable,
-) -> Result<(), Error> {
+) -> Result<Room, Error> {
+    let room = Room {
+        lacking: Arc::default(),
+        queue: queue.downgrade(),
+    };
+    let mut writing = Writing {
+        shared,
+        wal,
+        jobs,
+        make_durable,
+        room: room.clone(),
+    };
     std::thread::Builder::new()
         .name(THREAD.to_owned())
-        .spawn(move || run(&shared, jobs, &make_durable))
-        .map(|_| ())
+        .spawn(move || writing.run())
         .map_err(|source| Error::Thread {
             name: THREAD,
             source,
-        })
+        })?;
+    Ok(room)
 }
 
-fn run(shared: &Shared, mut jobs: mpsc::Receiver<Job>, make_durable: &MakeDurable) {
-    while let Some(first) = jobs.blocking_recv() {
-        let group = gather(first, &mut jobs);
-        let written = write(shared, &group, make_durable);
-        let failed = written.err().map(|error| error.to_string());
-        match &failed {
-            None => mark_written(shared, &group),
-            // Before anybody is answered: who asks from now on is told that the writer has stopped.
-            Some(_) => jobs.close(),
+impl Room {
+    /// What the disk said, while there is no room: nothing more should be proposed. Has it looked at again.
+    pub(crate) fn lacking(&self) -> Option<String> {
+        let lacking = self.lock().clone();
+        if lacking.is_some()
+            && let Some(queue) = self.queue.upgrade()
+        {
+            // A full queue will look anyway.
+            let _ = queue.try_send(Job::Look);
         }
-        for job in group {
-            answer(job, failed.as_deref());
-        }
-        if let Some(reason) = failed {
-            while let Some(job) = jobs.blocking_recv() {
-                answer(job, Some(&reason));
+        lacking
+    }
+
+    fn tell(&self, lacking: Option<String>) {
+        let mut before = self.lock();
+        match (&*before, &lacking) {
+            (None, Some(reason)) => {
+                tracing::error!(reason, "the disk is full: this member accepts no more");
             }
-            tracing::error!(
-                path = %shared.path.display(),
-                reason,
-                "the log cannot be written: this member stops"
-            );
+            (Some(_), None) => tracing::info!("the disk has room again"),
+            _ => {}
+        }
+        *before = lacking;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writing {
+    fn run(&mut self) {
+        while let Some(first) = self.jobs.blocking_recv() {
+            let group = self.gather(first);
+            let written = self.write(&group);
+            let failed = written.err().map(|error| error.to_string());
+            match &failed {
+                None => mark_written(&self.shared, &group),
+                // Before anybody is answered: who asks from now on is told that the writer has stopped.
+                Some(_) => self.jobs.close(),
+            }
+            for job in group {
+                answer(job, failed.as_deref());
+            }
+            if let Some(reason) = failed {
+                while let Some(job) = self.jobs.blocking_recv() {
+                    answer(job, Some(&reason));
+                }
+                tracing::error!(
+                    path = %self.shared.path.display(),
+                    reason,
+                    "the log cannot be written: this member stops"
+                );
+                return;
+            }
+            self.look();
+        }
+        self.leave();
+    }
+
+    /// What was committed last may be on no disk yet: the next start need not wait for a leader to say it again.
+    fn leave(&mut self) {
+        let Some(committed) = self.shared.memory().committed else {
             return;
+        };
+        let committed = Operation::Set {
+            key: COMMITTED_KEY,
+            bytes: &encode_log_id(&committed),
+        };
+        if let Err(error) = self.wal.write(&[committed], Durability::Synced) {
+            tracing::warn!(
+                error = with_causes(&error),
+                "what was committed last is not on disk"
+            );
         }
     }
-}
 
-fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
-    let mut bytes = first.size_bytes();
-    let mut group = vec![first];
-    while group.len() < GROUP_JOBS_MAX && bytes < GROUP_BYTES_MAX {
-        let Ok(job) = jobs.try_recv() else { break };
-        bytes += job.size_bytes();
-        group.push(job);
+    fn gather(&mut self, first: Job) -> Vec<Job> {
+        let mut bytes = first.size_bytes();
+        let mut group = vec![first];
+        while group.len() < GROUP_JOBS_MAX && bytes < GROUP_BYTES_MAX {
+            let Ok(job) = self.jobs.try_recv() else { break };
+            bytes += job.size_bytes();
+            group.push(job);
+        }
+        group
     }
-    group
-}
 
-fn write(shared: &Shared, group: &[Job], make_durable: &MakeDurable) -> io::Result<()> {
-    // Purged entries can only be had again from the state that they made.
-    if group.iter().any(|job| matches!(job, Job::Purge { .. })) {
-        make_durable()?;
-    }
-    let mut batch = WriteBatch::default();
-    let mut options = WriteOptions::default();
-    for job in group {
-        job.add_to(&mut batch);
-        if !matches!(job, Job::Committed { .. }) {
-            options.set_sync(true);
+    fn write(&mut self, group: &[Job]) -> io::Result<()> {
+        // Purged entries can only be had again from the state that they made.
+        if group.iter().any(|job| matches!(job, Job::Purge { .. })) {
+            (self.make_durable)()?;
+        }
+        let values = Values::of(group, self.shared.memory().committed);
+        let mut batch = Vec::new();
+        for (job, value) in group.iter().zip(&values.of_jobs) {
+            job.add_to(value, &mut batch);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if let Some(committed) = &values.committed {
+            batch.push(Operation::Set {
+                key: COMMITTED_KEY,
+                bytes: committed,
+            });
+        }
+        loop {
+            match self.wal.write(&batch, Durability::Synced) {
+                Ok(()) => return Ok(()),
+                Err(
+                    error @ (regraft_wal::Error::DiskFull { .. }
+                    | regraft_wal::Error::Prepare { .. }),
+                ) if !self.jobs.is_closed() => {
+                    self.room.tell(Some(with_causes(&error)));
+                    // Nobody is answered meanwhile, so nobody takes for written what is not.
+                    std::thread::park_timeout(FULL_DISK_REST);
+                    self.wal.space();
+                }
+                Err(error) => return Err(io::Error::other(with_causes(&error))),
+            }
         }
     }
-    shared
-        .db
-        .write_opt(batch, &options)
-        .map_err(io::Error::other)
+
+    fn look(&mut self) {
+        let lacking = match self.wal.space() {
+            Space::Ample => None,
+            Space::Low { reason, .. } | Space::None { reason } => Some(reason),
+        };
+        self.room.tell(lacking);
+    }
 }
 
 fn mark_written(shared: &Shared, group: &[Job]) {
@@ -145,7 +252,29 @@ fn answer(job: Job, failed: Option<&str>) {
             // Whoever asked may be gone by now; what was written stays written.
             let _ = done.send(result);
         }
-        Job::Committed { .. } => {}
+        Job::Look => {}
+    }
+}
+
+/// What a batch borrows.
+struct Values {
+    of_jobs: Vec<Value>,
+    committed: Option<Vec<u8>>,
+}
+
+/// A value that a job sets, with its key.
+#[derive(Default)]
+struct Value {
+    key: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl Values {
+    fn of(group: &[Job], committed: Option<LogId>) -> Self {
+        Self {
+            of_jobs: group.iter().map(Job::value).collect(),
+            committed: committed.as_ref().map(encode_log_id),
+        }
     }
 }
 
@@ -157,23 +286,33 @@ impl Job {
         }
     }
 
-    fn add_to(&self, batch: &mut WriteBatch) {
+    fn value(&self) -> Value {
+        let (key, bytes) = match self {
+            Self::Append { .. } | Self::Truncate { .. } | Self::Look => return Value::default(),
+            Self::Vote { vote, .. } => (VOTE_KEY.to_vec(), encode_vote(vote)),
+            Self::Purge { upto, .. } => (PURGED_KEY.to_vec(), encode_log_id(upto)),
+            Self::Disk { member, disk, .. } => (disk_key(*member), disk.clone()),
+        };
+        Value { key, bytes }
+    }
+
+    fn add_to<'a>(&'a self, value: &'a Value, batch: &mut Vec<Operation<'a>>) {
         match self {
             Self::Append { encoded, .. } => {
-                for (index, bytes) in encoded {
-                    batch.put(entry_key(*index), bytes);
-                }
+                batch.extend(encoded.iter().map(|(index, bytes)| Operation::Append {
+                    index: *index,
+                    bytes,
+                }));
             }
-            Self::Vote { vote, .. } => batch.put(VOTE_KEY, encode_vote(vote)),
-            Self::Committed { committed } => batch.put(COMMITTED_KEY, encode_log_id(committed)),
-            Self::Truncate { from, .. } => {
-                batch.delete_range(entry_key(*from), entry_key(u64::MAX));
-            }
-            Self::Purge { upto, .. } => {
-                batch.put(PURGED_KEY, encode_log_id(upto));
-                batch.delete_range(entry_key(0), entry_key(upto.index + 1));
-            }
-            Self::Disk { member, disk, .. } => batch.put(disk_key(*member), disk),
+            Self::Truncate { from, .. } => batch.push(Operation::TruncateFrom { index: *from }),
+            Self::Purge { upto, .. } => batch.push(Operation::PurgeTo { index: upto.index }),
+            Self::Vote { .. } | Self::Disk { .. } | Self::Look => {}
+        }
+        if !value.key.is_empty() {
+            batch.push(Operation::Set {
+                key: &value.key,
+                bytes: &value.bytes,
+            });
         }
     }
 }

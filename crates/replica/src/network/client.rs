@@ -8,14 +8,16 @@ use crate::types::{
     Snapshot, Types, Vote, entry_to_wire, log_id_from_wire, log_id_to_wire, vote_from_wire,
     vote_to_wire,
 };
-use futures::stream::{Stream, StreamExt as _};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, Stream, StreamExt as _};
 use openraft::errors::{
     NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
 };
 use openraft::network::RPCOption;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
 use regraft_wire::raft::v1 as wire;
@@ -29,6 +31,8 @@ use tonic::{Code, Status};
 const LOG_APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of one part of a snapshot.
 const SNAPSHOT_PART_BYTES: usize = 256 << 10;
+
+type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>;
 
 /// Makes the engine's clients.
 pub(crate) struct PeerClients(pub(crate) Arc<Peers>);
@@ -97,16 +101,26 @@ impl RaftNetworkV2<Types> for PeerClient {
                 client.append(request).await
             })
             .await?;
-        match response.outcome {
-            Some(wire::append_response::Outcome::Appended(_)) => Ok(AppendEntriesResponse::Success),
-            Some(wire::append_response::Outcome::Conflict(_)) => {
-                Ok(AppendEntriesResponse::Conflict)
-            }
-            Some(wire::append_response::Outcome::Higher(ballot)) => {
-                Ok(AppendEntriesResponse::HigherVote(vote_from_wire(&ballot)))
-            }
-            None => Err(lacks("outcome")),
+        super::stream::response(response.outcome)
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<Answers<'s>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        async move {
+            let client = self
+                .peers
+                .client(self.target, Some(&self.address), self.lane)
+                .map_err(|status| self.unreachable(&status))?;
+            let peers = Arc::clone(&self.peers);
+            super::stream::append(peers, self.target, client, input, LOG_APPEND_TIMEOUT).await
         }
+        .boxed()
     }
 
     async fn vote(
@@ -246,7 +260,7 @@ impl PeerClient {
     }
 }
 
-type Client = wire::raft_client::RaftClient<tonic::transport::Channel>;
+pub(super) type Client = wire::raft_client::RaftClient<tonic::transport::Channel>;
 
 impl Peers {
     /// Proposes through the leader. One hop: the leader does not forward.

@@ -13,18 +13,22 @@
 
 pub(crate) mod client;
 pub(crate) mod server;
+mod stream;
 
 use crate::certs::Identity;
 use crate::log::KnownDisks;
 use crate::tls::{Peer, Tls};
 use hyper_util::rt::TokioIo;
+use prost::Message as _;
 use regraft_wire::raft::v1 as wire;
 use regraft_wire::raft::v1::raft_client::RaftClient;
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tonic::Status;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 
 /// Largest message: a read for replication (1 MiB) and one largest command, with room.
@@ -37,6 +41,10 @@ pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// HTTP/2 windows: enough for snapshots on a connection of some milliseconds.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// The metadata of a stream: who calls, as [`wire::Caller`].
+const CALLER: &str = "caller-bin";
+/// The metadata of its answer: the callee's disk.
+const DISK: &str = "disk-bin";
 /// Longest text kept of a trouble.
 const TROUBLE_CHARS_MAX: usize = 400;
 
@@ -57,6 +65,7 @@ pub(crate) struct Peers {
     pub(crate) cluster_id: String,
     pub(crate) disk_id: Vec<u8>,
     tls: Option<Arc<Tls>>,
+    runtime: Handle,
     addresses: BTreeMap<u64, String>,
     clients: Mutex<BTreeMap<(u64, Lane), RaftClient<Channel>>>,
     disks: KnownDisks,
@@ -69,6 +78,7 @@ impl Peers {
         cluster_id: String,
         disk_id: Vec<u8>,
         tls: Option<Arc<Tls>>,
+        runtime: Handle,
         addresses: BTreeMap<u64, String>,
         disks: KnownDisks,
     ) -> Self {
@@ -77,6 +87,7 @@ impl Peers {
             cluster_id,
             disk_id,
             tls,
+            runtime,
             addresses,
             clients: Mutex::default(),
             disks,
@@ -104,6 +115,45 @@ impl Peers {
             target_node_id: target,
             disk_id: self.disk_id.clone(),
         }
+    }
+
+    /// Names the caller of a stream to `target`.
+    fn name_caller(&self, target: u64, metadata: &mut MetadataMap) {
+        let caller = self.caller(target).encode_to_vec();
+        metadata.insert_bin(CALLER, MetadataValue::from_bytes(&caller));
+    }
+
+    /// Checks that a stream was opened by the disk that `target` always had.
+    async fn settle_stream<T>(
+        &self,
+        target: u64,
+        opened: Result<tonic::Response<T>, Status>,
+    ) -> Result<T, Status> {
+        let checked = match opened {
+            Ok(response) => {
+                let disk = bytes_of(response.metadata(), DISK)?;
+                let checked = self.check_disk(target, &disk).await;
+                checked.map(|()| response.into_inner())
+            }
+            Err(status) => Err(status),
+        };
+        match &checked {
+            Ok(_) => self.forget_trouble(target),
+            Err(status) => self.note_failure(target, status),
+        }
+        checked
+    }
+
+    /// Refuses a stream that is not of the member it names, or not for this one.
+    async fn admit_stream(
+        &self,
+        peer: Option<&Peer>,
+        metadata: &MetadataMap,
+    ) -> Result<(), Status> {
+        let caller = bytes_of(metadata, CALLER)?;
+        let caller = wire::Caller::decode(caller.as_slice())
+            .map_err(|error| Status::invalid_argument(format!("its caller: {error}")))?;
+        self.admit(peer, Some(&caller)).await
     }
 
     /// The client for `target`; it connects when it is used. The own configuration knows the
@@ -159,6 +209,8 @@ impl Peers {
             let (tls, address, expected) = (Arc::clone(&tls), address.clone(), expected.clone());
             async move { tls.connect(&address, &expected).await.map(TokioIo::new) }
         });
+        // Its tasks must not end with whoever asks first.
+        let _home = self.runtime.enter();
         Ok(endpoint.connect_with_connector_lazy(connector))
     }
 
@@ -178,13 +230,8 @@ impl Peers {
             Err(status) => Err(status),
         };
         match &checked {
-            Ok(_) => {
-                self.troubles
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(&target);
-            }
-            Err(status) => self.note_trouble(target, text_of(status)),
+            Ok(_) => self.forget_trouble(target),
+            Err(status) => self.note_failure(target, status),
         }
         checked
     }
@@ -256,6 +303,15 @@ impl Peers {
         }
     }
 
+    fn forget_trouble(&self, member: u64) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.remove(&member);
+    }
+
+    fn note_failure(&self, member: u64, status: &Status) {
+        self.note_trouble(member, text_of(status));
+    }
+
     fn note_trouble(&self, member: u64, text: String) {
         let text: String = text.chars().take(TROUBLE_CHARS_MAX).collect();
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -289,6 +345,15 @@ answers!(
     wire::ForwardResponse,
     wire::ReadIndexResponse
 );
+
+fn bytes_of(metadata: &MetadataMap, name: &'static str) -> Result<Vec<u8>, Status> {
+    let value = metadata
+        .get_bin(name)
+        .and_then(|value| value.to_bytes().ok());
+    value
+        .map(|bytes| bytes.to_vec())
+        .ok_or_else(|| Status::invalid_argument(format!("the stream lacks {name}")))
+}
 
 /// A status with its causes, for people.
 fn text_of(status: &Status) -> String {

@@ -1,7 +1,7 @@
 //! Answers other members.
 
 use super::{
-    CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX, PING_INTERVAL, PING_TIMEOUT, Peers,
+    CONNECTION_WINDOW_BYTES, DISK, MESSAGE_BYTES_MAX, PING_INTERVAL, PING_TIMEOUT, Peers,
     STREAM_WINDOW_BYTES,
 };
 use crate::error::ProposeError;
@@ -13,8 +13,10 @@ use crate::types::{
     Lacks, Snapshot, entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire,
     vote_to_wire,
 };
+use futures::stream::{BoxStream, StreamExt as _};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderRequest, VoteRequest, VoteResponse,
 };
 use regraft_wire::raft::v1 as wire;
 use regraft_wire::raft::v1::raft_server::{Raft as RaftRpc, RaftServer};
@@ -25,6 +27,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Snapshots received at the same time: there is one leader.
@@ -156,18 +159,7 @@ impl RaftRpc for RaftService {
     ) -> Result<Response<wire::AppendResponse>, Status> {
         self.admit(&request, request.get_ref().caller.as_ref())
             .await?;
-        let request = request.into_inner();
-        let rpc = AppendEntriesRequest {
-            vote: vote_from_wire(&required(request.ballot, "ballot")?),
-            prev_log_id: request.previous.as_ref().map(log_id_from_wire),
-            entries: request
-                .entries
-                .into_iter()
-                .map(entry_from_wire)
-                .collect::<Result<_, _>>()
-                .map_err(|lacks| Status::invalid_argument(lacks.to_string()))?,
-            leader_commit: request.leader_commit.as_ref().map(log_id_from_wire),
-        };
+        let rpc = append_request(request.into_inner())?;
         let response = self
             .local
             .raft
@@ -192,6 +184,23 @@ impl RaftRpc for RaftService {
             disk_id: self.disk_id(),
             outcome: Some(outcome),
         }))
+    }
+
+    type AppendStreamStream = BoxStream<'static, Result<wire::AppendResponse, Status>>;
+
+    async fn append_stream(
+        &self,
+        request: Request<Streaming<wire::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStreamStream>, Status> {
+        self.peers
+            .admit_stream(request.extensions().get::<Peer>(), request.metadata())
+            .await?;
+        let requests = futures::stream::unfold(request.into_inner(), next_append);
+        let answers = self.local.raft.stream_append(requests).map(appended);
+        let mut response = Response::new(answers.boxed());
+        let disk = MetadataValue::from_bytes(&self.peers.disk_id);
+        response.metadata_mut().insert_bin(DISK, disk);
+        Ok(response)
     }
 
     async fn vote(
@@ -346,6 +355,56 @@ impl RaftRpc for RaftService {
             outcome: Some(outcome),
         }))
     }
+}
+
+fn append_request(
+    request: wire::AppendRequest,
+) -> Result<AppendEntriesRequest<crate::types::Types>, Status> {
+    let entries = request.entries.into_iter().map(entry_from_wire);
+    Ok(AppendEntriesRequest {
+        vote: vote_from_wire(&required(request.ballot, "ballot")?),
+        prev_log_id: request.previous.as_ref().map(log_id_from_wire),
+        entries: entries
+            .collect::<Result<_, _>>()
+            .map_err(|lacks| Status::invalid_argument(lacks.to_string()))?,
+        leader_commit: request.leader_commit.as_ref().map(log_id_from_wire),
+    })
+}
+
+/// The next request of a stream. What cannot be read ends it, as a connection that breaks does.
+async fn next_append(
+    mut requests: Streaming<wire::AppendRequest>,
+) -> Option<(
+    AppendEntriesRequest<crate::types::Types>,
+    Streaming<wire::AppendRequest>,
+)> {
+    let read = match requests.message().await {
+        Ok(request) => append_request(request?),
+        Err(status) => Err(status),
+    };
+    match read {
+        Ok(request) => Some((request, requests)),
+        Err(status) => {
+            tracing::debug!(%status, "replication from a leader ended");
+            None
+        }
+    }
+}
+
+/// What became of one request of a stream. The disk was told once.
+fn appended<F: std::fmt::Display>(
+    result: Result<StreamAppendResult<crate::types::Types>, F>,
+) -> Result<wire::AppendResponse, Status> {
+    use wire::append_response::Outcome;
+    let outcome = match result.map_err(|fatal| stopped(&fatal))? {
+        Ok(_) => Outcome::Appended(wire::Appended {}),
+        Err(StreamAppendError::Conflict(_)) => Outcome::Conflict(wire::Conflict {}),
+        Err(StreamAppendError::HigherVote(vote)) => Outcome::Higher(vote_to_wire(&vote)),
+    };
+    Ok(wire::AppendResponse {
+        disk_id: Vec::new(),
+        outcome: Some(outcome),
+    })
 }
 
 fn vote_request(request: &wire::VoteRequest) -> Result<VoteRequest<crate::types::Types>, Status> {

@@ -2,8 +2,8 @@
 
 use super::generation::Generation;
 use super::snapshot::{SnapshotFile, Snapshots};
-use super::{StateStore, View, read_position};
-use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types};
+use super::{AppliedEntries, Patience, StateStore, View, read_position};
+use crate::types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, Types};
 use futures::stream::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
@@ -11,6 +11,8 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use tokio::sync::oneshot;
 
+/// Entries that are applied together at most: the first of them is not answered before the last is applied.
+const CHUNK_ENTRIES_MAX: usize = 64;
 const THREAD: &str = "raft-snapshot";
 
 /// The engine's state machine.
@@ -38,16 +40,25 @@ impl RaftStateMachine<Types> for Applier {
         Ok((position.applied, position.membership))
     }
 
-    async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
+    async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
     where
         Strm: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
     {
-        while let Some(next) = entries.next().await {
-            let (entry, responder) = next?;
-            let response = self.state.apply(entry)?;
-            if let Some(responder) = responder {
-                responder.send(response);
+        let mut chunks = entries.ready_chunks(CHUNK_ENTRIES_MAX);
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.into_iter().collect::<Result<Vec<_>, io::Error>>()?;
+            let (entries, responders): (Vec<_>, Vec<_>) = chunk.into_iter().unzip();
+            let applied = match self.state.apply(&entries, Patience::None) {
+                Some(applied) => applied,
+                // The engine's own thread must not wait for the disk: no heartbeat would be sent meanwhile.
+                None => self.apply_patiently(entries).await?,
+            };
+            for (responder, answer) in responders.into_iter().zip(applied.answers) {
+                if let Some(responder) = responder {
+                    responder.send(answer);
+                }
             }
+            applied.outcome?;
         }
         Ok(())
     }
@@ -78,6 +89,15 @@ impl RaftStateMachine<Types> for Applier {
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<SnapshotFile>>, io::Error> {
         let current = self.snapshots.current();
         Ok(current.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+impl Applier {
+    async fn apply_patiently(&self, entries: Vec<Entry>) -> io::Result<AppliedEntries> {
+        let state = Arc::clone(&self.state);
+        let applying = tokio::task::spawn_blocking(move || state.apply(&entries, Patience::Waits));
+        let applied = applying.await.map_err(io::Error::other)?;
+        applied.ok_or_else(|| io::Error::other("a write that may wait was not done"))
     }
 }
 

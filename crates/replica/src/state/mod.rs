@@ -1,13 +1,13 @@
 //! The applied state on disk.
 //!
 //! ```text
-//! committed entry --Machine::apply--> writes + last_applied --one WriteBatch--> RocksDB generation n
+//! committed entries --Machine::apply--> writes + last_applied --one WriteBatch--> RocksDB generation n
 //!                                        |                                             ^
 //!                                        +--> Changes (after the write, in order)      | swap
 //! snapshot file --verify--> fresh generation n+1 --------------------------------------+
 //! ```
 //!
-//! - Expected flow: the engine applies entries one by one; readers take a frozen view.
+//! - Expected flow: the engine applies entries chunk by chunk; readers take a frozen view.
 //! - Guarantees: data and `last_applied` change together; a view never changes; a snapshot is
 //!   installed beside the state and takes its place as a whole.
 //! - Assumptions: the log replays what a crash of the machine took from here, because entries are
@@ -16,9 +16,10 @@
 
 pub(crate) mod engine;
 pub(crate) mod generation;
+mod pending;
 pub(crate) mod snapshot;
 
-use crate::changes::{Change, Changes};
+use crate::changes::Changes;
 use crate::database::{self, Closed};
 use crate::error::Error;
 use crate::machine::Machine;
@@ -27,10 +28,12 @@ use crate::types::{
     stored_membership_from_wire, stored_membership_to_wire,
 };
 use generation::{Generation, Generations};
+use pending::Pending;
 use prost::Message as _;
-use regraft_state::store::{Batch, Read, ReadError, Walk, Write};
+use regraft_state::store::{Read, ReadError, Walk, Write};
+use regraft_state::{Applied, Halt};
 use regraft_wire::raft::v1 as wire;
-use rocksdb::{DB, ReadOptions, Snapshot, WriteBatch};
+use rocksdb::{DB, ReadOptions, Snapshot, WriteBatch, WriteOptions};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -57,6 +60,32 @@ pub(crate) struct Position {
     pub(crate) membership: StoredMembership,
 }
 
+/// Whether a write may wait until the database has made room for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// No.
+    None,
+    /// Yes.
+    Waits,
+}
+
+/// What became of entries.
+pub(crate) struct AppliedEntries {
+    /// In their order; fewer than entries when one of them halts.
+    pub(crate) answers: Vec<Vec<u8>>,
+    /// Why applying stopped.
+    pub(crate) outcome: io::Result<()>,
+}
+
+impl Default for AppliedEntries {
+    fn default() -> Self {
+        Self {
+            answers: Vec::new(),
+            outcome: Ok(()),
+        }
+    }
+}
+
 /// A snapshot's state, ready to become the current one.
 pub(crate) struct Prepared {
     fresh: Generation,
@@ -79,13 +108,14 @@ impl StateStore {
                 path: current.path().to_owned(),
                 reason: error.to_string(),
             })?;
-        let (applied, _) = watch::channel(index_of(&position));
+        let index = index_of(&position);
+        let (applied, _) = watch::channel(index);
         Ok(Self {
             generations,
             machine,
             position: Mutex::new(position),
             applied,
-            changes: Changes::default(),
+            changes: Changes::new(index),
             halted: OnceLock::new(),
         })
     }
@@ -120,47 +150,74 @@ impl StateStore {
     /// Makes everything applied so far durable.
     pub(crate) fn make_durable(&self) -> io::Result<()> {
         let generation = self.generations.current();
-        generation.db.flush_wal(true).map_err(io::Error::other)
+        generation.db.flush().map_err(io::Error::other)
     }
 
-    /// Applies one committed entry and gives its answer.
-    pub(crate) fn apply(&self, entry: Entry) -> io::Result<Vec<u8>> {
+    /// Applies committed entries in order. Nothing, and nothing was applied, when the database would have to be waited for
+    /// and there is no patience.
+    pub(crate) fn apply(&self, entries: &[Entry], patience: Patience) -> Option<AppliedEntries> {
+        let mut applied = AppliedEntries::default();
         if let Some(reason) = self.halted() {
-            return Err(io::Error::other(reason.to_owned()));
+            applied.outcome = Err(io::Error::other(reason.to_owned()));
+            return Some(applied);
         }
         let generation = self.generations.current();
-        let log_id = entry.log_id;
         let mut position = self.position();
-        position.applied = Some(log_id);
-        let (writes, response) = match entry.payload {
-            Payload::Blank => (Batch::default(), Vec::new()),
-            Payload::Membership(membership) => {
-                position.membership = StoredMembership::new(Some(log_id), membership);
-                (Batch::default(), Vec::new())
+        let mut pending = Pending::over(View::live(&generation.db));
+        let mut changes = Vec::new();
+        let mut halt = None;
+        for entry in entries {
+            match self.apply_one(&pending, entry, &mut position) {
+                Ok(one) => {
+                    pending.add(&one.batch);
+                    changes.push((entry.log_id.index, one.batch.writes));
+                    applied.answers.push(one.response);
+                }
+                Err(reason) => {
+                    halt = Some(reason.to_string());
+                    break;
+                }
             }
-            Payload::Normal(command) => {
-                let view = View::live(&generation.db);
-                let applied = self
-                    .machine
-                    .apply(&view, log_id.index, &command.0)
-                    .map_err(|halt| self.halt(halt.to_string()))?;
-                (applied.batch, applied.response)
+        }
+        if !changes.is_empty() {
+            let written = write(&generation.db, batch_of(&changes, &position), patience);
+            match written {
+                Ok(()) => self.publish(position, changes),
+                Err(error) if error.kind() == rocksdb::ErrorKind::Incomplete => return None,
+                Err(error) => {
+                    applied.answers.clear();
+                    halt = Some(format!("the state cannot be written: {error}"));
+                }
             }
-        };
-        let membership =
-            (position.membership.log_id() == &position.applied).then_some(&position.membership);
-        generation
-            .db
-            .write(batch_of(&writes, &log_id, membership))
-            .map_err(|error| self.halt(format!("the state cannot be written: {error}")))?;
+        }
+        applied.outcome = halt.map_or(Ok(()), |reason| Err(self.halt(reason)));
+        Some(applied)
+    }
+
+    /// Entries without writes are told as well: who follows knows by the index how far it has come.
+    fn publish(&self, position: Position, changes: Vec<(u64, Vec<Write>)>) {
+        let index = index_of(&position);
         *self.lock() = position;
-        self.applied.send_replace(log_id.index);
-        // Entries without writes are told as well: who follows knows by the index how far it has come.
-        self.changes.publish(Change::Applied {
-            index: log_id.index,
-            writes: writes.writes.into(),
-        });
-        Ok(response)
+        self.applied.send_replace(index);
+        self.changes.publish(changes);
+    }
+
+    fn apply_one(
+        &self,
+        view: &dyn Read,
+        entry: &Entry,
+        position: &mut Position,
+    ) -> Result<Applied, Halt> {
+        let applied = match &entry.payload {
+            Payload::Blank => Applied::default(),
+            Payload::Membership(membership) => {
+                position.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                Applied::default()
+            }
+            Payload::Normal(command) => self.machine.apply(view, entry.log_id.index, &command.0)?,
+        };
+        position.applied = Some(entry.log_id);
+        Ok(applied)
     }
 
     /// Writes a verified snapshot into a fresh generation, beside the current one.
@@ -180,19 +237,18 @@ impl StateStore {
             }
             fresh.db.write_without_wal(batch).map_err(io::Error::other)
         })?;
-        let last = batch_of(&Batch::default(), &applied, Some(&meta.last_membership));
+        let position = Position {
+            applied: Some(applied),
+            membership: meta.last_membership.clone(),
+        };
+        let mut last = WriteBatch::default();
+        put_position(&mut last, &position);
         fresh
             .db
             .write_without_wal(last)
             .and_then(|()| fresh.db.flush())
             .map_err(io::Error::other)?;
-        Ok(Prepared {
-            fresh,
-            position: Position {
-                applied: Some(applied),
-                membership: meta.last_membership.clone(),
-            },
-        })
+        Ok(Prepared { fresh, position })
     }
 
     /// Makes a prepared generation the state.
@@ -201,7 +257,7 @@ impl StateStore {
         let index = index_of(&prepared.position);
         *self.lock() = prepared.position;
         self.applied.send_replace(index);
-        self.changes.publish(Change::Reset { index });
+        self.changes.reset(index);
         Ok(())
     }
 
@@ -255,6 +311,26 @@ impl<'a> View<'a> {
         self.db.get_opt(key, &self.options()).map_err(unreadable)
     }
 
+    fn scan_range(
+        &self,
+        lower: Vec<u8>,
+        upper: Vec<u8>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Walk,
+    ) -> Result<(), ReadError> {
+        let mut options = self.options();
+        options.set_iterate_range(lower..upper);
+        let mut cursor = self.db.raw_iterator_opt(options);
+        cursor.seek_to_first();
+        while let Some((key, value)) = cursor.item() {
+            let key = key.get(1..).unwrap_or_default();
+            if visit(key, value) == Walk::Stop {
+                return Ok(());
+            }
+            cursor.next();
+        }
+        cursor.status().map_err(unreadable)
+    }
+
     fn options(&self) -> ReadOptions {
         let mut options = ReadOptions::default();
         if let Some(snapshot) = self.frozen {
@@ -275,18 +351,25 @@ impl Read for View<'_> {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Walk,
     ) -> Result<(), ReadError> {
         let lower = data_key(prefix);
-        let mut options = self.options();
-        options.set_iterate_range(lower.clone()..successor(&lower));
-        let mut cursor = self.db.raw_iterator_opt(options);
-        cursor.seek_to_first();
-        while let Some((key, value)) = cursor.item() {
-            let key = key.get(1..).unwrap_or_default();
-            if visit(key, value) == Walk::Stop {
-                return Ok(());
-            }
-            cursor.next();
+        let upper = successor(&lower);
+        self.scan_range(lower, upper, visit)
+    }
+
+    fn scan_after(
+        &self,
+        prefix: &[u8],
+        after: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Walk,
+    ) -> Result<(), ReadError> {
+        let lower = data_key(prefix);
+        let upper = successor(&lower);
+        // The smallest key that is greater.
+        let mut next = data_key(after);
+        next.push(0);
+        if next >= upper {
+            return Ok(());
         }
-        cursor.status().map_err(unreadable)
+        self.scan_range(lower.max(next), upper, visit)
     }
 }
 
@@ -311,22 +394,34 @@ pub(crate) fn read_position(view: &View<'_>) -> io::Result<Position> {
     })
 }
 
-fn batch_of(writes: &Batch, applied: &LogId, membership: Option<&StoredMembership>) -> WriteBatch {
+/// Writes to memory; the log replays what is not in a table yet when the machine crashes.
+fn write(db: &DB, batch: WriteBatch, patience: Patience) -> Result<(), rocksdb::Error> {
+    let mut options = WriteOptions::default();
+    options.disable_wal(true);
+    options.set_no_slowdown(patience == Patience::None);
+    db.write_opt(batch, &options)
+}
+
+fn batch_of(changes: &[(u64, Vec<Write>)], position: &Position) -> WriteBatch {
     let mut batch = WriteBatch::default();
-    for write in &writes.writes {
+    for write in changes.iter().flat_map(|(_, writes)| writes) {
         match write {
             Write::Put { key, value } => batch.put(data_key(key), value),
             Write::Delete { key } => batch.delete(data_key(key)),
         }
     }
-    batch.put(APPLIED_KEY, log_id_to_wire(applied).encode_to_vec());
-    if let Some(membership) = membership {
-        batch.put(
-            MEMBERSHIP_KEY,
-            stored_membership_to_wire(membership).encode_to_vec(),
-        );
-    }
+    put_position(&mut batch, position);
     batch
+}
+
+fn put_position(batch: &mut WriteBatch, position: &Position) {
+    if let Some(applied) = &position.applied {
+        batch.put(APPLIED_KEY, log_id_to_wire(applied).encode_to_vec());
+    }
+    batch.put(
+        MEMBERSHIP_KEY,
+        stored_membership_to_wire(&position.membership).encode_to_vec(),
+    );
 }
 
 fn index_of(position: &Position) -> u64 {

@@ -1,6 +1,7 @@
 use super::engine::Applier;
 use super::snapshot::Snapshots;
 use super::*;
+use crate::changes::Change;
 use crate::log::{self, LogStore};
 use crate::types::{Command, LeaderId, Types};
 use openraft::RaftSnapshotBuilder as _;
@@ -8,7 +9,7 @@ use openraft::StorageError;
 use openraft::storage::RaftStateMachine as _;
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::vote::RaftLeaderId as _;
-use regraft_state::{Applied, Halt};
+use regraft_state::store::Batch;
 use std::os::unix::fs::FileExt as _;
 
 /// `key=value` puts, `key` deletes; the answer is what was there.
@@ -55,6 +56,11 @@ fn open_state(dir: &Path) -> StateStore {
     StateStore::open(&dir.join("state"), Arc::new(Puts)).unwrap()
 }
 
+fn apply(state: &StateStore, entry: Entry) -> io::Result<Vec<u8>> {
+    let mut applied = state.apply(&[entry], Patience::Waits).unwrap();
+    applied.outcome.map(|()| applied.answers.remove(0))
+}
+
 fn applier(dir: &Path) -> Applier {
     Applier {
         state: Arc::new(open_state(dir)),
@@ -99,12 +105,12 @@ impl StoreBuilder<Types, LogStore, Applier, Guard> for Builder {
         let applier = applier(dir.path());
         let state = Arc::clone(&applier.state);
         let make_durable = Box::new(move || state.make_durable());
-        let (log, _, closed) = log::open(&dir.path().join("log"), make_durable).unwrap();
+        let opened = log::open(&dir.path().join("wal"), make_durable).unwrap();
         let guard = Guard {
-            closed: Some(closed),
+            closed: Some(opened.closed),
             _dir: dir,
         };
-        Ok((guard, log, applier))
+        Ok((guard, opened.store, applier))
     }
 }
 
@@ -117,10 +123,10 @@ async fn log_and_state_pass_the_engines_own_suite() {
 fn commands_change_the_state_and_the_position_together() {
     let dir = tempfile::tempdir().unwrap();
     let state = open_state(dir.path());
-    assert_eq!(state.apply(command(1, "a=1")).unwrap(), b"");
-    assert_eq!(state.apply(command(2, "a=2")).unwrap(), b"1");
-    assert_eq!(state.apply(command(3, "b=3")).unwrap(), b"");
-    assert_eq!(state.apply(command(4, "a")).unwrap(), b"2");
+    assert_eq!(apply(&state, command(1, "a=1")).unwrap(), b"");
+    assert_eq!(apply(&state, command(2, "a=2")).unwrap(), b"1");
+    assert_eq!(apply(&state, command(3, "b=3")).unwrap(), b"");
+    assert_eq!(apply(&state, command(4, "a")).unwrap(), b"2");
     drop(state);
     let state = open_state(dir.path());
     assert_eq!(pairs(&state), [("b".to_owned(), "3".to_owned())]);
@@ -133,7 +139,7 @@ fn a_scan_stays_within_its_prefix() {
     let dir = tempfile::tempdir().unwrap();
     let state = open_state(dir.path());
     for (index, text) in ["a=1", "b/1=2", "b/2=3", "c=4"].iter().enumerate() {
-        state.apply(command(index as u64 + 1, text)).unwrap();
+        apply(&state, command(index as u64 + 1, text)).unwrap();
     }
     let mut seen = Vec::new();
     let index = state
@@ -155,9 +161,9 @@ fn a_scan_stays_within_its_prefix() {
 fn a_halt_stops_applying_for_good() {
     let dir = tempfile::tempdir().unwrap();
     let state = open_state(dir.path());
-    state.apply(command(1, "a=1")).unwrap();
-    state.apply(command(2, "halt")).unwrap_err();
-    let error = state.apply(command(3, "a=3")).unwrap_err();
+    apply(&state, command(1, "a=1")).unwrap();
+    apply(&state, command(2, "halt")).unwrap_err();
+    let error = apply(&state, command(3, "a=3")).unwrap_err();
     insta::assert_snapshot!(error, @"log entry 2 is not a command this version knows: a test");
     assert_eq!(index_of(&state.position()), 1);
     assert_eq!(pairs(&state), [("a".to_owned(), "1".to_owned())]);
@@ -169,7 +175,7 @@ async fn changes_come_in_order_and_a_slow_subscriber_is_told() {
     let state = open_state(dir.path());
     let mut slow = state.changes().subscribe();
     let mut quick = state.changes().subscribe();
-    state.apply(command(1, "a=1")).unwrap();
+    apply(&state, command(1, "a=1")).unwrap();
     let expected = Change::Applied {
         index: 1,
         writes: vec![Write::Put {
@@ -179,13 +185,17 @@ async fn changes_come_in_order_and_a_slow_subscriber_is_told() {
         .into(),
     };
     assert_eq!(quick.next().await, Ok(expected));
-    for index in 2..=1200 {
-        state.apply(command(index, "a=1")).unwrap();
-    }
+    let entries = (2..=20_000).map(|index| command(index, "a=1"));
+    let entries: Vec<Entry> = entries.collect();
+    let applied = state.apply(&entries, Patience::Waits).unwrap();
+    assert_eq!(
+        (applied.answers.len(), applied.outcome.is_ok()),
+        (19_999, true)
+    );
     let Err(crate::changes::ChangesError::Lagged { missed }) = slow.next().await else {
         panic!("the slow subscriber was not told");
     };
-    assert_eq!(missed, 1200 - 1024);
+    assert_eq!(missed, 20_000 - 16_384);
     assert!(matches!(slow.next().await, Ok(Change::Applied { index, .. }) if index == missed + 1));
 }
 
@@ -195,17 +205,17 @@ async fn a_snapshot_is_of_the_moment_its_builder_was_made_and_replaces_another_s
     let mut source = applier(from.path());
     for index in 1..=2000 {
         let text = format!("key{index:04}={}", "v".repeat(500));
-        source.state.apply(command(index, &text)).unwrap();
+        apply(&source.state, command(index, &text)).unwrap();
     }
     let mut builder = source.get_snapshot_builder().await;
-    source.state.apply(command(2001, "late=1")).unwrap();
+    apply(&source.state, command(2001, "late=1")).unwrap();
     let snapshot = builder.build_snapshot().await.unwrap();
     assert_eq!(snapshot.meta.last_log_id.unwrap().index, 2000);
     assert!(snapshot.snapshot.size_bytes().unwrap() > 1_000_000);
 
     let to = tempfile::tempdir().unwrap();
     let mut target = applier(to.path());
-    target.state.apply(command(1, "old=1")).unwrap();
+    apply(&target.state, command(1, "old=1")).unwrap();
     let mut changes = target.state.changes().subscribe();
     let received = copy(&target.snapshots, &snapshot.snapshot);
     assert_eq!(target.snapshots.verify(&received).unwrap(), snapshot.meta);
@@ -237,7 +247,7 @@ async fn a_snapshot_is_of_the_moment_its_builder_was_made_and_replaces_another_s
 async fn a_damaged_cut_or_foreign_snapshot_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut source = applier(dir.path());
-    source.state.apply(command(1, "a=1")).unwrap();
+    apply(&source.state, command(1, "a=1")).unwrap();
     let snapshot = source
         .get_snapshot_builder()
         .await
@@ -278,7 +288,7 @@ async fn a_damaged_cut_or_foreign_snapshot_is_refused() {
 async fn an_unreadable_current_snapshot_is_dropped_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let mut source = applier(dir.path());
-    source.state.apply(command(1, "a=1")).unwrap();
+    apply(&source.state, command(1, "a=1")).unwrap();
     let mut builder = source.get_snapshot_builder().await;
     builder.build_snapshot().await.unwrap();
     drop((builder, source));

@@ -75,7 +75,7 @@ pub mod entry {
         Blank(super::Blank),
         /// The raw bytes of a command; only applying decodes them.
         #[prost(bytes, tag = "3")]
-        Command(::prost::alloc::vec::Vec<u8>),
+        Command(::prost::bytes::Bytes),
         #[prost(message, tag = "4")]
         Membership(super::Membership),
     }
@@ -421,6 +421,32 @@ pub mod raft_client {
                 .insert(GrpcMethod::new("regraft.raft.v1.Raft", "Append"));
             self.inner.unary(req, path, codec).await
         }
+        /// Appends log entries, request after request, each answered in turn. The caller is in the metadata `caller-bin`, and the
+        /// callee's disk in the metadata `disk-bin` of its answer: both are checked once.
+        pub async fn append_stream(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::AppendRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::AppendResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/regraft.raft.v1.Raft/AppendStream",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("regraft.raft.v1.Raft", "AppendStream"));
+            self.inner.streaming(req, path, codec).await
+        }
         /// Asks for a vote.
         pub async fn vote(
             &mut self,
@@ -584,6 +610,21 @@ pub mod raft_server {
             &self,
             request: tonic::Request<super::AppendRequest>,
         ) -> std::result::Result<tonic::Response<super::AppendResponse>, tonic::Status>;
+        /// Server streaming response type for the AppendStream method.
+        type AppendStreamStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::AppendResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Appends log entries, request after request, each answered in turn. The caller is in the metadata `caller-bin`, and the
+        /// callee's disk in the metadata `disk-bin` of its answer: both are checked once.
+        async fn append_stream(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::AppendRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::AppendStreamStream>,
+            tonic::Status,
+        >;
         /// Asks for a vote.
         async fn vote(
             &self,
@@ -741,6 +782,52 @@ pub mod raft_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/regraft.raft.v1.Raft/AppendStream" => {
+                    #[allow(non_camel_case_types)]
+                    struct AppendStreamSvc<T: Raft>(pub Arc<T>);
+                    impl<T: Raft> tonic::server::StreamingService<super::AppendRequest>
+                    for AppendStreamSvc<T> {
+                        type Response = super::AppendResponse;
+                        type ResponseStream = T::AppendStreamStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::AppendRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Raft>::append_stream(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AppendStreamSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -1,0 +1,47 @@
+//! The thread that consensus and the network of a member run on, apart from everything else in the process.
+//!
+//! - Why one thread: a write passes through a dozen tasks, and each hop to another thread costs more than the work in it.
+//!   Why a thread of its own: whatever else keeps the process busy delays no heartbeat.
+//! - Guarantees: nothing waits for the disk here. The log is written and the state is applied on threads of their own.
+
+use crate::error::Error;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+const THREAD: &str = "raft";
+
+/// Where a member's tasks run.
+#[derive(Clone)]
+pub(crate) struct Home {
+    pub(crate) runtime: Handle,
+    ended: CancellationToken,
+}
+
+impl Home {
+    /// Starts the thread.
+    pub(crate) fn start() -> Result<Self, Error> {
+        let failed = |source| Error::Thread {
+            name: THREAD,
+            source,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let home = Self {
+            runtime: runtime.handle().clone(),
+            ended: CancellationToken::new(),
+        };
+        let ended = home.ended.clone();
+        std::thread::Builder::new()
+            .name(THREAD.to_owned())
+            .spawn(move || runtime.block_on(ended.cancelled()))
+            .map_err(failed)?;
+        Ok(home)
+    }
+
+    /// Ends the thread; tasks that have not ended by then are dropped.
+    pub(crate) fn end(&self) {
+        self.ended.cancel();
+    }
+}

@@ -1,0 +1,330 @@
+//! The replicated state as programs use it, over gRPC.
+//!
+//! ```text
+//! program --mutual TLS--> StoreService --Operation--> Replica::propose --> log --> apply --> Answer --> program
+//!                              |
+//!                              +--> read point (asked of the leader, its lease, or none) --> frozen view --> program
+//! ```
+//!
+//! - Guarantees: a change is answered after it is applied; a linearizable read sees every change that was answered
+//!   before it was asked.
+//! - Errors: gRPC codes, as `proto/regraft/store/v1/store.proto` lists them; a `leader` in the metadata names who leads.
+
+mod convert;
+mod wait;
+mod watch;
+
+use crate::certs::Identity;
+use crate::error::{BarrierError, ProposeError};
+use crate::listener;
+use crate::local::Proposed;
+use crate::replica::Replica;
+use crate::tls::Peer;
+use futures::stream::{BoxStream, StreamExt as _};
+use regraft_state::operation::{self as state, Operation};
+use regraft_state::store::ReadError;
+use regraft_state::view::sessions as view;
+use regraft_wire::store::v1 as wire;
+use regraft_wire::store::v1::store_server::{Store, StoreServer};
+use std::fmt::Display;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status};
+
+/// Largest request: the largest record, with room for its key.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Calls at the same time on one connection.
+const STREAMS_MAX: u32 = 256;
+/// Watches, and requests that wait for locks, that are open at the same time on one member.
+const WATCHES_MAX: usize = 1_024;
+/// The metadata that names the leader.
+const LEADER: &str = "leader";
+
+/// Serves programs on `listener` until `stop`.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve_store(
+    replica: Replica,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let Some(tls) = replica.tls() else {
+        return Ok(());
+    };
+    let service = StoreServer::new(StoreService {
+        replica: replica.clone(),
+        stop: stop.clone(),
+        watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+    })
+    .max_decoding_message_size(REQUEST_BYTES_MAX);
+    let server = tonic::transport::Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .add_service(service);
+    let incoming = listener::incoming(listener, tls, stop.clone());
+    let serving = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+    match replica.spawn(serving).await {
+        Ok(served) => served,
+        // The member has stopped, and with it all its tasks.
+        Err(_) => Ok(()),
+    }
+}
+
+struct StoreService {
+    replica: Replica,
+    /// Ends what would never end by itself: open calls keep the databases open.
+    stop: CancellationToken,
+    watches: Arc<Semaphore>,
+}
+
+#[tonic::async_trait]
+impl Store for StoreService {
+    type WatchStream = BoxStream<'static, Result<wire::WatchResponse, Status>>;
+
+    async fn status(
+        &self,
+        _: Request<wire::StatusRequest>,
+    ) -> Result<Response<wire::StatusResponse>, Status> {
+        let status = self.replica.status();
+        Ok(Response::new(wire::StatusResponse {
+            cluster_id: self.replica.cluster_id().to_owned(),
+            node_id: status.node_id,
+            leader: status.leader.unwrap_or_default(),
+            revision: status.applied,
+        }))
+    }
+
+    async fn open_session(
+        &self,
+        request: Request<wire::OpenSessionRequest>,
+    ) -> Result<Response<wire::OpenSessionResponse>, Status> {
+        let actor = actor(&request)?;
+        let open = state::OpenSession {
+            ttl_ms: request.get_ref().ttl_ms,
+        };
+        let operation = convert::outside(state::Request::OpenSession(open));
+        let proposed = self.propose(&actor, operation).await?;
+        match convert::outcome(&proposed)? {
+            state::Outcome::Opened(opened) => Ok(Response::new(wire::OpenSessionResponse {
+                session: opened.session,
+                ttl_ms: opened.ttl_ms,
+            })),
+            state::Outcome::Refused(refused) => Err(Status::resource_exhausted(refused.message)),
+            _ => Err(Status::internal("the answer is of another request")),
+        }
+    }
+
+    async fn keep_alive(
+        &self,
+        request: Request<wire::KeepAliveRequest>,
+    ) -> Result<Response<wire::KeepAliveResponse>, Status> {
+        let actor = actor(&request)?;
+        let session = request.get_ref().session;
+        let kept = self.replica.keep_alive(&actor, session).await;
+        kept.map(|ttl_ms| Response::new(wire::KeepAliveResponse { ttl_ms }))
+            .map_err(|error| self.unread(&error))
+    }
+
+    async fn close_session(
+        &self,
+        request: Request<wire::CloseSessionRequest>,
+    ) -> Result<Response<wire::ChangeResponse>, Status> {
+        let actor = actor(&request)?;
+        let close = state::CloseSession {
+            session: request.get_ref().session,
+        };
+        let operation = convert::outside(state::Request::CloseSession(close));
+        self.change(&actor, operation).await
+    }
+
+    async fn put(
+        &self,
+        request: Request<wire::PutRequest>,
+    ) -> Result<Response<wire::ChangeResponse>, Status> {
+        let actor = actor(&request)?;
+        self.change(&actor, convert::put(request.into_inner())?)
+            .await
+    }
+
+    async fn delete(
+        &self,
+        request: Request<wire::DeleteRequest>,
+    ) -> Result<Response<wire::ChangeResponse>, Status> {
+        let actor = actor(&request)?;
+        self.change(&actor, convert::delete(request.into_inner())?)
+            .await
+    }
+
+    async fn acquire(
+        &self,
+        request: Request<wire::AcquireRequest>,
+    ) -> Result<Response<wire::ChangeResponse>, Status> {
+        let actor = actor(&request)?;
+        self.change(&actor, convert::acquire(request.into_inner())?)
+            .await
+    }
+
+    async fn release(
+        &self,
+        request: Request<wire::ReleaseRequest>,
+    ) -> Result<Response<wire::ChangeResponse>, Status> {
+        let actor = actor(&request)?;
+        self.change(&actor, convert::release(request.into_inner())?)
+            .await
+    }
+
+    async fn wait(
+        &self,
+        request: Request<wire::WaitRequest>,
+    ) -> Result<Response<wire::ChangeResponse>, Status> {
+        let slot = self.watch_slot()?;
+        let request = request.into_inner();
+        let waiting = wait::granted(&self.replica, request.session, &request.scope);
+        let waited = self.stop.run_until_cancelled(waiting).await;
+        let waited = waited.unwrap_or_else(|| Err(stopping()));
+        drop(slot);
+        waited.map(Response::new)
+    }
+
+    async fn get(
+        &self,
+        request: Request<wire::GetRequest>,
+    ) -> Result<Response<wire::GetResponse>, Status> {
+        let request = request.get_ref();
+        self.read_point(request.consistency).await?;
+        let read = self.replica.read_at(|view, revision| {
+            let record = view::record(view, &request.key)?;
+            Ok::<_, ReadError>(wire::GetResponse {
+                revision,
+                record: record.map(|record| convert::record(request.key.clone(), record)),
+            })
+        });
+        let response = read.flatten().map_err(|error| unreadable(&error))?;
+        Ok(Response::new(response))
+    }
+
+    async fn list(
+        &self,
+        request: Request<wire::ListRequest>,
+    ) -> Result<Response<wire::ListResponse>, Status> {
+        let request = request.get_ref();
+        self.read_point(request.consistency).await?;
+        let limit = match request.limit {
+            0 => view::PAGE_RECORDS_MAX,
+            limit => limit as usize,
+        };
+        let after = (!request.after.is_empty()).then_some(request.after.as_slice());
+        let read = self.replica.read_at(|view, revision| {
+            let page = view::records(view, &request.prefix, after, limit)?;
+            let records = page.records.into_iter();
+            Ok::<_, ReadError>(wire::ListResponse {
+                revision,
+                records: records
+                    .map(|(key, record)| convert::record(key, record))
+                    .collect(),
+                more: page.next.is_some(),
+            })
+        });
+        let response = read.flatten().map_err(|error| unreadable(&error))?;
+        Ok(Response::new(response))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<wire::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let slot = self.watch_slot()?;
+        let request = request.into_inner();
+        let changes = match request.after {
+            0 => self.replica.changes(),
+            after => self.replica.changes_after(after),
+        };
+        let told = watch::stream(changes, request.prefix, slot);
+        let told = told.take_until(self.stop.clone().cancelled_owned());
+        // Also when the stream ended by itself, for an error: then nobody hears this.
+        let stopped = futures::stream::once(std::future::ready(Err(stopping())));
+        Ok(Response::new(told.chain(stopped).boxed()))
+    }
+}
+
+impl StoreService {
+    fn watch_slot(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let slot = Arc::clone(&self.watches).try_acquire_owned();
+        slot.map_err(|_| Status::resource_exhausted(format!("{WATCHES_MAX} watches are open")))
+    }
+
+    async fn propose(&self, actor: &str, operation: Operation) -> Result<Proposed, Status> {
+        let proposed = self.replica.propose(convert::command(actor, operation));
+        proposed.await.map_err(|error| self.not_proposed(&error))
+    }
+
+    async fn change(
+        &self,
+        actor: &str,
+        operation: Operation,
+    ) -> Result<Response<wire::ChangeResponse>, Status> {
+        let proposed = self.propose(actor, operation).await?;
+        convert::change(&proposed).map(Response::new)
+    }
+
+    /// Waits until a read of this freshness may be made here.
+    async fn read_point(&self, consistency: i32) -> Result<(), Status> {
+        let consistency = wire::Consistency::try_from(consistency)
+            .map_err(|_| Status::invalid_argument(format!("no consistency {consistency}")))?;
+        let confirmed = match consistency {
+            wire::Consistency::Linearizable => self.replica.barrier().await,
+            wire::Consistency::Stale => return Ok(()),
+        };
+        confirmed.map(drop).map_err(|error| self.unread(&error))
+    }
+
+    fn not_proposed(&self, error: &ProposeError) -> Status {
+        let code = match error {
+            ProposeError::NotLeader { .. } | ProposeError::Unavailable { .. } => Code::Unavailable,
+            ProposeError::Unknown => Code::DeadlineExceeded,
+            ProposeError::Halted { .. } => Code::FailedPrecondition,
+            ProposeError::TooLarge { .. } => Code::ResourceExhausted,
+        };
+        self.status_of(code, error)
+    }
+
+    fn unread(&self, error: &BarrierError) -> Status {
+        let code = match error {
+            BarrierError::Unavailable { .. } => Code::Unavailable,
+            BarrierError::Halted { .. } => Code::FailedPrecondition,
+        };
+        self.status_of(code, error)
+    }
+
+    fn status_of(&self, code: Code, error: &impl Display) -> Status {
+        let mut status = Status::new(code, error.to_string());
+        if let Some(leader) = self.replica.status().leader {
+            status.metadata_mut().insert(LEADER, leader.into());
+        }
+        status
+    }
+}
+
+/// Who asks, as the audit names it.
+fn actor<T>(request: &Request<T>) -> Result<String, Status> {
+    match request.extensions().get::<Peer>() {
+        Some(Peer(Ok(Identity::Client { name }))) => Ok(format!("user/{name}")),
+        Some(Peer(Ok(Identity::Member { node_id, .. }))) => Ok(format!("member/{node_id}")),
+        Some(Peer(Err(reason))) => Err(Status::permission_denied(format!(
+            "the certificate is refused: {reason}"
+        ))),
+        None => Err(Status::permission_denied(
+            "the connection has no certificate",
+        )),
+    }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the member stops: ask another one")
+}
+
+fn unreadable(error: &ReadError) -> Status {
+    Status::internal(error.to_string())
+}
