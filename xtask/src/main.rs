@@ -22,6 +22,7 @@ mod leftovers;
 mod metadata;
 mod progress;
 mod quality;
+mod raft;
 mod run;
 mod say;
 mod sim;
@@ -78,7 +79,7 @@ enum Command {
     Bench {
         #[command(subcommand)]
         what: Bench,
-        /// Which build is measured [default: dev; of isotree it is always release]
+        /// Which build is measured [default: dev; of raft and isotree it is always release]
         #[arg(long, value_enum, global = true)]
         profile: Option<Profile>,
     },
@@ -114,6 +115,12 @@ enum Bench {
         /// How often each is measured
         #[arg(long, default_value_t = 5)]
         rounds: u32,
+    },
+    /// Three members of the replicated state beside three of etcd: the same load in turn, on the same disk
+    Raft {
+        /// Arguments of the trial, such as --load put,get, --clients 1,16, --rounds N; see --help after --
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
     },
     /// Our isolation forest beside those of scikit-learn and of PyPI's isotree: fit, scores, one row alone
     Isotree {
@@ -183,9 +190,10 @@ fn bench(workspace: &Workspace, what: &Bench, profile: Option<Profile>) -> Resul
             format!("--rounds={rounds}"),
         ],
         Bench::Heal { rounds } => vec!["heal".to_owned(), format!("--rounds={rounds}")],
-        Bench::Isotree { .. } if profile == Some(Profile::Dev) => {
-            bail!("isotree is measured as a release only: beside others a dev build says nothing")
+        Bench::Isotree { .. } | Bench::Raft { .. } if profile == Some(Profile::Dev) => {
+            bail!("this is measured as a release only: beside others a dev build says nothing")
         }
+        Bench::Raft { args } => return raft::bench(workspace, args),
         Bench::Isotree { rounds, output } => return forests::bench(workspace, *rounds, *output),
     };
     drive::drive(workspace, "bench", profile.unwrap_or_default(), &args)

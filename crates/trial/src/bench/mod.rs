@@ -1,0 +1,91 @@
+//! The same load on both kinds in turn, and what it cost them.
+//!
+//! ```text
+//! for each load and number of clients: A B, A B, ... -> operations/s, p50, p99, processor time and disk bytes each
+//! a ratio is of one round, so that it is of two neighbours in time; the median and the range of the rounds are told
+//! ```
+
+mod load;
+mod report;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use regraft_testbed::{TestDir, end_cleanly_on_signals};
+
+use crate::trio::{Certificates, Kind, Transport, Trio};
+use load::Load;
+use report::{Output, Report, Row};
+
+/// What is measured, and how long.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Which loads
+    #[arg(long = "load", value_enum, value_delimiter = ',', default_values_t = Load::ALL)]
+    loads: Vec<Load>,
+    /// How many clients at the same time
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
+    clients: Vec<usize>,
+    /// Rounds of each; medians are told
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// How everybody speaks to everybody
+    #[arg(long, value_enum, default_value_t = Transport::Tls)]
+    transport: Transport,
+    /// Only one of them, to look at it with a profiler
+    #[arg(long, value_enum)]
+    only: Option<Kind>,
+    /// How figures are printed
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// Starts both trios, measures in turn, prints.
+pub(crate) async fn bench(options: &Options) -> Result<()> {
+    let mut dir = TestDir::new("trial")?;
+    end_cleanly_on_signals(dir.path().to_path_buf())?;
+    let measured = measure(options, &dir).await;
+    match measured {
+        Ok(report) => report.print(options.output),
+        Err(error) => {
+            dir.keep();
+            Err(error.context(format!(
+                "logs and data are kept in {}",
+                dir.path().display()
+            )))
+        }
+    }
+}
+
+async fn measure(options: &Options, dir: &TestDir) -> Result<Report> {
+    let certificates = match options.transport {
+        Transport::Tls => Some(Certificates::create(&dir.folder("certificates")?)?),
+        Transport::Plain => None,
+    };
+    let mut trios = Vec::new();
+    for kind in Kind::BOTH
+        .into_iter()
+        .filter(|kind| options.only.is_none_or(|only| only == *kind))
+    {
+        trios.push(Trio::start(kind, dir.path(), certificates.as_ref()).await?);
+    }
+    let time = Duration::from_secs(options.seconds);
+    let mut rows = Vec::new();
+    for load in &options.loads {
+        for clients in &options.clients {
+            let mut row = Row::new(*load, *clients);
+            for round in 0..options.rounds {
+                for trio in &trios {
+                    let figures = load::run(trio, *load, *clients, round, time).await?;
+                    row.add(trio.kind, figures);
+                }
+            }
+            report::progress(&row);
+            rows.push(row);
+        }
+    }
+    Ok(Report::new(options.transport, rows, &trios))
+}

@@ -1,0 +1,62 @@
+//! Three real members on trial: `cargo xtask bench raft`.
+//!
+//! ```text
+//! Trio (three processes of regraft, or of etcd) <--gRPC, TLS-- clients <-- load
+//!   |                                                             |
+//!   +--> processor, memory, disk of their pids                    +--> latencies
+//!                         \____________ ratios, round by round ___/
+//! ```
+//!
+//! Both kinds are driven by the same clients over the same channels, in turn, on the same disk, so that a machine that is
+//! slow for a while is slow for both. Everything listens on loopback.
+#![expect(
+    clippy::print_stdout,
+    reason = "figures are printed on standard output"
+)]
+
+mod bench;
+mod clock;
+mod trio;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "trial", about = "Three real members on trial")]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Beside three members of etcd, with the same load in turn
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            println!("the trial cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.what {
+            What::Bench(options) => bench::bench(&options).await,
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("the trial failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
