@@ -1,5 +1,5 @@
 //! What a synced batch costs on a disk, and what zeros written ahead save:
-//! `cargo run --release -p regraft-wal --example speed -- FOLDER`, the folder on the disk in question.
+//! `cargo run --release -p regraft-wal --example batches -- FOLDER`, the folder on the disk in question.
 //!
 //! Three ways take turns: the log; the log with segments that are only as long as they should be, not filled; and a
 //! plain file that grows. Each writes batches of 1, 8 and 64 entries and waits for the disk after each.
