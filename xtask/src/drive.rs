@@ -1,6 +1,7 @@
 //! The drivers that use the real parts: `demo` and `bench`, binaries of the testbed.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -48,12 +49,23 @@ pub(crate) fn drive(
 ) -> Result<()> {
     let prepared = bootstrap::prepare(workspace, Parts::All)?;
     let binaries = build(workspace, &prepared, profile)?;
-    let before = leftovers::running(workspace, &prepared);
-    let mut command = std::process::Command::new(binaries.join(driver));
+    let mut command = Command::new(binaries.join(driver));
     command
         .args(args)
-        .current_dir(&workspace.root)
         .env("REGRAFT_BINARY", binaries.join("regraft"));
+    run_alone(workspace, &prepared, driver, command, args)
+}
+
+/// Runs a driver, which must leave nothing running unless it is told to keep it.
+pub(crate) fn run_alone(
+    workspace: &Workspace,
+    prepared: &Prepared,
+    driver: &str,
+    mut command: Command,
+    args: &[String],
+) -> Result<()> {
+    let before = leftovers::running(workspace, prepared);
+    command.current_dir(&workspace.root);
     command.envs(prepared.environment.iter().map(|(key, value)| (key, value)));
     let status = command
         .status()
@@ -61,7 +73,7 @@ pub(crate) fn drive(
     if !status.success() {
         bail!("{driver} ended with {status}");
     }
-    let after = leftovers::running(workspace, &prepared);
+    let after = leftovers::running(workspace, prepared);
     let kept = args.iter().any(|arg| arg == "--keep");
     let left: Vec<String> = after
         .difference(&before)

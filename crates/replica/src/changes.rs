@@ -134,6 +134,11 @@ impl Changes {
         self.newest.send_replace(index);
     }
 
+    /// The index of the newest change: how far the state is applied.
+    pub(crate) fn newest(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+
     /// What is applied from now on.
     pub(crate) fn subscribe(&self) -> Subscription {
         self.subscribe_after(*self.newest.borrow())

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 /// Newest disk format this version writes and reads.
 pub(crate) const FORMAT: u32 = 1;
 
-/// One of two write buffers of each of two databases; commands are small, so a few thousand fit.
+/// One of two write buffers; commands are small, so some ten thousand fit. Memory is taken as it is written.
 const WRITE_BUFFER_BYTES: usize = 8 << 20;
 const WRITE_BUFFERS_MAX: i32 = 2;
 /// Index, filter and data blocks together.

@@ -8,11 +8,20 @@ pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error with its causes, in one line.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
+    and_causes(error.to_string(), error.source())
+}
+
+/// A text and the causes behind it that it does not tell itself.
+pub(crate) fn and_causes(
+    mut text: String,
+    mut cause: Option<&(dyn std::error::Error + 'static)>,
+) -> String {
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
         cause = error.source();
     }
     text

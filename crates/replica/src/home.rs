@@ -2,7 +2,9 @@
 //!
 //! - Why one thread: a write passes through a dozen tasks, and each hop to another thread costs more than the work in it.
 //!   Why a thread of its own: whatever else keeps the process busy delays no heartbeat.
-//! - Guarantees: nothing waits for the disk here. The log is written and the state is applied on threads of their own.
+//! - Guarantees: no write waits for the disk here: the log is written on another thread, and so is a state that would
+//!   have to be waited for.
+//! - Assumptions: what is read while entries are applied is in memory, or comes from a disk that answers.
 
 use crate::error::Error;
 use tokio::runtime::Handle;

@@ -4,7 +4,7 @@
 //! ```text
 //!           propose ----------+                          +--> changes
 //!                             v                          |
-//! leader: stamp time --> log (RocksDB, group commit) --> apply --> state (RocksDB) --> read
+//! leader: stamp time --> log (segments, one sync for all that waits) --> apply --> state (RocksDB) --> read
 //!                             |                                        |
 //!                             +--- mutual TLS, gRPC --- followers      +--> snapshot files
 //! ```
@@ -33,6 +33,7 @@ mod local;
 mod log;
 mod machine;
 mod network;
+mod opening;
 mod replica;
 mod service;
 mod state;

@@ -45,6 +45,8 @@ struct Known {
     now: u64,
     /// As whose leadership this is known; nothing while another one leads.
     leads: Option<LeaderId>,
+    /// The log index up to which it is known what sessions did.
+    followed: u64,
     sessions: BTreeMap<u64, Life>,
 }
 
@@ -58,7 +60,7 @@ struct Life {
 }
 
 /// What became of a sign of life.
-pub(crate) enum Sign {
+enum Sign {
     /// The session lives for so long from when the sign was sent, milliseconds.
     Lives(u64),
     /// There is no such session, or it was given up.
@@ -68,10 +70,10 @@ pub(crate) enum Sign {
 }
 
 impl Liveness {
-    /// A sign of life of `session`, which `actor` must have opened, that came at `tick`.
-    pub(crate) fn sign(&self, session: u64, actor: &str, tick: u64) -> Sign {
+    /// A sign of life of `session`, which `actor` must have opened, that came at `tick` to whom leads as `leader`.
+    fn sign(&self, leader: Option<LeaderId>, session: u64, actor: &str, tick: u64) -> Sign {
         let mut known = self.lock();
-        if known.leads.is_none() {
+        if known.leads.is_none() || known.leads != leader {
             return Sign::Unknown;
         }
         match known.sessions.get_mut(&session) {
@@ -83,7 +85,7 @@ impl Liveness {
         }
     }
 
-    pub(crate) fn now(&self) -> u64 {
+    fn now(&self) -> u64 {
         self.lock().now
     }
 
@@ -95,10 +97,11 @@ impl Liveness {
     }
 
     /// Gives every session a whole time to live.
-    fn begin(&self, leader: LeaderId, sessions: Vec<(u64, Session)>) {
+    fn begin(&self, leader: LeaderId, followed: u64, sessions: Vec<(u64, Session)>) {
         let mut known = self.lock();
         let now = known.now;
         known.leads = Some(leader);
+        known.followed = followed;
         known.sessions = sessions
             .into_iter()
             .map(|(id, session)| (id, life(session, now)))
@@ -109,8 +112,9 @@ impl Liveness {
         self.lock().leads
     }
 
-    /// Takes what an applied command wrote: sessions opened, ended and used.
-    fn applied(&self, writes: &[Write]) -> Result<(), ReadError> {
+    /// Takes what the command at `index` wrote: sessions opened, ended and used.
+    fn applied(&self, index: u64, writes: &[Write]) -> Result<(), ReadError> {
+        self.lock().followed = index;
         for write in writes {
             let Some(id) = table::session_of(write.key()) else {
                 continue;
@@ -141,8 +145,8 @@ impl Liveness {
         Ok(())
     }
 
-    /// Counts a tick and gives up on those that were silent for too long.
-    fn tick(&self) -> Vec<u64> {
+    /// Counts a tick and gives up on those that were silent for too long. Gives them, and up to where it is known.
+    fn tick(&self) -> (Vec<u64>, u64) {
         let mut known = self.lock();
         known.now += 1;
         let now = known.now;
@@ -154,7 +158,8 @@ impl Liveness {
             life.given_up = true;
             *id
         });
-        given_up.collect()
+        let given_up = given_up.collect();
+        (given_up, known.followed)
     }
 
     /// Takes back that a session was given up: it was used.
@@ -202,7 +207,7 @@ pub(crate) async fn keep_alive(
         Err(ReadIndexError::Unavailable(reason)) => return unavailable(reason),
         Err(ReadIndexError::Halted(reason)) => return Err(BarrierError::Halted { reason }),
     }
-    match liveness.sign(session, actor, came) {
+    match liveness.sign(local.leads(), session, actor, came) {
         Sign::Lives(ttl_ms) => Ok(ttl_ms),
         Sign::Gone => Ok(0),
         Sign::Unknown => unavailable("this member has just begun to lead".to_owned()),
@@ -224,7 +229,7 @@ pub(crate) async fn follow(local: Arc<Local>, liveness: Arc<Liveness>, stop: Can
         tokio::select! {
             () = stop.cancelled() => return,
             _ = every.tick() => {
-                let given_up = liveness.tick();
+                let (given_up, followed) = liveness.tick();
                 let leads = local.leads();
                 if leads.is_none() {
                     liveness.stop();
@@ -232,13 +237,15 @@ pub(crate) async fn follow(local: Arc<Local>, liveness: Arc<Liveness>, stop: Can
                 } else if leads != liveness.leads() {
                     changes = begin(&local, &liveness, leads).await;
                 } else if let Some(leader) = leads {
-                    let ending = given_up.into_iter().map(|id| end(&local, &liveness, leader, id));
+                    let ending = given_up
+                        .into_iter()
+                        .map(|id| end(&local, &liveness, leader, followed, id));
                     futures::future::join_all(ending).await;
                 }
             }
             change = change => match change {
-                Ok(Change::Applied { writes, .. }) => {
-                    if let Err(error) = liveness.applied(&writes) {
+                Ok(Change::Applied { index, writes }) => {
+                    if let Err(error) = liveness.applied(index, &writes) {
                         tracing::error!(%error, "a session cannot be followed");
                     }
                 }
@@ -264,10 +271,14 @@ async fn begin(
     let changes = local.state.changes().subscribe();
     let read = local.state.read(|read, applied| {
         let ready = applied >= index;
-        ready.then(|| view::all(read)).transpose()
+        let sessions = ready.then(|| view::all(read)).transpose()?;
+        Ok::<_, ReadError>(sessions.map(|sessions| (applied, sessions)))
     });
     match read.flatten() {
-        Ok(sessions) => liveness.begin(leader, sessions?),
+        Ok(read) => {
+            let (applied, sessions) = read?;
+            liveness.begin(leader, applied, sessions);
+        }
         Err(error) => {
             tracing::error!(%error, "the sessions cannot be read");
             return None;
@@ -277,10 +288,11 @@ async fn begin(
 }
 
 /// Proposes the end of a session, in the leadership that gave it up: another leader may have heard of it.
-async fn end(local: &Local, liveness: &Liveness, leader: LeaderId, session: u64) {
+/// What the session did after `followed` saves it.
+async fn end(local: &Local, liveness: &Liveness, leader: LeaderId, followed: u64, session: u64) {
     let expire = ExpireSession {
         session,
-        last_heard: *local.state.applied().borrow(),
+        last_heard: followed,
     };
     let operation = Operation {
         request: Some(Request::ExpireSession(expire)),
@@ -303,5 +315,81 @@ async fn end(local: &Local, liveness: &Liveness, leader: LeaderId, session: u64)
             liveness.lives(session);
         }
         other => tracing::debug!(session, ?other, "a silent session was not ended"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openraft::vote::RaftLeaderId as _;
+
+    const SESSION: u64 = 7;
+    const TTL_MS: u64 = 1_000;
+
+    fn leader(term: u64) -> LeaderId {
+        LeaderId::new(term, 1)
+    }
+
+    /// Leads since term 2, has followed up to entry 20, and knows one session.
+    fn leading() -> Liveness {
+        let session = Session {
+            actor: "user/one".to_owned(),
+            ttl_ms: TTL_MS,
+            ..Session::default()
+        };
+        let liveness = Liveness::default();
+        liveness.begin(leader(2), 20, vec![(SESSION, session)]);
+        liveness
+    }
+
+    fn used() -> Write {
+        Write::Put {
+            key: format!("{}{SESSION:016x}/00", table::prefix::SLOTS).into_bytes(),
+            value: Vec::new(),
+        }
+    }
+
+    fn lives(liveness: &Liveness, term: u64, actor: &str) -> bool {
+        let sign = liveness.sign(Some(leader(term)), SESSION, actor, liveness.now());
+        matches!(sign, Sign::Lives(TTL_MS))
+    }
+
+    /// Ticks until a session is given up; how many, and up to where it was followed.
+    fn silence(liveness: &Liveness) -> (u64, u64) {
+        let began = liveness.now();
+        loop {
+            let (given_up, followed) = liveness.tick();
+            if !given_up.is_empty() {
+                assert_eq!(given_up, [SESSION]);
+                return (liveness.now() - began, followed);
+            }
+            assert!(liveness.now() - began < 100, "it is never given up");
+        }
+    }
+
+    #[test]
+    fn a_session_is_given_up_after_its_whole_time_and_then_no_sign_of_life_is_answered() {
+        let liveness = leading();
+        let (ticks, followed) = silence(&liveness);
+        assert!((ticks - 1) * TICK_MS > TTL_MS, "{ticks} ticks");
+        assert_eq!(followed, 20);
+        assert!(!lives(&liveness, 2, "user/one"));
+        // It was used after all.
+        liveness.applied(31, &[used()]).unwrap();
+        assert!(lives(&liveness, 2, "user/one"));
+        assert_eq!(silence(&liveness).1, 31);
+    }
+
+    #[test]
+    fn a_sign_of_life_counts_from_its_owner_and_for_the_leadership_that_knows_the_session() {
+        let liveness = leading();
+        assert!(!lives(&liveness, 2, "user/other"));
+        assert!(!lives(&liveness, 3, "user/one"));
+        for _ in 0..20 {
+            assert!(lives(&liveness, 2, "user/one"));
+            assert_eq!(liveness.tick().0, Vec::<u64>::new());
+        }
+        liveness.stop();
+        assert!(!lives(&liveness, 2, "user/one"));
     }
 }

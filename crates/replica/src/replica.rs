@@ -1,28 +1,24 @@
 //! A running member.
 
-use crate::certs::Identity;
 use crate::changes::Subscription;
-use crate::config::{Config, Timings};
+use crate::config::Config;
 use crate::database::Closed;
-use crate::disk::Disk;
 use crate::error::{BarrierError, Error, ProposeError};
 use crate::home::Home;
 use crate::liveness::{self, Liveness};
-use crate::local::{Local, Proposed, Raft, ReadIndexError, check_size};
-use crate::log::{self, KnownDisks, LogStore, Room};
+use crate::local::{Local, Proposed, ReadIndexError, check_size};
 use crate::network::Peers;
-use crate::network::client::PeerClients;
 use crate::network::server::{self, RaftService};
-use crate::state::StateStore;
-use crate::state::engine::Applier;
+use crate::opening::{
+    Storage, check_certificate, check_promises, listen, open_storage, start_engine,
+};
 use crate::state::snapshot::Snapshots;
 use crate::status::{Status, status_of};
 use crate::tls::Tls;
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
-use openraft::{Instant as _, SnapshotPolicy};
 use regraft_state::store::{Read, ReadError, Walk};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,15 +35,6 @@ const TRANSFER_TIMEOUT: Duration = Duration::from_secs(1);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a watched status is fresh when nothing else changes (times since last contact).
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a snapshot may take to be sent and installed.
-const SNAPSHOT_TIMEOUT_MS: u64 = 120_000;
-/// Entries in one message to a follower; its bytes are bounded too.
-const MESSAGE_ENTRIES_MAX: u64 = 300;
-/// Waits after a member could not be reached: soon at first, so that a restart is noticed.
-const BACKOFF: &str = "50ms 100ms 200ms ...800ms";
-/// Messages that wait inside the engine.
-const ENGINE_QUEUE_MAX: u64 = 4096;
-
 /// A member: proposes, reads and follows the replicated state. Clones are handles of the same member.
 #[derive(Clone)]
 pub struct Replica(Arc<Inner>);
@@ -84,16 +71,6 @@ struct Inner {
     tasks: TaskTracker,
     home: Home,
     /// Of the log and the state.
-    closed: [Closed; 2],
-}
-
-struct Storage {
-    disk: Disk,
-    log: LogStore,
-    disks: KnownDisks,
-    room: Room,
-    state: Arc<StateStore>,
-    snapshots: Arc<Snapshots>,
     closed: [Closed; 2],
 }
 
@@ -589,124 +566,4 @@ async fn wait_closed(closed: [Closed; 2]) {
             "the databases are still in use by something that does not end"
         );
     }
-}
-
-fn check_certificate(config: &Config, tls: &Tls) -> Result<(), Error> {
-    let me = Identity::Member {
-        node_id: config.node_id,
-        cluster_id: config.cluster_id.clone(),
-    };
-    if *tls.identity() == me {
-        return Ok(());
-    }
-    Err(Error::WrongCertificate {
-        path: tls.certificate_file().to_owned(),
-        expected: me.to_string(),
-        found: tls.identity().to_string(),
-    })
-}
-
-async fn listen(config: &Config) -> Result<TcpListener, Error> {
-    TcpListener::bind(config.raft_listen)
-        .await
-        .map_err(|source| Error::Listen {
-            address: config.raft_listen,
-            source,
-        })
-}
-
-fn open_storage(config: &Config) -> Result<Storage, Error> {
-    let dir = &config.data_dir;
-    let disk = Disk::claim(dir, &config.cluster_id, config.node_id)?;
-    let state = Arc::new(StateStore::open(
-        &dir.join("state"),
-        Arc::clone(&config.machine),
-    )?);
-    let snapshots = Arc::new(Snapshots::open(&dir.join("snapshots"), &config.cluster_id)?);
-    let durable = Arc::clone(&state);
-    let wal = dir.join("wal");
-    log::conversion::convert(dir, &wal)?;
-    let opened = log::open(&wal, Box::new(move || durable.make_durable()))?;
-    let closed = [opened.closed, state.closed()];
-    Ok(Storage {
-        closed,
-        disk,
-        log: opened.store,
-        disks: opened.disks,
-        room: opened.room,
-        state,
-        snapshots,
-    })
-}
-
-/// Every vote is durable before anything of its term is applied, snapshots included. A state without one stands beside a
-/// log that was lost, and a member that forgot its votes could help to elect two leaders.
-fn check_promises(config: &Config, storage: &Storage) -> Result<(), Error> {
-    match storage.state.position().applied {
-        Some(applied) if !storage.log.has_vote() => Err(Error::DamagedDatabase {
-            path: config.data_dir.join("wal"),
-            reason: format!(
-                "it holds no vote, but the state beside it is applied up to entry {}: the log was lost",
-                applied.index
-            ),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// Boxed, and no `async fn`: so openraft is compiled into this crate, not again into every binary that starts a member.
-#[inline(never)]
-fn start_engine<'a>(
-    config: &'a Config,
-    peers: &'a Arc<Peers>,
-    log: LogStore,
-    state: &'a Arc<StateStore>,
-    snapshots: &'a Arc<Snapshots>,
-) -> BoxFuture<'a, Result<Raft, Error>> {
-    async move {
-        let applier = Applier {
-            state: Arc::clone(state),
-            snapshots: Arc::clone(snapshots),
-        };
-        let engine = engine_config(&config.cluster_id, &config.timings)?;
-        let clients = PeerClients(Arc::clone(peers));
-        Raft::new(config.node_id, Arc::new(engine), clients, log, applier)
-            .await
-            .map_err(|error| match state.halted() {
-                Some(reason) => Error::Halted {
-                    reason: reason.to_owned(),
-                },
-                None => Error::Raft {
-                    operation: "starting the engine",
-                    reason: error.to_string(),
-                },
-            })
-    }
-    .boxed()
-}
-
-fn engine_config(cluster_id: &str, timings: &Timings) -> Result<openraft::Config, Error> {
-    let config = openraft::Config {
-        cluster_name: cluster_id.to_owned(),
-        heartbeat_interval: timings.heartbeat_ms,
-        election_timeout_min: timings.election_min_ms,
-        election_timeout_max: timings.election_max_ms,
-        enable_pre_vote: Some(true),
-        // A leader that lost its quorum lets others be heard: its lease and one election.
-        quorum_loss_probe_interval: Some(2 * timings.election_max_ms),
-        // The applied state is not synced: a restarted leader learns from an election what was committed.
-        enable_leader_restore: Some(false),
-        install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(timings.snapshot_every_entries),
-        max_in_snapshot_log_to_keep: timings.keep_entries,
-        replication_lag_threshold: timings.snapshot_every_entries.saturating_mul(2),
-        max_payload_entries: MESSAGE_ENTRIES_MAX,
-        api_channel_size: Some(ENGINE_QUEUE_MAX),
-        notification_channel_size: Some(ENGINE_QUEUE_MAX),
-        backoff: BACKOFF.to_owned(),
-        ..openraft::Config::default()
-    };
-    config.validate().map_err(|error| Error::InvalidConfig {
-        reason: format!("its timings do not fit each other: {error}"),
-    })
 }

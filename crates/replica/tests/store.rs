@@ -84,13 +84,18 @@ impl Served {
         self.addresses.insert(id, listener.local_addr().unwrap());
         let stop = self.stop.child_token();
         self.stops.insert(id, stop.clone());
-        let serving = serve_store(member.clone(), listener, stop);
+        let tls = member.tls().unwrap();
+        let serving = serve_store(member.clone(), tls, listener, stop);
         self.serving.spawn(serving);
         self.members.insert(id, member);
     }
 
     async fn connect(&self, id: u64) -> StoreClient<Channel> {
-        let (address, tls) = (self.addresses[&id].to_string(), Arc::clone(&self.tls));
+        self.connect_as(Arc::clone(&self.tls), id).await
+    }
+
+    async fn connect_as(&self, tls: Arc<Tls>, id: u64) -> StoreClient<Channel> {
+        let address = self.addresses[&id].to_string();
         let connector = tower::service_fn(move |_: tonic::transport::Uri| {
             let (tls, address) = (Arc::clone(&tls), address.clone());
             async move {
@@ -422,6 +427,36 @@ async fn only_the_leader_takes_signs_of_life_and_it_is_named() {
     assert_eq!(status.code(), Code::Unavailable);
     let named = status.metadata().get("leader").unwrap().to_str().unwrap();
     assert_eq!(named, leader.to_string());
+    served.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_ends_the_session_of_somebody_else_and_members_are_no_programs() {
+    let served = Served::start().await;
+    let mut program = served.program(1, 60_000).await;
+    let session = program.session;
+    let close = CloseSessionRequest { session };
+    let refused = async |paths: TlsPaths| {
+        let tls = Arc::new(Tls::load(paths).unwrap());
+        let mut client = served.connect_as(tls, 1).await;
+        let status = client.close_session(close).await.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied);
+        status.message().to_owned()
+    };
+    let authority = &served.fleet.authority;
+    let other = authority.client("other", now_ms(), Overwrite::Refuse);
+    let other = other.unwrap();
+    let told = refused(TlsPaths {
+        ca: authority.certificate_file(),
+        cert: other.cert,
+        key: other.key,
+    })
+    .await;
+    assert_eq!(told, format!("session {session} is of user/tester"));
+    let told = refused(served.fleet.tls(2)).await;
+    assert!(told.starts_with("a member's certificate"), "{told}");
+    let closed = changed(program.client.close_session(close).await);
+    assert!(matches!(closed, Outcome::Done(_)), "{closed:?}");
     served.end().await;
 }
 

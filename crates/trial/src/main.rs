@@ -16,6 +16,7 @@
 
 mod bench;
 mod clock;
+mod member;
 mod trio;
 
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ struct Cli {
 enum What {
     /// Beside three members of etcd, with the same load in turn
     Bench(bench::Options),
+    /// One member's replicated state, without the rest of the product: what is tried, as a process of its own
+    Member(member::Options),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match cli.what {
             What::Bench(options) => bench::bench(&options).await,
+            What::Member(options) => member::run(options).await,
         }
     });
     match outcome {

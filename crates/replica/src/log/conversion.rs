@@ -8,7 +8,7 @@
 
 use super::{COMMITTED_KEY, DISK_PREFIX, PURGED_KEY, VOTE_KEY, refused};
 use crate::database::{self, Keeps};
-use crate::error::{Error, with_causes};
+use crate::error::Error;
 use prost::Message as _;
 use regraft_wal::{Durability, Folder, Operation, Options, Writer};
 use regraft_wire::raft::v1 as wire;
@@ -85,7 +85,14 @@ fn copy(db: &DB, before: &Path, wal: &Path) -> Result<u64, Error> {
         .map_err(|error| refused(wal, error))?;
     let mut written = 0;
     let mut gathered = Gathered::default();
-    copy_names(db, &mut writer).map_err(damaged)?;
+    let names = names(db).map_err(damaged)?;
+    let mut batch = Vec::new();
+    // First, for entries follow it.
+    batch.extend(names.purged.map(|index| Operation::PurgeTo { index }));
+    let values = names.values.iter();
+    batch.extend(values.map(|(key, bytes)| Operation::Set { key, bytes }));
+    let wrote = writer.write(&batch, Durability::Synced);
+    wrote.map_err(|error| refused(wal, error))?;
     for pair in db.iterator(IteratorMode::From(
         &[ENTRY_PREFIX],
         rocksdb::Direction::Forward,
@@ -103,40 +110,42 @@ fn copy(db: &DB, before: &Path, wal: &Path) -> Result<u64, Error> {
         written += 1;
         if gathered.bytes >= BATCH_BYTES {
             let wrote = gathered.write(&mut writer);
-            wrote.map_err(|error| damaged(with_causes(&error)))?;
+            wrote.map_err(|error| refused(wal, error))?;
         }
     }
     let wrote = gathered.write(&mut writer);
-    wrote.map_err(|error| damaged(with_causes(&error)))?;
+    wrote.map_err(|error| refused(wal, error))?;
     Ok(written)
 }
 
-/// Vote, committed and purged log ids, known disks; first what was purged, for entries follow it.
-fn copy_names(db: &DB, writer: &mut Writer) -> Result<(), String> {
-    let mut values = Vec::new();
+/// What has a name in the old database.
+struct Names {
+    /// Vote, committed and purged log ids, known disks.
+    values: Vec<(Vec<u8>, Box<[u8]>)>,
+    /// Index up to which it was purged.
+    purged: Option<u64>,
+}
+
+fn names(db: &DB) -> Result<Names, String> {
+    let mut names = Names {
+        values: Vec::new(),
+        purged: None,
+    };
     for pair in db.prefix_iterator([NAME_PREFIX]) {
         let (key, value) = pair.map_err(|error| error.to_string())?;
         let Some((&NAME_PREFIX, name)) = key.split_first() else {
             break;
         };
+        if name == PURGED_KEY {
+            let purged = wire::LogId::decode(&*value).map_err(|error| error.to_string())?;
+            names.purged = Some(purged.index);
+        }
         let known = [VOTE_KEY, COMMITTED_KEY, PURGED_KEY].contains(&name);
         if known || name.starts_with(DISK_PREFIX) {
-            values.push((name.to_vec(), value));
+            names.values.push((name.to_vec(), value));
         }
     }
-    let mut batch = Vec::new();
-    for (key, bytes) in &values {
-        if key == PURGED_KEY {
-            let purged = wire::LogId::decode(&**bytes).map_err(|error| error.to_string())?;
-            batch.push(Operation::PurgeTo {
-                index: purged.index,
-            });
-        }
-        batch.push(Operation::Set { key, bytes });
-    }
-    writer
-        .write(&batch, Durability::Synced)
-        .map_err(|error| with_causes(&error))
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -442,18 +442,18 @@ fn refused(path: &Path, error: regraft_wal::Error) -> Error {
             found,
             known,
         },
-        regraft_wal::Error::InUse { .. }
-        | regraft_wal::Error::Folder { .. }
-        | regraft_wal::Error::List { .. }
-        | regraft_wal::Error::Read { .. }
-        | regraft_wal::Error::Write { .. }
-        | regraft_wal::Error::Sync { .. } => Error::OpenDatabase {
+        regraft_wal::Error::Damaged { .. }
+        | regraft_wal::Error::DamagedEntry { .. }
+        | regraft_wal::Error::MissingSegment { .. }
+        | regraft_wal::Error::MissingEntries { .. }
+        | regraft_wal::Error::SegmentTwice { .. } => Error::DamagedDatabase {
             path: path.to_owned(),
-            source: error.into(),
+            reason: with_causes(&error),
         },
-        other => Error::DamagedDatabase {
+        // A disk that is full, a folder in use: nothing is wrong with what is there.
+        other => Error::OpenDatabase {
             path: path.to_owned(),
-            reason: with_causes(&other),
+            source: other.into(),
         },
     }
 }

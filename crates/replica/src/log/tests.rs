@@ -207,3 +207,28 @@ async fn a_full_disk_is_told_and_writes_wait_for_room() {
     let entries = reader.try_get_log_entries(..).await.unwrap();
     assert_eq!(indexes(&entries), (1..=index + 1).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn what_a_quorum_of_others_committed_is_not_told_before_it_is_in_this_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wal");
+    let mut opened = open_at(&path);
+    let store = &mut opened.store;
+    store
+        .blocking_append((1..=3).map(|index| entry(1, index, 1)))
+        .await
+        .unwrap();
+    store.save_committed(Some(log_id(1, 5))).await.unwrap();
+    let mut opened = reopen(&path, opened).await;
+    assert_eq!(opened.store.read_committed().await.unwrap(), None);
+    let store = &mut opened.store;
+    store.save_committed(Some(log_id(1, 5))).await.unwrap();
+    store
+        .blocking_append((4..=5).map(|index| entry(1, index, 1)))
+        .await
+        .unwrap();
+    let mut opened = reopen(&path, opened).await;
+    let committed = opened.store.read_committed().await.unwrap();
+    assert_eq!(committed, Some(log_id(1, 5)));
+    close(opened).await;
+}

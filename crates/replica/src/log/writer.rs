@@ -157,7 +157,7 @@ impl Writing {
 
     /// What was committed last may be on no disk yet: the next start need not wait for a leader to say it again.
     fn leave(&mut self) {
-        let Some(committed) = self.shared.memory().committed else {
+        let Some(committed) = self.committed(&[]) else {
             return;
         };
         let committed = Operation::Set {
@@ -170,6 +170,18 @@ impl Writing {
                 "what was committed last is not on disk"
             );
         }
+    }
+
+    /// What is known to be committed, unless it is not in the log before this group is: a quorum may be others, and a
+    /// start must not look for entries that a crash took.
+    fn committed(&self, group: &[Job]) -> Option<LogId> {
+        let appended = group.iter().rev().find_map(|job| match job {
+            Job::Append { encoded, .. } => encoded.last().map(|(index, _)| *index),
+            _ => None,
+        });
+        let last = appended.or(self.shared.reader.bounds().next.checked_sub(1));
+        let committed = self.shared.memory().committed;
+        committed.filter(|committed| last.is_some_and(|last| committed.index <= last))
     }
 
     fn gather(&mut self, first: Job) -> Vec<Job> {
@@ -188,7 +200,7 @@ impl Writing {
         if group.iter().any(|job| matches!(job, Job::Purge { .. })) {
             (self.make_durable)()?;
         }
-        let values = Values::of(group, self.shared.memory().committed);
+        let values = Values::of(group, self.committed(group));
         let mut batch = Vec::new();
         for (job, value) in group.iter().zip(&values.of_jobs) {
             job.add_to(value, &mut batch);

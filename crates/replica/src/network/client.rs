@@ -32,7 +32,7 @@ const LOG_APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of one part of a snapshot.
 const SNAPSHOT_PART_BYTES: usize = 256 << 10;
 
-type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>;
+pub(super) type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>;
 
 /// Makes the engine's clients.
 pub(crate) struct PeerClients(pub(crate) Arc<Peers>);
@@ -116,7 +116,7 @@ impl RaftNetworkV2<Types> for PeerClient {
             let client = self
                 .peers
                 .client(self.target, Some(&self.address), self.lane)
-                .map_err(|status| self.unreachable(&status))?;
+                .map_err(|status| failed(self.target, &status))?;
             let peers = Arc::clone(&self.peers);
             super::stream::append(peers, self.target, client, input, LOG_APPEND_TIMEOUT).await
         }
@@ -221,33 +221,17 @@ impl PeerClient {
         let client = self
             .peers
             .client(self.target, Some(&self.address), self.lane)
-            .map_err(|status| self.unreachable(&status))?;
+            .map_err(|status| failed(self.target, &status))?;
         let answer = match tokio::time::timeout(timeout, send(client)).await {
             Ok(answer) => answer,
             Err(_) => {
-                return Err(RPCError::Timeout(Timeout {
-                    action,
-                    id: self.peers.me,
-                    target: self.target,
-                    timeout,
-                }));
+                return Err(timed_out(action, &self.peers, self.target, timeout));
             }
         };
         self.peers
             .settle(self.target, answer)
             .await
-            .map_err(|status| match status.code() {
-                Code::Unavailable | Code::PermissionDenied => self.unreachable(&status),
-                _ => NetworkError::from_string(text_of(&status)).into(),
-            })
-    }
-
-    fn unreachable(&self, status: &Status) -> RPCError<Types> {
-        RPCError::Unreachable(Unreachable::from_string(format!(
-            "member {}: {}",
-            self.target,
-            text_of(status)
-        )))
+            .map_err(|status| failed(self.target, &status))
     }
 
     fn vote_request(&self, rpc: &VoteRequest<Types>) -> wire::VoteRequest {
@@ -375,6 +359,29 @@ fn parts_of(
         Some((part, (file, next)))
     });
     futures::stream::once(std::future::ready(start)).chain(rest)
+}
+
+/// Why a call came to nothing, as the engine wants to know it: whom it cannot reach it asks less often.
+pub(super) fn failed(target: u64, status: &Status) -> RPCError<Types> {
+    let text = format!("member {target}: {}", text_of(status));
+    match status.code() {
+        Code::Unavailable | Code::PermissionDenied => Unreachable::from_string(text).into(),
+        _ => NetworkError::from_string(text).into(),
+    }
+}
+
+pub(super) fn timed_out(
+    action: RPCTypes,
+    peers: &Peers,
+    target: u64,
+    timeout: Duration,
+) -> RPCError<Types> {
+    RPCError::Timeout(Timeout {
+        action,
+        id: peers.me,
+        target,
+        timeout,
+    })
 }
 
 fn lacks(what: &str) -> RPCError<Types> {

@@ -16,6 +16,7 @@ pub(crate) mod server;
 mod stream;
 
 use crate::certs::Identity;
+use crate::error::and_causes;
 use crate::log::KnownDisks;
 use crate::tls::{Peer, Tls};
 use hyper_util::rt::TokioIo;
@@ -130,17 +131,16 @@ impl Peers {
         opened: Result<tonic::Response<T>, Status>,
     ) -> Result<T, Status> {
         let checked = match opened {
-            Ok(response) => {
-                let disk = bytes_of(response.metadata(), DISK)?;
-                let checked = self.check_disk(target, &disk).await;
-                checked.map(|()| response.into_inner())
-            }
+            Ok(response) => match bytes_of(response.metadata(), DISK) {
+                Ok(disk) => {
+                    let checked = self.check_disk(target, &disk).await;
+                    checked.map(|()| response.into_inner())
+                }
+                Err(status) => Err(status),
+            },
             Err(status) => Err(status),
         };
-        match &checked {
-            Ok(_) => self.forget_trouble(target),
-            Err(status) => self.note_failure(target, status),
-        }
+        self.note(target, checked.as_ref().err());
         checked
     }
 
@@ -229,10 +229,7 @@ impl Peers {
             }
             Err(status) => Err(status),
         };
-        match &checked {
-            Ok(_) => self.forget_trouble(target),
-            Err(status) => self.note_failure(target, status),
-        }
+        self.note(target, checked.as_ref().err());
         checked
     }
 
@@ -303,13 +300,15 @@ impl Peers {
         }
     }
 
-    fn forget_trouble(&self, member: u64) {
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        troubles.remove(&member);
-    }
-
-    fn note_failure(&self, member: u64, status: &Status) {
-        self.note_trouble(member, text_of(status));
+    /// Notes how it went with a member.
+    fn note(&self, member: u64, failure: Option<&Status>) {
+        match failure {
+            Some(status) => self.note_trouble(member, text_of(status)),
+            None => {
+                let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+                troubles.remove(&member);
+            }
+        }
     }
 
     fn note_trouble(&self, member: u64, text: String) {
@@ -357,15 +356,5 @@ fn bytes_of(metadata: &MetadataMap, name: &'static str) -> Result<Vec<u8>, Statu
 
 /// A status with its causes, for people.
 fn text_of(status: &Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
+    and_causes(status.message().to_owned(), status.source())
 }

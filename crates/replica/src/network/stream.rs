@@ -9,10 +9,11 @@
 //! - Guarantees: answers come in the order of their requests. A request that is not answered in time ends the stream.
 //! - Errors: end the stream; the engine opens another one and goes on from what the follower has.
 
-use super::{Peers, text_of};
+use super::Peers;
+use super::client::{Answers, Client, failed, timed_out};
 use crate::types::{Types, entry_to_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
-use futures::stream::{BoxStream, Stream, StreamExt as _};
-use openraft::errors::{NetworkError, RPCError, Timeout, Unreachable};
+use futures::stream::{Stream, StreamExt as _};
+use openraft::errors::{NetworkError, RPCError};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult};
 use openraft::{OptionalSend, RPCTypes};
 use regraft_wire::raft::v1 as wire;
@@ -20,14 +21,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tonic::{Code, Status, Streaming};
+use tonic::Streaming;
 
 /// Requests that are sent and not answered yet; each has at most some hundred entries. Fewer let entries gather in larger
 /// requests, more hide the way there and back.
 const IN_FLIGHT_MAX: usize = 8;
 
 type LogId = crate::types::LogId;
-type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>;
 
 /// What was sent and is not answered yet, oldest first: the log ids before and at the end of each request.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ struct Range {
 pub(super) async fn append<'s, S>(
     peers: Arc<Peers>,
     target: u64,
-    mut client: super::client::Client,
+    mut client: Client,
     requests: S,
     answer_timeout: Duration,
 ) -> Result<Answers<'s>, RPCError<Types>>
@@ -61,7 +61,14 @@ where
     let opening = tokio::time::timeout(answer_timeout, client.append_stream(request));
     let opened = match opening.await {
         Ok(opened) => peers.settle_stream(target, opened).await,
-        Err(_) => return Err(timed_out(&peers, target, answer_timeout)),
+        Err(_) => {
+            return Err(timed_out(
+                RPCTypes::AppendEntries,
+                &peers,
+                target,
+                answer_timeout,
+            ));
+        }
     };
     let answers = opened.map_err(|status| failed(target, &status))?;
     let following = Following {
@@ -132,13 +139,14 @@ impl Following {
             match tokio::time::timeout(self.answer_timeout, self.answers.message()).await {
                 Ok(Ok(message)) => break message?,
                 Ok(Err(status)) => {
-                    self.peers.note_failure(self.target, &status);
+                    self.peers.note(self.target, Some(&status));
                     return Some(Err(failed(self.target, &status)));
                 }
                 // Nothing was asked: a dead connection is noticed by its pings.
                 Err(_) if self.in_flight.lock().is_empty() => {}
                 Err(_) => {
                     return Some(Err(timed_out(
+                        RPCTypes::AppendEntries,
                         &self.peers,
                         self.target,
                         self.answer_timeout,
@@ -190,21 +198,4 @@ pub(super) fn response(
 
 fn broken(what: &str) -> RPCError<Types> {
     NetworkError::from_string(format!("the answer cannot be used: {what}")).into()
-}
-
-fn failed(target: u64, status: &Status) -> RPCError<Types> {
-    let text = format!("member {target}: {}", text_of(status));
-    match status.code() {
-        Code::Unavailable | Code::PermissionDenied => Unreachable::from_string(text).into(),
-        _ => NetworkError::from_string(text).into(),
-    }
-}
-
-fn timed_out(peers: &Peers, target: u64, timeout: Duration) -> RPCError<Types> {
-    RPCError::Timeout(Timeout {
-        action: RPCTypes::AppendEntries,
-        id: peers.me,
-        target,
-        timeout,
-    })
 }

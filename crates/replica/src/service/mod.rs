@@ -3,7 +3,7 @@
 //! ```text
 //! program --mutual TLS--> StoreService --Operation--> Replica::propose --> log --> apply --> Answer --> program
 //!                              |
-//!                              +--> read point (asked of the leader, its lease, or none) --> frozen view --> program
+//!                              +--> read point (asked of the leader, or none) --> frozen view --> program
 //! ```
 //!
 //! - Guarantees: a change is answered after it is applied; a linearizable read sees every change that was answered
@@ -19,7 +19,7 @@ use crate::error::{BarrierError, ProposeError};
 use crate::listener;
 use crate::local::Proposed;
 use crate::replica::Replica;
-use crate::tls::Peer;
+use crate::tls::{Peer, Tls};
 use futures::stream::{BoxStream, StreamExt as _};
 use regraft_state::operation::{self as state, Operation};
 use regraft_state::store::ReadError;
@@ -42,18 +42,16 @@ const WATCHES_MAX: usize = 1_024;
 /// The metadata that names the leader.
 const LEADER: &str = "leader";
 
-/// Serves programs on `listener` until `stop`.
+/// Serves programs on `listener` until `stop`; there is no way to do so without mutual TLS.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve_store(
     replica: Replica,
+    tls: Arc<Tls>,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let Some(tls) = replica.tls() else {
-        return Ok(());
-    };
     let service = StoreServer::new(StoreService {
         replica: replica.clone(),
         stop: stop.clone(),
@@ -132,9 +130,9 @@ impl Store for StoreService {
         request: Request<wire::CloseSessionRequest>,
     ) -> Result<Response<wire::ChangeResponse>, Status> {
         let actor = actor(&request)?;
-        let close = state::CloseSession {
-            session: request.get_ref().session,
-        };
+        let session = request.get_ref().session;
+        self.check_owner(&actor, session).await?;
+        let close = state::CloseSession { session };
         let operation = convert::outside(state::Request::CloseSession(close));
         self.change(&actor, operation).await
     }
@@ -269,6 +267,21 @@ impl StoreService {
         convert::change(&proposed).map(Response::new)
     }
 
+    /// Refuses to end the session of somebody else. An id is never used twice, so its owner never changes.
+    async fn check_owner(&self, actor: &str, session: u64) -> Result<(), Status> {
+        let barrier = self.replica.barrier().await;
+        barrier.map_err(|error| self.unread(&error))?;
+        let read = self.replica.read(|read| view::session(read, session));
+        let open = read.flatten().map_err(|error| unreadable(&error))?;
+        match open {
+            Some(open) if open.actor != actor => Err(Status::permission_denied(format!(
+                "session {session} is of {}",
+                open.actor
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Waits until a read of this freshness may be made here.
     async fn read_point(&self, consistency: i32) -> Result<(), Status> {
         let consistency = wire::Consistency::try_from(consistency)
@@ -311,7 +324,11 @@ impl StoreService {
 fn actor<T>(request: &Request<T>) -> Result<String, Status> {
     match request.extensions().get::<Peer>() {
         Some(Peer(Ok(Identity::Client { name }))) => Ok(format!("user/{name}")),
-        Some(Peer(Ok(Identity::Member { node_id, .. }))) => Ok(format!("member/{node_id}")),
+        Some(Peer(Ok(Identity::Member { node_id, .. }))) => {
+            Err(Status::permission_denied(format!(
+                "a member's certificate (of member {node_id}) speaks for no program: make one with `regraft certs client NAME`"
+            )))
+        }
         Some(Peer(Err(reason))) => Err(Status::permission_denied(format!(
             "the certificate is refused: {reason}"
         ))),

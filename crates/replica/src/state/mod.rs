@@ -48,7 +48,6 @@ pub(crate) struct StateStore {
     generations: Generations,
     machine: Arc<dyn Machine>,
     position: Mutex<Position>,
-    applied: watch::Sender<u64>,
     changes: Changes,
     halted: OnceLock<String>,
 }
@@ -109,12 +108,10 @@ impl StateStore {
                 reason: error.to_string(),
             })?;
         let index = index_of(&position);
-        let (applied, _) = watch::channel(index);
         Ok(Self {
             generations,
             machine,
             position: Mutex::new(position),
-            applied,
             changes: Changes::new(index),
             halted: OnceLock::new(),
         })
@@ -122,7 +119,7 @@ impl StateStore {
 
     /// The index up to which entries are applied; 0 when there is none.
     pub(crate) fn applied(&self) -> watch::Receiver<u64> {
-        self.applied.subscribe()
+        self.changes.newest()
     }
 
     pub(crate) fn changes(&self) -> &Changes {
@@ -196,9 +193,7 @@ impl StateStore {
 
     /// Entries without writes are told as well: who follows knows by the index how far it has come.
     fn publish(&self, position: Position, changes: Vec<(u64, Vec<Write>)>) {
-        let index = index_of(&position);
         *self.lock() = position;
-        self.applied.send_replace(index);
         self.changes.publish(changes);
     }
 
@@ -256,7 +251,6 @@ impl StateStore {
         self.generations.replace(prepared.fresh)?;
         let index = index_of(&prepared.position);
         *self.lock() = prepared.position;
-        self.applied.send_replace(index);
         self.changes.reset(index);
         Ok(())
     }

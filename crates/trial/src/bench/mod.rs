@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Result;
 use regraft_testbed::{TestDir, end_cleanly_on_signals};
 
-use crate::trio::{Certificates, Kind, Transport, Trio};
+use crate::trio::{Certificates, Kind, Trio};
 use load::Load;
 use report::{Output, Report, Row};
 
@@ -32,9 +32,6 @@ pub(crate) struct Options {
     /// Seconds of each measurement
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// How everybody speaks to everybody
-    #[arg(long, value_enum, default_value_t = Transport::Tls)]
-    transport: Transport,
     /// Only one of them, to look at it with a profiler
     #[arg(long, value_enum)]
     only: Option<Kind>,
@@ -61,16 +58,13 @@ pub(crate) async fn bench(options: &Options) -> Result<()> {
 }
 
 async fn measure(options: &Options, dir: &TestDir) -> Result<Report> {
-    let certificates = match options.transport {
-        Transport::Tls => Some(Certificates::create(&dir.folder("certificates")?)?),
-        Transport::Plain => None,
-    };
+    let certificates = Certificates::create(&dir.folder("certificates")?)?;
     let mut trios = Vec::new();
     for kind in Kind::BOTH
         .into_iter()
         .filter(|kind| options.only.is_none_or(|only| only == *kind))
     {
-        trios.push(Trio::start(kind, dir.path(), certificates.as_ref()).await?);
+        trios.push(Trio::start(kind, dir.path(), &certificates).await?);
     }
     let time = Duration::from_secs(options.seconds);
     let mut rows = Vec::new();
@@ -87,5 +81,5 @@ async fn measure(options: &Options, dir: &TestDir) -> Result<Report> {
             rows.push(row);
         }
     }
-    Ok(Report::new(options.transport, rows, &trios))
+    Ok(Report::new(rows, &trios))
 }

@@ -5,7 +5,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use super::load::{Figures, Load};
-use crate::trio::{Kind, Transport, Trio};
+use crate::trio::{Kind, Trio};
 
 /// How figures are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -30,7 +30,6 @@ pub(crate) struct Row {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Report {
-    tls: bool,
     rows: Vec<Row>,
     memory: Vec<Memory>,
 }
@@ -87,7 +86,7 @@ impl Row {
 }
 
 impl Report {
-    pub(crate) fn new(transport: Transport, rows: Vec<Row>, trios: &[Trio]) -> Self {
+    pub(crate) fn new(rows: Vec<Row>, trios: &[Trio]) -> Self {
         let memory = trios.iter().map(|trio| Memory {
             kind: format!("{:?}", trio.kind).to_lowercase(),
             resident_bytes: trio
@@ -98,7 +97,6 @@ impl Report {
             data_bytes: trio.folders.iter().map(|folder| size_of(folder)).sum(),
         });
         Self {
-            tls: transport == Transport::Tls,
             memory: memory.collect(),
             rows,
         }

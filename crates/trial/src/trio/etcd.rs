@@ -16,9 +16,8 @@ use super::{Certificates, Kind, LOOPBACK, MEMBERS, Trio};
 /// Seconds of the lease that a client's locks live in.
 const LEASE_S: i64 = 60;
 
-pub(super) fn start(folder: &Path, certificates: Option<&Certificates>) -> Result<Trio> {
-    let scheme = certificates.map_or("http", |_| "https");
-    let url = |port: &Port| format!("{scheme}://{LOOPBACK}:{}", port.number());
+pub(super) fn start(folder: &Path, certificates: &Certificates) -> Result<Trio> {
+    let url = |port: &Port| format!("https://{LOOPBACK}:{}", port.number());
     let mut ports = Vec::new();
     for _ in 0..2 * MEMBERS {
         ports.push(Port::reserve()?);
@@ -45,30 +44,28 @@ pub(super) fn start(folder: &Path, certificates: Option<&Certificates>) -> Resul
                 "--initial-cluster-token=trial".to_owned(),
                 "--log-level=warn".to_owned(),
             ]);
-        if let Some(certificates) = certificates {
-            let tls = certificates.member(id)?;
-            for side in ["", "peer-"] {
-                program = program.args([
-                    format!("--{side}cert-file={}", tls.cert.display()),
-                    format!("--{side}key-file={}", tls.key.display()),
-                    format!("--{side}trusted-ca-file={}", tls.ca.display()),
-                    format!("--{side}client-cert-auth"),
-                ]);
-            }
+        let tls = certificates.member(id)?;
+        for side in ["", "peer-"] {
+            program = program.args([
+                format!("--{side}cert-file={}", tls.cert.display()),
+                format!("--{side}key-file={}", tls.key.display()),
+                format!("--{side}trusted-ca-file={}", tls.ca.display()),
+                format!("--{side}client-cert-auth"),
+            ]);
         }
         let log = folder.join(format!("etcd-{id}.log"));
         processes.push(Process::start(&format!("etcd-{id}"), &program, &log)?);
         folders.push(data);
         addresses.push(([127, 0, 0, 1], client.number()).into());
     }
-    let tls = certificates.map(|it| Tls::load(it.client())).transpose()?;
+    let tls = Tls::load(certificates.client())?;
     Ok(Trio {
         kind: Kind::Etcd,
         processes,
         folders,
         addresses,
         _ports: ports,
-        tls: tls.map(Arc::new),
+        tls: Arc::new(tls),
         leader: 0,
     })
 }

@@ -38,16 +38,6 @@ impl Kind {
     pub(crate) const BOTH: [Self; 2] = [Self::Regraft, Self::Etcd];
 }
 
-/// How everybody speaks to everybody.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Transport {
-    /// Mutual TLS between members and for clients
-    #[default]
-    Tls,
-    /// Nothing is encrypted
-    Plain,
-}
-
 /// Three members.
 pub(crate) struct Trio {
     pub(crate) kind: Kind,
@@ -55,7 +45,7 @@ pub(crate) struct Trio {
     pub(crate) folders: Vec<std::path::PathBuf>,
     addresses: Vec<SocketAddr>,
     _ports: Vec<Port>,
-    tls: Option<Arc<Tls>>,
+    tls: Arc<Tls>,
     /// Which of them leads.
     pub(crate) leader: usize,
 }
@@ -106,7 +96,7 @@ impl Trio {
     pub(crate) async fn start(
         kind: Kind,
         folder: &Path,
-        certificates: Option<&Certificates>,
+        certificates: &Certificates,
     ) -> Result<Self> {
         let mut trio = match kind {
             Kind::Regraft => regraft::start(folder, certificates)?,
@@ -151,11 +141,8 @@ impl Trio {
 
     async fn connect_to(&self, at: usize) -> Result<Channel> {
         let address = self.addresses[at];
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
-        let Some(tls) = &self.tls else {
-            return Ok(endpoint.connect().await?);
-        };
-        let tls = Arc::clone(tls);
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+        let tls = Arc::clone(&self.tls);
         let connector = tower::service_fn(move |_| {
             let tls = Arc::clone(&tls);
             async move {

@@ -16,8 +16,8 @@ use super::{Certificates, Kind, LOOPBACK, MEMBERS, Trio};
 /// Time to live of a client's session: longer than any round.
 const SESSION_TTL_MS: u64 = 60_000;
 
-pub(super) fn start(folder: &Path, certificates: Option<&Certificates>) -> Result<Trio> {
-    let binary = std::env::current_exe()?.with_file_name("trial-member");
+pub(super) fn start(folder: &Path, certificates: &Certificates) -> Result<Trio> {
+    let binary = std::env::current_exe()?;
     let mut ports = Vec::new();
     for _ in 0..2 * MEMBERS {
         ports.push(Port::reserve()?);
@@ -31,33 +31,29 @@ pub(super) fn start(folder: &Path, certificates: Option<&Certificates>) -> Resul
     let (mut processes, mut folders, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
     for ((id, client), peer) in (1..=MEMBERS).zip(clients).zip(peers) {
         let data = folder.join(format!("regraft-{id}"));
-        let mut program = Program::new(&binary).args(&all).args([
+        let tls = certificates.member(id)?;
+        let program = Program::new(&binary).args(["member"]).args(&all).args([
             format!("--node-id={id}"),
             format!("--data-dir={}", data.display()),
             format!("--raft={}", address(peer)),
             format!("--store={}", address(client)),
+            format!("--ca={}", tls.ca.display()),
+            format!("--cert={}", tls.cert.display()),
+            format!("--key={}", tls.key.display()),
         ]);
-        if let Some(certificates) = certificates {
-            let tls = certificates.member(id)?;
-            program = program.args([
-                format!("--ca={}", tls.ca.display()),
-                format!("--cert={}", tls.cert.display()),
-                format!("--key={}", tls.key.display()),
-            ]);
-        }
         let log = folder.join(format!("regraft-{id}.log"));
         processes.push(Process::start(&format!("regraft-{id}"), &program, &log)?);
         folders.push(data);
         addresses.push(([127, 0, 0, 1], client.number()).into());
     }
-    let tls = certificates.map(|it| Tls::load(it.client())).transpose()?;
+    let tls = Tls::load(certificates.client())?;
     Ok(Trio {
         kind: Kind::Regraft,
         processes,
         folders,
         addresses,
         _ports: ports,
-        tls: tls.map(Arc::new),
+        tls: Arc::new(tls),
         leader: 0,
     })
 }

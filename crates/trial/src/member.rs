@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
 use regraft_replica::{Config, PeerAddress, Replica, StateMachine, Timings, TlsPaths, serve_store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-#[derive(Parser)]
-#[command(name = "trial-member", about = "A member's replicated state")]
-struct Options {
+use crate::clock;
+
+/// Which member, and where.
+#[derive(clap::Args)]
+pub(crate) struct Options {
     /// This member
     #[arg(long)]
     node_id: u64,
@@ -31,15 +31,15 @@ struct Options {
     /// All members
     #[arg(long = "peer", value_name = "ID=ADDRESS", value_parser = peer)]
     peers: Vec<(u64, String)>,
-    /// The authority's certificate; without it nothing is encrypted
-    #[arg(long, requires_all = ["cert", "key"])]
-    ca: Option<PathBuf>,
+    /// The authority's certificate
+    #[arg(long)]
+    ca: PathBuf,
     /// The own certificate
     #[arg(long)]
-    cert: Option<PathBuf>,
+    cert: PathBuf,
     /// Its key
     #[arg(long)]
-    key: Option<PathBuf>,
+    key: PathBuf,
 }
 
 fn peer(text: &str) -> Result<(u64, String), String> {
@@ -48,26 +48,12 @@ fn peer(text: &str) -> Result<(u64, String), String> {
     Ok((id, address.to_owned()))
 }
 
-fn main() -> ExitCode {
+/// Runs until SIGTERM.
+pub(crate) async fn run(options: Options) -> Result<()> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(tracing::Level::INFO)
         .init();
-    let ran = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")
-        .and_then(|runtime| runtime.block_on(run(Options::parse())));
-    match ran {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(options: Options) -> Result<()> {
     let listener = TcpListener::bind(options.store).await?;
     let peers: BTreeMap<u64, PeerAddress> = options
         .peers
@@ -77,9 +63,10 @@ async fn run(options: Options) -> Result<()> {
             (id, PeerAddress { address, name })
         })
         .collect();
-    let tls = match (options.ca, options.cert, options.key) {
-        (Some(ca), Some(cert), Some(key)) => Some(TlsPaths { ca, cert, key }),
-        _ => None,
+    let tls = TlsPaths {
+        ca: options.ca,
+        cert: options.cert,
+        key: options.key,
     };
     let replica = Replica::start(Config {
         node_id: options.node_id,
@@ -87,14 +74,15 @@ async fn run(options: Options) -> Result<()> {
         data_dir: options.data_dir,
         raft_listen: options.raft,
         peers,
-        tls,
+        tls: Some(tls),
         timings: Timings::default(),
-        clock: Arc::new(wall_ms),
+        clock: Arc::new(clock::wall_ms),
         machine: Arc::new(StateMachine),
     })
     .await?;
     let stop = CancellationToken::new();
-    let serving = serve_store(replica.clone(), listener, stop.clone());
+    let tls = replica.tls().context("a member without certificates")?;
+    let serving = serve_store(replica.clone(), tls, listener, stop.clone());
     let mut terminate = signal(SignalKind::terminate())?;
     let told = async {
         terminate.recv().await;
@@ -104,15 +92,4 @@ async fn run(options: Options) -> Result<()> {
     served?;
     replica.shutdown().await;
     Ok(())
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one clock of this process: it stamps commands"
-)]
-fn wall_ms() -> i64 {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

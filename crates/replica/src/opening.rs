@@ -1,0 +1,160 @@
+//! What a member opens and checks before it runs: certificate, data folder, listener, engine.
+
+use crate::certs::Identity;
+use crate::config::{Config, Timings};
+use crate::database::Closed;
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::local::Raft;
+use crate::log::{self, KnownDisks, LogStore, Room};
+use crate::network::Peers;
+use crate::network::client::PeerClients;
+use crate::state::StateStore;
+use crate::state::engine::Applier;
+use crate::state::snapshot::Snapshots;
+use crate::tls::Tls;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use openraft::SnapshotPolicy;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// How long a snapshot may take to be sent and installed.
+const SNAPSHOT_TIMEOUT_MS: u64 = 120_000;
+/// Entries in one message to a follower; its bytes are bounded too.
+const MESSAGE_ENTRIES_MAX: u64 = 300;
+/// Waits after a member could not be reached: soon at first, so that a restart is noticed.
+const BACKOFF: &str = "50ms 100ms 200ms ...800ms";
+/// Messages that wait inside the engine.
+const ENGINE_QUEUE_MAX: u64 = 4096;
+
+/// What is open on the disk.
+pub(crate) struct Storage {
+    pub(crate) disk: Disk,
+    pub(crate) log: LogStore,
+    pub(crate) disks: KnownDisks,
+    pub(crate) room: Room,
+    pub(crate) state: Arc<StateStore>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) closed: [Closed; 2],
+}
+
+pub(crate) fn check_certificate(config: &Config, tls: &Tls) -> Result<(), Error> {
+    let me = Identity::Member {
+        node_id: config.node_id,
+        cluster_id: config.cluster_id.clone(),
+    };
+    if *tls.identity() == me {
+        return Ok(());
+    }
+    Err(Error::WrongCertificate {
+        path: tls.certificate_file().to_owned(),
+        expected: me.to_string(),
+        found: tls.identity().to_string(),
+    })
+}
+
+pub(crate) async fn listen(config: &Config) -> Result<TcpListener, Error> {
+    TcpListener::bind(config.raft_listen)
+        .await
+        .map_err(|source| Error::Listen {
+            address: config.raft_listen,
+            source,
+        })
+}
+
+pub(crate) fn open_storage(config: &Config) -> Result<Storage, Error> {
+    let dir = &config.data_dir;
+    let disk = Disk::claim(dir, &config.cluster_id, config.node_id)?;
+    let state = Arc::new(StateStore::open(
+        &dir.join("state"),
+        Arc::clone(&config.machine),
+    )?);
+    let snapshots = Arc::new(Snapshots::open(&dir.join("snapshots"), &config.cluster_id)?);
+    let durable = Arc::clone(&state);
+    let wal = dir.join("wal");
+    log::conversion::convert(dir, &wal)?;
+    let opened = log::open(&wal, Box::new(move || durable.make_durable()))?;
+    let closed = [opened.closed, state.closed()];
+    Ok(Storage {
+        closed,
+        disk,
+        log: opened.store,
+        disks: opened.disks,
+        room: opened.room,
+        state,
+        snapshots,
+    })
+}
+
+/// Every vote is durable before anything of its term is applied, snapshots included. A state without one stands beside a
+/// log that was lost, and a member that forgot its votes could help to elect two leaders.
+pub(crate) fn check_promises(config: &Config, storage: &Storage) -> Result<(), Error> {
+    match storage.state.position().applied {
+        Some(applied) if !storage.log.has_vote() => Err(Error::DamagedDatabase {
+            path: config.data_dir.join("wal"),
+            reason: format!(
+                "it holds no vote, but the state beside it is applied up to entry {}: the log was lost",
+                applied.index
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Boxed, and no `async fn`: so openraft is compiled into this crate, not again into every binary that starts a member.
+#[inline(never)]
+pub(crate) fn start_engine<'a>(
+    config: &'a Config,
+    peers: &'a Arc<Peers>,
+    log: LogStore,
+    state: &'a Arc<StateStore>,
+    snapshots: &'a Arc<Snapshots>,
+) -> BoxFuture<'a, Result<Raft, Error>> {
+    async move {
+        let applier = Applier {
+            state: Arc::clone(state),
+            snapshots: Arc::clone(snapshots),
+        };
+        let engine = engine_config(&config.cluster_id, &config.timings)?;
+        let clients = PeerClients(Arc::clone(peers));
+        Raft::new(config.node_id, Arc::new(engine), clients, log, applier)
+            .await
+            .map_err(|error| match state.halted() {
+                Some(reason) => Error::Halted {
+                    reason: reason.to_owned(),
+                },
+                None => Error::Raft {
+                    operation: "starting the engine",
+                    reason: error.to_string(),
+                },
+            })
+    }
+    .boxed()
+}
+
+fn engine_config(cluster_id: &str, timings: &Timings) -> Result<openraft::Config, Error> {
+    let config = openraft::Config {
+        cluster_name: cluster_id.to_owned(),
+        heartbeat_interval: timings.heartbeat_ms,
+        election_timeout_min: timings.election_min_ms,
+        election_timeout_max: timings.election_max_ms,
+        enable_pre_vote: Some(true),
+        // A leader that lost its quorum lets others be heard: its lease and one election.
+        quorum_loss_probe_interval: Some(2 * timings.election_max_ms),
+        // The applied state is not synced: a restarted leader learns from an election what was committed.
+        enable_leader_restore: Some(false),
+        install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(timings.snapshot_every_entries),
+        max_in_snapshot_log_to_keep: timings.keep_entries,
+        replication_lag_threshold: timings.snapshot_every_entries.saturating_mul(2),
+        max_payload_entries: MESSAGE_ENTRIES_MAX,
+        api_channel_size: Some(ENGINE_QUEUE_MAX),
+        notification_channel_size: Some(ENGINE_QUEUE_MAX),
+        backoff: BACKOFF.to_owned(),
+        ..openraft::Config::default()
+    };
+    config.validate().map_err(|error| Error::InvalidConfig {
+        reason: format!("its timings do not fit each other: {error}"),
+    })
+}
