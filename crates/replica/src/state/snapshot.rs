@@ -1,14 +1,17 @@
-//! Snapshot files.
+//! Snapshots: checkpoints of the state on disk, and a stream of bytes on the way.
 //!
 //! ```text
+//! state --checkpoint (hard links)--> snapshots/checkpoint-N/ --read while it is sent--> stream
+//! stream --> N.tmp --verified--> a fresh generation of the state --> a checkpoint of it
+//!
 //! "RGRFSNAP" | format u32 | frame...
 //! frame = kind u8 | length u32 | sha256(sequence u64, kind, payload) | payload
 //! header, chunk..., end        (numbers big-endian; payloads are messages of raft.proto)
 //! ```
 //!
-//! - Expected flow: written beside and renamed to `current.snap`; received into a temporary file,
-//!   verified, then installed.
-//! - Guarantees: a damaged, reordered or cut file is noticed before any of it is used; a newer
+//! - Expected flow: taking one costs hard links and what is in memory only, however large the state is; writing goes on
+//!   meanwhile. A stream is received into a temporary file, verified, then installed.
+//! - Guarantees: a damaged, reordered or cut stream is noticed before any of it is used; a newer
 //!   snapshot is never replaced by an older one.
 //! - Errors: say which file and what is wrong with it.
 
