@@ -69,7 +69,8 @@ pub(crate) struct Taken {
     meta: SnapshotMeta,
     path: PathBuf,
     retired: AtomicBool,
-    open: Open,
+    /// Whoever waits for all databases to be closed waits for this one's readers, too.
+    _open: Open,
 }
 
 /// A file with a received stream; removed with this.
@@ -187,7 +188,7 @@ impl Snapshots {
             },
             path,
             retired: AtomicBool::new(false),
-            open: self.open.clone(),
+            _open: self.open.clone(),
         })
     }
 
@@ -302,14 +303,6 @@ impl Drop for Taken {
 impl SnapshotFile {
     pub(crate) fn size_bytes(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
-    }
-
-    /// The bytes at `offset`, at most `len`; empty at the end.
-    pub(crate) fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; len];
-        let read = self.file.read_at(&mut bytes, offset)?;
-        bytes.truncate(read);
-        Ok(bytes)
     }
 
     /// Writes received bytes.
