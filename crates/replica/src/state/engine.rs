@@ -78,6 +78,10 @@ impl RaftStateMachine<Types> for Applier {
         let snapshots = Arc::clone(&self.snapshots);
         let meta = meta.clone();
         tokio::task::spawn_blocking(move || {
+            let file = match snapshot {
+                SnapshotData::Received(file) => file,
+                SnapshotData::Taken(taken) => snapshots.receive(&taken)?,
+            };
             let prepared = state.prepare(&meta, &file)?;
             state.replace(prepared)?;
             // Before the log is purged: a follower that is further behind will want it.

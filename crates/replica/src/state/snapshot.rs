@@ -29,7 +29,7 @@ use rocksdb::DB;
 use rocksdb::checkpoint::Checkpoint;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::io::{self, BufReader, Read as _, Write};
+use std::io::{self, BufReader, BufWriter, Read as _, Write};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -206,6 +206,13 @@ impl Snapshots {
             path: path.clone(),
             _temporary: Arc::new(Temporary(path)),
         })
+    }
+
+    /// As if it came from another member.
+    pub(crate) fn receive(&self, taken: &Taken) -> io::Result<SnapshotFile> {
+        let file = self.temporary()?;
+        taken.write_to(BufWriter::new(&*file.file))?;
+        Ok(file)
     }
 
     /// Reads the whole file once and gives what it is a snapshot of.
