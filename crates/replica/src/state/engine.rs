@@ -69,11 +69,6 @@ impl RaftStateMachine<Types> for Applier {
         meta: &SnapshotMeta,
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        let SnapshotData::Received(file) = snapshot else {
-            return Err(io::Error::other(
-                "only a snapshot that was received is installed",
-            ));
-        };
         let state = Arc::clone(&self.state);
         let snapshots = Arc::clone(&self.snapshots);
         let meta = meta.clone();
