@@ -109,6 +109,12 @@ pub(crate) fn open(path: &Path, keeps: Keeps) -> Result<DB, Error> {
     Ok(db)
 }
 
+/// Opens a database that nobody writes any more.
+pub(crate) fn open_to_read(path: &Path) -> std::io::Result<DB> {
+    DB::open_for_read_only(&options(Keeps::AllUpToSomePoint), path, false)
+        .map_err(std::io::Error::other)
+}
+
 /// Makes the entries of a directory durable (a file's own sync does not cover its name).
 pub(crate) fn sync_dir(path: &Path) -> std::io::Result<()> {
     std::fs::File::open(path)?.sync_all()

@@ -70,7 +70,7 @@ pub(crate) fn open_storage(config: &Config) -> Result<Storage, Error> {
         &dir.join("state"),
         Arc::clone(&config.machine),
     )?);
-    let snapshots = Arc::new(Snapshots::open(&dir.join("snapshots"), &config.cluster_id)?);
+    let snapshots = Arc::new(open_snapshots(config, &state)?);
     let durable = Arc::clone(&state);
     let wal = dir.join("wal");
     log::conversion::convert(dir, &wal)?;
@@ -85,6 +85,17 @@ pub(crate) fn open_storage(config: &Config) -> Result<Storage, Error> {
         state,
         snapshots,
     })
+}
+
+/// A state of which there is no snapshot (an earlier version kept them otherwise) gets one: its log may be purged.
+fn open_snapshots(config: &Config, state: &StateStore) -> Result<Snapshots, Error> {
+    let dir = config.data_dir.join("snapshots");
+    let snapshots = Snapshots::open(&dir, &config.cluster_id, state.open_guard())?;
+    if snapshots.current().is_none() && state.position().applied.is_some() {
+        let taken = snapshots.take(&state.generation().db);
+        taken.map_err(|source| Error::WriteFile { path: dir, source })?;
+    }
+    Ok(snapshots)
 }
 
 /// Every vote is durable before anything of its term is applied, snapshots included. A state without one stands beside a

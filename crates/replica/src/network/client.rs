@@ -3,7 +3,7 @@
 use super::{Lane, Peers, text_of};
 use crate::error::{BarrierError, ProposeError};
 use crate::local::Proposed;
-use crate::state::snapshot::SnapshotFile;
+use crate::state::snapshot::{SnapshotData, Taken};
 use crate::types::{
     Snapshot, Types, Vote, entry_to_wire, log_id_from_wire, log_id_to_wire, vote_from_wire,
     vote_to_wire,
@@ -22,8 +22,11 @@ use openraft::raft::{
 use openraft::{OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
 use regraft_wire::raft::v1 as wire;
 use std::future::Future;
+use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tonic::{Code, Status};
 
 /// How long a follower may take to write entries: its disk may be slow, its election timer is fed by
@@ -31,6 +34,10 @@ use tonic::{Code, Status};
 const LOG_APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of one part of a snapshot.
 const SNAPSHOT_PART_BYTES: usize = 256 << 10;
+/// Parts that are read before they are sent.
+const SNAPSHOT_PARTS_AHEAD: usize = 4;
+/// How fast a snapshot is sent at most: the log has the same disk and the same network.
+const SNAPSHOT_BYTES_PER_S: u32 = 128 << 20;
 
 pub(super) type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>;
 
@@ -77,7 +84,7 @@ impl PeerClients {
 }
 
 impl RaftNetworkV2<Types> for PeerClient {
-    type SnapshotData = SnapshotFile;
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,
@@ -154,20 +161,21 @@ impl RaftNetworkV2<Types> for PeerClient {
     async fn full_snapshot(
         &mut self,
         vote: Vote,
-        snapshot: Snapshot<SnapshotFile>,
+        snapshot: Snapshot<SnapshotData>,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let file = snapshot.snapshot;
-        let size_bytes = file
-            .size_bytes()
-            .map_err(|error| NetworkError::new(&error))?;
+        let SnapshotData::Taken(taken) = snapshot.snapshot else {
+            let error = NetworkError::from_string("only a snapshot of this member is sent");
+            return Err(error.into());
+        };
         let start = wire::SnapshotStart {
             caller: Some(self.peers.caller(self.target)),
             ballot: Some(vote_to_wire(&vote)),
-            size_bytes,
+            // Not known: it is read while it is sent.
+            size_bytes: 0,
         };
-        let parts = parts_of(start, file);
+        let parts = parts_of(start, taken);
         let sending = self.call(
             RPCTypes::InstallSnapshot,
             option.hard_ttl(),
@@ -335,28 +343,29 @@ fn vote_response(response: &wire::VoteResponse) -> Result<VoteResponse<Types>, R
     ))
 }
 
-/// The file in parts. Ends early when it cannot be read: the receiver misses the rest and refuses it.
+/// The snapshot in parts, no faster than [`SNAPSHOT_BYTES_PER_S`]. Ends early when it cannot be read: the receiver
+/// misses the rest and refuses it.
 fn parts_of(
     start: wire::SnapshotStart,
-    file: SnapshotFile,
+    taken: Arc<Taken>,
 ) -> impl Stream<Item = wire::SnapshotPart> {
-    let start = wire::SnapshotPart {
-        part: Some(wire::snapshot_part::Part::Start(start)),
-    };
-    let rest = futures::stream::unfold((file, 0), |(file, offset)| async move {
-        let bytes = match file.read_at(offset, SNAPSHOT_PART_BYTES) {
-            Ok(bytes) if bytes.is_empty() => return None,
-            Ok(bytes) => bytes,
-            Err(error) => {
-                tracing::warn!(%error, "a snapshot cannot be sent");
-                return None;
-            }
-        };
-        let next = offset + bytes.len() as u64;
-        let part = wire::SnapshotPart {
-            part: Some(wire::snapshot_part::Part::Data(bytes)),
-        };
-        Some((part, (file, next)))
+    let part = |part| wire::SnapshotPart { part: Some(part) };
+    let start = part(wire::snapshot_part::Part::Start(start));
+    let (parts, read) = mpsc::channel(SNAPSHOT_PARTS_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let out = BufWriter::with_capacity(SNAPSHOT_PART_BYTES, Parts(parts));
+        if let Err(error) = taken.write_to(out) {
+            tracing::warn!(%error, "a snapshot was not sent to its end");
+        }
+    });
+    let each = Duration::from_secs(1) * SNAPSHOT_PART_BYTES as u32 / SNAPSHOT_BYTES_PER_S;
+    let mut pace = tokio::time::interval(each);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let rest = futures::stream::unfold((read, pace), move |(mut read, mut pace)| async move {
+        pace.tick().await;
+        let bytes = read.recv().await?;
+        let part = part(wire::snapshot_part::Part::Data(bytes));
+        Some((part, (read, pace)))
     });
     futures::stream::once(std::future::ready(start)).chain(rest)
 }
@@ -382,6 +391,21 @@ pub(super) fn timed_out(
         target,
         timeout,
     })
+}
+
+/// Writes into a stream; waits while it is behind.
+struct Parts(mpsc::Sender<Vec<u8>>);
+
+impl Write for Parts {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.0.blocking_send(bytes.to_vec());
+        sent.map_err(|_| io::Error::other("nobody receives it any more"))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn lacks(what: &str) -> RPCError<Types> {

@@ -7,7 +7,7 @@ use super::{
 use crate::error::ProposeError;
 use crate::listener;
 use crate::local::{Local, ReadIndexError};
-use crate::state::snapshot::Snapshots;
+use crate::state::snapshot::{SnapshotData, Snapshots};
 use crate::tls::{Peer, Tls};
 use crate::types::{
     Lacks, Snapshot, entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire,
@@ -122,7 +122,12 @@ impl RaftService {
         size_bytes: u64,
         parts: &mut Streaming<wire::SnapshotPart>,
     ) -> Result<crate::state::snapshot::SnapshotFile, Status> {
-        if size_bytes > SNAPSHOT_BYTES_MAX {
+        // An older leader tells the size before; a newer one reads the snapshot while it is sent.
+        let limit = match size_bytes {
+            0 => SNAPSHOT_BYTES_MAX,
+            told => told,
+        };
+        if limit > SNAPSHOT_BYTES_MAX {
             return Err(Status::resource_exhausted(format!(
                 "a snapshot of {size_bytes} bytes is too large: the limit is {SNAPSHOT_BYTES_MAX} bytes"
             )));
@@ -133,10 +138,10 @@ impl RaftService {
             let Some(wire::snapshot_part::Part::Data(bytes)) = part.part else {
                 return Err(Status::invalid_argument("a snapshot starts only once"));
             };
-            if received + bytes.len() as u64 > size_bytes {
-                return Err(Status::invalid_argument(
-                    "the snapshot is longer than it said",
-                ));
+            if received + bytes.len() as u64 > limit {
+                return Err(Status::invalid_argument(format!(
+                    "the snapshot is longer than {limit} bytes"
+                )));
             }
             file.write_at(received, &bytes)
                 .map_err(|error| broken(&error))?;
@@ -257,12 +262,12 @@ impl RaftRpc for RaftService {
         .map_err(|error| broken(&error))?;
         tracing::info!(
             index = meta.last_log_id.map_or(0, |id| id.index),
-            size_bytes = start.size_bytes,
+            size_bytes = file.size_bytes().unwrap_or_default(),
             "a snapshot was received"
         );
         let snapshot = Snapshot {
             meta,
-            snapshot: file,
+            snapshot: SnapshotData::Received(file),
         };
         let response = self
             .local

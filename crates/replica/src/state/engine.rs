@@ -1,19 +1,17 @@
 //! The state as the engine drives it: apply, take a snapshot, install one.
 
 use super::generation::Generation;
-use super::snapshot::{SnapshotFile, Snapshots};
-use super::{AppliedEntries, Patience, StateStore, View, read_position};
+use super::snapshot::{SnapshotData, Snapshots, Taken};
+use super::{AppliedEntries, Patience, StateStore};
 use crate::types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, Types};
 use futures::stream::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 use std::io;
-use std::sync::{Arc, mpsc};
-use tokio::sync::oneshot;
+use std::sync::Arc;
 
 /// Entries that are applied together at most: the first of them is not answered before the last is applied.
 const CHUNK_ENTRIES_MAX: usize = 64;
-const THREAD: &str = "raft-snapshot";
 
 /// The engine's state machine.
 pub(crate) struct Applier {
@@ -21,18 +19,14 @@ pub(crate) struct Applier {
     pub(crate) snapshots: Arc<Snapshots>,
 }
 
-/// A view of the state, held by a thread of its own until it is written or dropped.
+/// Takes a snapshot of the generation that was current when it was made.
 pub(crate) struct SnapshotBuilder {
-    /// Dropping it without sending ends the thread.
-    go: Option<mpsc::Sender<()>>,
-    built: Option<oneshot::Receiver<io::Result<Built>>>,
-    failed: Option<io::Error>,
+    generation: Arc<Generation>,
+    snapshots: Arc<Snapshots>,
 }
 
-type Built = (SnapshotMeta, SnapshotFile);
-
 impl RaftStateMachine<Types> for Applier {
-    type SnapshotData = SnapshotFile;
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = SnapshotBuilder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
@@ -64,31 +58,36 @@ impl RaftStateMachine<Types> for Applier {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        SnapshotBuilder::of(&self.state, &self.snapshots).await
+        SnapshotBuilder {
+            generation: self.state.generation(),
+            snapshots: Arc::clone(&self.snapshots),
+        }
     }
 
     async fn install_snapshot(
         &mut self,
         meta: &SnapshotMeta,
-        snapshot: SnapshotFile,
+        snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
         let state = Arc::clone(&self.state);
         let snapshots = Arc::clone(&self.snapshots);
         let meta = meta.clone();
         tokio::task::spawn_blocking(move || {
-            let prepared = state.prepare(&meta, &snapshot)?;
-            // The file first: a state newer than its snapshot is restored from it at the next start,
-            // but a log purged beyond its snapshot could not serve a follower.
-            snapshots.adopt(&meta, &snapshot)?;
-            state.replace(prepared)
+            let file = match snapshot {
+                SnapshotData::Received(file) => file,
+                SnapshotData::Taken(taken) => snapshots.receive(&taken)?,
+            };
+            let prepared = state.prepare(&meta, &file)?;
+            state.replace(prepared)?;
+            // Before the log is purged: a follower that is further behind will want it.
+            snapshots.take(&state.generation().db).map(drop)
         })
         .await
         .map_err(io::Error::other)?
     }
 
-    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<SnapshotFile>>, io::Error> {
-        let current = self.snapshots.current();
-        Ok(current.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<SnapshotData>>, io::Error> {
+        Ok(self.snapshots.current().map(snapshot_of))
     }
 }
 
@@ -101,89 +100,26 @@ impl Applier {
     }
 }
 
-impl SnapshotBuilder {
-    /// Freezes the view before it returns: entries applied later are not in it.
-    async fn of(state: &Arc<StateStore>, snapshots: &Arc<Snapshots>) -> Self {
-        let (frozen, wait) = oneshot::channel();
-        let (go, start) = mpsc::channel();
-        let (done, built) = oneshot::channel();
-        let generation = state.generation();
-        let state = Arc::clone(state);
-        let snapshots = Arc::clone(snapshots);
-        let thread = std::thread::Builder::new()
-            .name(THREAD.to_owned())
-            .spawn(move || {
-                let built = freeze(&generation, &state, &snapshots, frozen, &start);
-                // Whoever hears of the snapshot may close the databases.
-                drop((generation, state, snapshots));
-                if let Some(built) = built {
-                    // Fails when the engine is gone.
-                    let _ = done.send(built);
-                }
-            });
-        match thread {
-            Ok(_) => {
-                let failed = wait.await.err().map(io::Error::other);
-                Self {
-                    go: Some(go),
-                    built: Some(built),
-                    failed,
-                }
-            }
-            Err(error) => Self {
-                go: None,
-                built: None,
-                failed: Some(error),
-            },
-        }
-    }
-}
-
 impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
-    type SnapshotData = SnapshotFile;
+    type SnapshotData = SnapshotData;
 
-    async fn build_snapshot(&mut self) -> Result<Snapshot<SnapshotFile>, io::Error> {
-        if let Some(error) = self.failed.take() {
-            return Err(error);
-        }
-        let (Some(go), Some(built)) = (self.go.take(), self.built.take()) else {
-            return Err(io::Error::other("a snapshot is built once"));
-        };
-        go.send(()).map_err(io::Error::other)?;
-        let (meta, snapshot) = built.await.map_err(io::Error::other)??;
-        Ok(Snapshot { meta, snapshot })
+    /// Entries that are applied meanwhile may be in it or not: it says itself what it is of.
+    async fn build_snapshot(&mut self) -> Result<Snapshot<SnapshotData>, io::Error> {
+        let generation = Arc::clone(&self.generation);
+        let snapshots = Arc::clone(&self.snapshots);
+        let taking = tokio::task::spawn_blocking(move || snapshots.take(&generation.db));
+        let taken = taking.await.map_err(io::Error::other)??;
+        tracing::info!(
+            index = taken.meta().last_log_id.map_or(0, |id| id.index),
+            "a snapshot was taken"
+        );
+        Ok(snapshot_of(taken))
     }
 }
 
-/// Holds a view until it is to be written, or nobody can say so any more.
-fn freeze(
-    generation: &Generation,
-    state: &StateStore,
-    snapshots: &Snapshots,
-    frozen: oneshot::Sender<()>,
-    start: &mpsc::Receiver<()>,
-) -> Option<io::Result<Built>> {
-    let snapshot = generation.db.snapshot();
-    let view = View::frozen(&generation.db, &snapshot);
-    frozen.send(()).ok()?;
-    start.recv().ok()?;
-    Some(build(state, snapshots, &view))
-}
-
-fn build(state: &StateStore, snapshots: &Snapshots, view: &View<'_>) -> io::Result<Built> {
-    let position = read_position(view)?;
-    let meta = SnapshotMeta {
-        last_log_id: position.applied,
-        last_membership: position.membership,
-    };
-    let file = snapshots.write(view, &meta)?;
-    // The log is purged up to here soon.
-    state.make_durable()?;
-    let adopted = snapshots.adopt(&meta, &file)?;
-    tracing::info!(
-        index = position.applied.map_or(0, |id| id.index),
-        size_bytes = file.size_bytes()?,
-        "a snapshot was taken"
-    );
-    Ok(adopted)
+fn snapshot_of(taken: Arc<Taken>) -> Snapshot<SnapshotData> {
+    Snapshot {
+        meta: taken.meta().clone(),
+        snapshot: SnapshotData::Taken(taken),
+    }
 }

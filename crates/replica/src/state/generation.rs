@@ -105,6 +105,11 @@ impl Generations {
         Ok(())
     }
 
+    /// What keeps [`Generations::closed`] waiting.
+    pub(crate) fn open_guard(&self) -> Open {
+        self.open.clone()
+    }
+
     /// Tells when every database is closed, also those that readers keep.
     pub(crate) fn closed(&self) -> Closed {
         self.closed.clone()

@@ -20,7 +20,7 @@ mod pending;
 pub(crate) mod snapshot;
 
 use crate::changes::Changes;
-use crate::database::{self, Closed};
+use crate::database::{self, Closed, Open};
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::types::{
@@ -258,6 +258,11 @@ impl StateStore {
     /// Tells when every database of the state is closed.
     pub(crate) fn closed(&self) -> Closed {
         self.generations.closed()
+    }
+
+    /// Kept by who opens databases made of this state.
+    pub(crate) fn open_guard(&self) -> Open {
+        self.generations.open_guard()
     }
 
     /// The generation of the moment, for a snapshot to be taken of.

@@ -1,18 +1,22 @@
-//! Snapshot files.
+//! Snapshots: checkpoints of the state on disk, and a stream of bytes on the way.
 //!
 //! ```text
+//! state --checkpoint (hard links)--> snapshots/checkpoint-N/ --read while it is sent--> stream
+//! stream --> N.tmp --verified--> a fresh generation of the state --> a checkpoint of it
+//!
 //! "RGRFSNAP" | format u32 | frame...
 //! frame = kind u8 | length u32 | sha256(sequence u64, kind, payload) | payload
 //! header, chunk..., end        (numbers big-endian; payloads are messages of raft.proto)
 //! ```
 //!
-//! - Expected flow: written beside and renamed to `current.snap`; received into a temporary file,
-//!   verified, then installed.
-//! - Guarantees: a damaged, reordered or cut file is noticed before any of it is used; a newer
+//! - Expected flow: taking one costs hard links and what is in memory only, however large the state is; writing goes on
+//!   meanwhile. A stream is received into a temporary file, verified, then installed.
+//! - Guarantees: a damaged, reordered or cut stream is noticed before any of it is used; a newer
 //!   snapshot is never replaced by an older one.
 //! - Errors: say which file and what is wrong with it.
 
-use super::{View, database};
+use super::{View, database, read_position};
+use crate::database::Open;
 use crate::error::Error;
 use crate::types::{
     SnapshotMeta, log_id_from_wire, log_id_to_wire, stored_membership_from_wire,
@@ -21,12 +25,14 @@ use crate::types::{
 use prost::Message;
 use regraft_state::store::Walk;
 use regraft_wire::raft::v1 as wire;
+use rocksdb::DB;
+use rocksdb::checkpoint::Checkpoint;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
+use std::io::{self, BufReader, BufWriter, Read as _, Write};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Newest snapshot format this version writes and reads.
@@ -38,80 +44,155 @@ const CHUNK_BYTES: usize = 256 << 10;
 const FRAME_BYTES_MAX: usize = 64 << 20;
 const DIGEST_BYTES: usize = 32;
 
-const CURRENT: &str = "current.snap";
+/// Names the checkpoint that is current.
+const POINTER: &str = "CURRENT";
+const POINTER_NEW: &str = "CURRENT.tmp";
+const CHECKPOINT_PREFIX: &str = "checkpoint-";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
 const HEADER: u8 = 1;
 const CHUNK: u8 = 2;
 const END: u8 = 3;
 
-/// An open snapshot file; stays readable when a newer one takes its place.
+/// What the engine hands around.
+#[derive(Clone)]
+pub(crate) enum SnapshotData {
+    /// The current one of this member.
+    Taken(Arc<Taken>),
+    /// One that came from another member.
+    Received(SnapshotFile),
+}
+
+/// A checkpoint of the state; its folder goes when nobody reads it and a newer one is there.
+pub(crate) struct Taken {
+    cluster_id: String,
+    meta: SnapshotMeta,
+    path: PathBuf,
+    retired: AtomicBool,
+    /// Whoever waits for all databases to be closed waits for this one's readers, too.
+    _open: Open,
+}
+
+/// A file with a received stream; removed with this.
 #[derive(Clone)]
 pub(crate) struct SnapshotFile {
     file: Arc<File>,
     path: PathBuf,
-    _temporary: Option<Arc<Temporary>>,
+    _temporary: Arc<Temporary>,
 }
 
 /// The folder of snapshots: one is current.
 pub(crate) struct Snapshots {
     dir: PathBuf,
     cluster_id: String,
-    current: Mutex<Option<(SnapshotMeta, SnapshotFile)>>,
+    current: Mutex<Option<Arc<Taken>>>,
     next: AtomicU64,
+    /// Kept with every checkpoint that may be opened.
+    open: Open,
 }
 
 /// Removes a file that did not become the current snapshot.
 struct Temporary(PathBuf);
 
 impl Snapshots {
-    /// Opens the folder, drops what was left half-done.
-    pub(crate) fn open(dir: &Path, cluster_id: &str) -> Result<Self, Error> {
+    /// Opens the folder, drops what was left half-done or is of an earlier version.
+    pub(crate) fn open(dir: &Path, cluster_id: &str, open: Open) -> Result<Self, Error> {
         let failed = |source| Error::WriteFile {
             path: dir.to_owned(),
             source,
         };
         std::fs::create_dir_all(dir).map_err(failed)?;
-        for entry in std::fs::read_dir(dir).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            if path.to_string_lossy().ends_with(TEMPORARY_SUFFIX) {
-                std::fs::remove_file(&path).map_err(failed)?;
+        let named = match std::fs::read_to_string(dir.join(POINTER)) {
+            Ok(text) => Some(text.trim().to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => {
+                let path = dir.join(POINTER);
+                return Err(Error::ReadFile { path, source });
             }
+        };
+        let mut next = 0;
+        for entry in std::fs::read_dir(dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name == POINTER {
+                continue;
+            }
+            if Some(&name) == named.as_ref() {
+                let number = name.strip_prefix(CHECKPOINT_PREFIX);
+                next = number
+                    .and_then(|it| it.parse().ok())
+                    .map_or(0, |it: u64| it + 1);
+                continue;
+            }
+            remove(&entry.path()).map_err(failed)?;
         }
         let snapshots = Self {
             dir: dir.to_owned(),
             cluster_id: cluster_id.to_owned(),
             current: Mutex::new(None),
-            next: AtomicU64::new(0),
+            next: AtomicU64::new(next),
+            open,
         };
-        let path = dir.join(CURRENT);
-        match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(Error::ReadFile { path, source }),
-            Ok(file) => {
-                let file = SnapshotFile {
-                    file: Arc::new(file),
-                    path: path.clone(),
-                    _temporary: None,
-                };
-                match snapshots.meta_of(&file) {
-                    Ok(meta) => *snapshots.lock() = Some((meta, file)),
-                    Err(error) => {
-                        // The state itself is the truth; another snapshot is taken of it.
-                        tracing::warn!(path = %path.display(), %error, "an unreadable snapshot is dropped");
-                        std::fs::remove_file(&path).map_err(failed)?;
-                    }
+        if let Some(name) = named {
+            let path = dir.join(name);
+            match snapshots.taken(path.clone()) {
+                Ok(taken) => *snapshots.lock() = Some(Arc::new(taken)),
+                Err(error) => {
+                    // The state itself is the truth; another snapshot is taken of it.
+                    tracing::warn!(path = %path.display(), %error, "an unreadable snapshot is dropped");
+                    remove(&path).map_err(failed)?;
                 }
             }
         }
         Ok(snapshots)
     }
 
-    pub(crate) fn current(&self) -> Option<(SnapshotMeta, SnapshotFile)> {
+    pub(crate) fn current(&self) -> Option<Arc<Taken>> {
         self.lock().clone()
     }
 
-    /// A new file to write into; it is removed unless adopted.
+    /// Takes a snapshot of what is applied now, and makes it the current one unless that is newer; gives the current one.
+    /// What it holds is durable.
+    pub(crate) fn take(&self, db: &DB) -> io::Result<Arc<Taken>> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{CHECKPOINT_PREFIX}{number}");
+        let beside = self.dir.join(format!("{name}{TEMPORARY_SUFFIX}"));
+        Checkpoint::new(db)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(&beside))
+            .map_err(io::Error::other)?;
+        let path = self.dir.join(&name);
+        std::fs::rename(&beside, &path)?;
+        let taken = Arc::new(self.taken(path)?);
+        let mut current = self.lock();
+        if let Some(newer) = &*current
+            && newer.meta.last_log_id >= taken.meta.last_log_id
+        {
+            taken.retired.store(true, Ordering::Release);
+            return Ok(Arc::clone(newer));
+        }
+        point_to(&self.dir, &name)?;
+        if let Some(old) = current.replace(Arc::clone(&taken)) {
+            old.retired.store(true, Ordering::Release);
+        }
+        Ok(taken)
+    }
+
+    fn taken(&self, path: PathBuf) -> io::Result<Taken> {
+        let db = database::open_to_read(&path)?;
+        let position = read_position(&View::live(&db))?;
+        Ok(Taken {
+            cluster_id: self.cluster_id.clone(),
+            meta: SnapshotMeta {
+                last_log_id: position.applied,
+                last_membership: position.membership,
+            },
+            path,
+            retired: AtomicBool::new(false),
+            _open: self.open.clone(),
+        })
+    }
+
+    /// A new file to receive into.
     pub(crate) fn temporary(&self) -> io::Result<SnapshotFile> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.dir.join(format!("{number}{TEMPORARY_SUFFIX}"));
@@ -123,78 +204,15 @@ impl Snapshots {
         Ok(SnapshotFile {
             file: Arc::new(file),
             path: path.clone(),
-            _temporary: Some(Arc::new(Temporary(path))),
+            _temporary: Arc::new(Temporary(path)),
         })
     }
 
-    /// Writes everything in `view` into a new file.
-    pub(crate) fn write(&self, view: &View<'_>, meta: &SnapshotMeta) -> io::Result<SnapshotFile> {
-        let target = self.temporary()?;
-        let mut writer = FrameWriter::new(&target.file)?;
-        writer.frame(
-            HEADER,
-            &wire::SnapshotHeader {
-                cluster_id: self.cluster_id.clone(),
-                last_log: meta.last_log_id.as_ref().map(log_id_to_wire),
-                membership: Some(stored_membership_to_wire(&meta.last_membership)),
-            },
-        )?;
-        let mut chunk = wire::SnapshotChunk::default();
-        let mut end = wire::SnapshotEnd::default();
-        let mut bytes = 0;
-        let mut failed = None;
-        view.scan_all(&mut |key, value| {
-            bytes += key.len() + value.len();
-            chunk.pairs.push(wire::Pair {
-                key: key.to_vec(),
-                value: value.to_vec(),
-            });
-            if bytes < CHUNK_BYTES {
-                return Walk::Continue;
-            }
-            bytes = 0;
-            match writer.chunk(&mut chunk, &mut end) {
-                Ok(()) => Walk::Continue,
-                Err(error) => {
-                    failed = Some(error);
-                    Walk::Stop
-                }
-            }
-        })
-        .map_err(io::Error::other)?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        writer.chunk(&mut chunk, &mut end)?;
-        writer.frame(END, &end)?;
-        writer.finish()?;
-        Ok(target)
-    }
-
-    /// Makes a complete file the current snapshot, unless the current one is newer; gives the
-    /// current one.
-    pub(crate) fn adopt(
-        &self,
-        meta: &SnapshotMeta,
-        file: &SnapshotFile,
-    ) -> io::Result<(SnapshotMeta, SnapshotFile)> {
-        let mut current = self.lock();
-        if let Some(newer) = &*current
-            && newer.0.last_log_id >= meta.last_log_id
-        {
-            return Ok(newer.clone());
-        }
-        let path = self.dir.join(CURRENT);
-        std::fs::rename(&file.path, &path)?;
-        database::sync_dir(&self.dir)?;
-        let adopted = SnapshotFile {
-            file: Arc::clone(&file.file),
-            path,
-            _temporary: None,
-        };
-        let adopted = (meta.clone(), adopted);
-        *current = Some(adopted.clone());
-        Ok(adopted)
+    /// As if it came from another member.
+    pub(crate) fn receive(&self, taken: &Taken) -> io::Result<SnapshotFile> {
+        let file = self.temporary()?;
+        taken.write_to(BufWriter::new(&*file.file))?;
+        Ok(file)
     }
 
     /// Reads the whole file once and gives what it is a snapshot of.
@@ -223,22 +241,75 @@ impl Snapshots {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<(SnapshotMeta, SnapshotFile)>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Taken>>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    pub(crate) fn meta(&self) -> &SnapshotMeta {
+        &self.meta
+    }
+
+    /// Writes everything as a stream.
+    pub(crate) fn write_to(&self, out: impl Write) -> io::Result<()> {
+        let db = database::open_to_read(&self.path)?;
+        let mut writer = FrameWriter::new(out)?;
+        writer.frame(
+            HEADER,
+            &wire::SnapshotHeader {
+                cluster_id: self.cluster_id.clone(),
+                last_log: self.meta.last_log_id.as_ref().map(log_id_to_wire),
+                membership: Some(stored_membership_to_wire(&self.meta.last_membership)),
+            },
+        )?;
+        let mut chunk = wire::SnapshotChunk::default();
+        let mut end = wire::SnapshotEnd::default();
+        let mut bytes = 0;
+        let mut failed = None;
+        View::live(&db)
+            .scan_all(&mut |key, value| {
+                bytes += key.len() + value.len();
+                chunk.pairs.push(wire::Pair {
+                    key: key.to_vec(),
+                    value: value.to_vec(),
+                });
+                if bytes < CHUNK_BYTES {
+                    return Walk::Continue;
+                }
+                bytes = 0;
+                match writer.chunk(&mut chunk, &mut end) {
+                    Ok(()) => Walk::Continue,
+                    Err(error) => {
+                        failed = Some(error);
+                        Walk::Stop
+                    }
+                }
+            })
+            .map_err(io::Error::other)?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        writer.chunk(&mut chunk, &mut end)?;
+        writer.frame(END, &end)?;
+        writer.finish()
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if self.retired.load(Ordering::Acquire)
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
+            // The next start removes it.
+            tracing::warn!(path = %self.path.display(), %error, "an old snapshot stays on disk");
+        }
     }
 }
 
 impl SnapshotFile {
     pub(crate) fn size_bytes(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
-    }
-
-    /// The bytes at `offset`, at most `len`; empty at the end.
-    pub(crate) fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; len];
-        let read = self.file.read_at(&mut bytes, offset)?;
-        bytes.truncate(read);
-        Ok(bytes)
     }
 
     /// Writes received bytes.
@@ -305,14 +376,13 @@ impl Drop for Temporary {
     }
 }
 
-struct FrameWriter<'a> {
-    out: BufWriter<&'a File>,
+struct FrameWriter<W: Write> {
+    out: W,
     sequence: u64,
 }
 
-impl<'a> FrameWriter<'a> {
-    fn new(file: &'a File) -> io::Result<Self> {
-        let mut out = BufWriter::new(file);
+impl<W: Write> FrameWriter<W> {
+    fn new(mut out: W) -> io::Result<Self> {
         out.write_all(MAGIC)?;
         out.write_all(&FORMAT.to_be_bytes())?;
         Ok(Self { out, sequence: 0 })
@@ -346,8 +416,23 @@ impl<'a> FrameWriter<'a> {
     }
 
     fn finish(mut self) -> io::Result<()> {
-        self.out.flush()?;
-        self.out.get_ref().sync_all()
+        self.out.flush()
+    }
+}
+
+fn point_to(dir: &Path, name: &str) -> io::Result<()> {
+    let beside = dir.join(POINTER_NEW);
+    let mut file = File::create(&beside)?;
+    writeln!(file, "{name}")?;
+    file.sync_all()?;
+    std::fs::rename(&beside, dir.join(POINTER))?;
+    database::sync_dir(dir)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match path.is_dir() {
+        true => std::fs::remove_dir_all(path),
+        false => std::fs::remove_file(path),
     }
 }
 

@@ -1,5 +1,5 @@
 use super::engine::Applier;
-use super::snapshot::Snapshots;
+use super::snapshot::{SnapshotData, SnapshotFile, Snapshots};
 use super::*;
 use crate::changes::Change;
 use crate::log::{self, LogStore};
@@ -10,7 +10,6 @@ use openraft::storage::RaftStateMachine as _;
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::vote::RaftLeaderId as _;
 use regraft_state::store::Batch;
-use std::os::unix::fs::FileExt as _;
 
 /// `key=value` puts, `key` deletes; the answer is what was there.
 struct Puts;
@@ -62,9 +61,11 @@ fn apply(state: &StateStore, entry: Entry) -> io::Result<Vec<u8>> {
 }
 
 fn applier(dir: &Path) -> Applier {
+    let state = open_state(dir);
+    let snapshots = Snapshots::open(&dir.join("snapshots"), "shop", state.open_guard());
     Applier {
-        state: Arc::new(open_state(dir)),
-        snapshots: Arc::new(Snapshots::open(&dir.join("snapshots"), "shop").unwrap()),
+        state: Arc::new(state),
+        snapshots: Arc::new(snapshots.unwrap()),
     }
 }
 
@@ -208,21 +209,22 @@ async fn a_snapshot_is_of_the_moment_its_builder_was_made_and_replaces_another_s
         apply(&source.state, command(index, &text)).unwrap();
     }
     let mut builder = source.get_snapshot_builder().await;
-    apply(&source.state, command(2001, "late=1")).unwrap();
     let snapshot = builder.build_snapshot().await.unwrap();
     assert_eq!(snapshot.meta.last_log_id.unwrap().index, 2000);
-    assert!(snapshot.snapshot.size_bytes().unwrap() > 1_000_000);
+    apply(&source.state, command(2001, "late=1")).unwrap();
+    let stream = stream_of(&snapshot.snapshot);
+    assert!(stream.len() > 1_000_000);
 
     let to = tempfile::tempdir().unwrap();
     let mut target = applier(to.path());
     apply(&target.state, command(1, "old=1")).unwrap();
     let mut changes = target.state.changes().subscribe();
-    let received = copy(&target.snapshots, &snapshot.snapshot);
+    let received = received(&target.snapshots, &stream);
     assert_eq!(target.snapshots.verify(&received).unwrap(), snapshot.meta);
     let before = pairs(&target.state);
     let held = target.state.generation();
     target
-        .install_snapshot(&snapshot.meta, received)
+        .install_snapshot(&snapshot.meta, SnapshotData::Received(received))
         .await
         .unwrap();
     assert_eq!(changes.next().await, Ok(Change::Reset { index: 2000 }));
@@ -237,10 +239,7 @@ async fn a_snapshot_is_of_the_moment_its_builder_was_made_and_replaces_another_s
     drop(target);
     let target = applier(to.path());
     assert_eq!(pairs(&target.state).len(), 2000);
-    assert_eq!(
-        target.snapshots.current().unwrap().0.last_log_id,
-        snapshot.meta.last_log_id
-    );
+    assert_eq!(target.snapshots.current().unwrap().meta(), &snapshot.meta);
 }
 
 #[tokio::test]
@@ -255,33 +254,27 @@ async fn a_damaged_cut_or_foreign_snapshot_is_refused() {
         .await
         .unwrap()
         .snapshot;
-    let size = snapshot.size_bytes().unwrap();
-    let refusal = |snapshots: &Snapshots, file: &snapshot::SnapshotFile| {
-        let text = snapshots.verify(file).unwrap_err().to_string();
+    let stream = stream_of(&snapshot);
+    #[track_caller]
+    fn refusal(snapshots: &Snapshots, stream: &[u8]) -> String {
+        let file = received(snapshots, stream);
+        let text = snapshots.verify(&file).unwrap_err().to_string();
         text.split_once("cannot be used: ").unwrap().1.to_owned()
-    };
+    }
+    let source = &source.snapshots;
 
-    let bits = copy(&source.snapshots, &snapshot);
-    let byte = bits.read_at(size / 2, 1).unwrap()[0];
-    bits.write_at(size / 2, &[byte ^ 1]).unwrap();
-    insta::assert_snapshot!(refusal(&source.snapshots, &bits), @"a checksum does not match");
-
-    let cut = source.snapshots.temporary().unwrap();
-    let all = snapshot.read_at(0, size as usize).unwrap();
-    cut.write_at(0, &all[..all.len() - 3]).unwrap();
-    insta::assert_snapshot!(refusal(&source.snapshots, &cut), @"it was cut short");
-
-    let text = source.snapshots.temporary().unwrap();
-    text.write_at(0, b"hello, this is no snapshot").unwrap();
-    insta::assert_snapshot!(refusal(&source.snapshots, &text), @"it is not a snapshot of regraft");
-
-    let newer = copy(&source.snapshots, &snapshot);
-    newer.write_at(8, &2_u32.to_be_bytes()).unwrap();
-    insta::assert_snapshot!(refusal(&source.snapshots, &newer), @"it has format 2, this version reads up to 1");
-
+    let mut bits = stream.clone();
+    bits[stream.len() / 2] ^= 1;
+    insta::assert_snapshot!(refusal(source, &bits), @"a checksum does not match");
+    insta::assert_snapshot!(refusal(source, &stream[..stream.len() - 3]), @"it was cut short");
+    insta::assert_snapshot!(refusal(source, b"hello, this is no snapshot"), @"it is not a snapshot of regraft");
+    let mut newer = stream.clone();
+    newer[8..12].copy_from_slice(&2_u32.to_be_bytes());
+    insta::assert_snapshot!(refusal(source, &newer), @"it has format 2, this version reads up to 1");
     let other = tempfile::tempdir().unwrap();
-    let bank = Snapshots::open(other.path(), "bank").unwrap();
-    insta::assert_snapshot!(refusal(&bank, &snapshot), @"it is of cluster shop, not bank");
+    let state = open_state(other.path());
+    let bank = Snapshots::open(&other.path().join("snapshots"), "bank", state.open_guard());
+    insta::assert_snapshot!(refusal(&bank.unwrap(), &stream), @"it is of cluster shop, not bank");
 }
 
 #[tokio::test]
@@ -292,17 +285,24 @@ async fn an_unreadable_current_snapshot_is_dropped_at_the_start() {
     let mut builder = source.get_snapshot_builder().await;
     builder.build_snapshot().await.unwrap();
     drop((builder, source));
-    let path = dir.path().join("snapshots/current.snap");
-    let file = std::fs::File::options().write(true).open(&path).unwrap();
-    file.write_all_at(b"xxxx", 0).unwrap();
+    let path = dir.path().join("snapshots/checkpoint-0");
+    std::fs::write(path.join("CURRENT"), "no manifest").unwrap();
     let again = applier(dir.path());
     assert!(again.snapshots.current().is_none());
     assert!(!path.exists());
 }
 
-fn copy(into: &Snapshots, from: &snapshot::SnapshotFile) -> snapshot::SnapshotFile {
-    let size = usize::try_from(from.size_bytes().unwrap()).unwrap();
-    let copied = into.temporary().unwrap();
-    copied.write_at(0, &from.read_at(0, size).unwrap()).unwrap();
-    copied
+fn stream_of(snapshot: &SnapshotData) -> Vec<u8> {
+    let SnapshotData::Taken(taken) = snapshot else {
+        panic!("it was not taken here");
+    };
+    let mut stream = Vec::new();
+    taken.write_to(&mut stream).unwrap();
+    stream
+}
+
+fn received(into: &Snapshots, stream: &[u8]) -> SnapshotFile {
+    let file = into.temporary().unwrap();
+    file.write_at(0, stream).unwrap();
+    file
 }
