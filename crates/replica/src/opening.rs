@@ -113,6 +113,23 @@ pub(crate) fn check_promises(config: &Config, storage: &Storage) -> Result<(), E
     }
 }
 
+/// Others may propose what this version does not read: it would halt, so it does not begin.
+pub(crate) fn check_format(config: &Config, storage: &Storage) -> Result<(), Error> {
+    let path = config.data_dir.join("state");
+    let read = storage
+        .state
+        .read(|read, _| regraft_state::format::of(read));
+    let found = read.flatten().map_err(|error| Error::DamagedDatabase {
+        path: path.clone(),
+        reason: error.to_string(),
+    })?;
+    let known = config.machine.format();
+    match found > known {
+        true => Err(Error::NewerDisk { path, found, known }),
+        false => Ok(()),
+    }
+}
+
 /// Boxed, and no `async fn`: so openraft is compiled into this crate, not again into every binary that starts a member.
 #[inline(never)]
 pub(crate) fn start_engine<'a>(

@@ -46,6 +46,10 @@ impl Machine for Puts {
             response,
         })
     }
+
+    fn format(&self) -> u32 {
+        1
+    }
 }
 
 /// The folders, certificates and addresses of some members.
