@@ -37,8 +37,9 @@ pub(crate) enum Members {
 pub(crate) struct AddArgs {
     /// Its id, never used before
     id: u64,
-    /// Where the others reach it: HOST:PORT of its `listen.raft`
-    address: String,
+    /// Where the others reach it, as its `listen.raft`
+    #[arg(value_name = "HOST:PORT")]
+    raft: String,
     /// Take the place of this member, which lost its disk or its machine: one gets the vote as the other loses it
     #[arg(long, value_name = "ID")]
     replace: Option<u64>,
@@ -67,7 +68,7 @@ pub(super) async fn run(mut client: Client, command: &Members) -> Result<(), Fai
 async fn add(mut client: Client, args: &AddArgs) -> Result<(), Failure> {
     let new = wire::NewMember {
         id: args.id,
-        address: args.address.clone(),
+        address: args.raft.clone(),
     };
     told(client.change_members(request(Change::Add(new))).await)?;
     if args.no_vote {
