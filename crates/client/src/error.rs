@@ -46,7 +46,9 @@ pub enum Error {
     },
     /// What changed after this revision is not known any more where it was asked: list again, and watch from the
     /// revision of the list.
-    #[error("the changes after revision {after} are kept no more: list again, and watch from that revision")]
+    #[error(
+        "the changes after revision {after} are kept no more: list again, and watch from that revision"
+    )]
     Compacted {
         /// The last revision of which everything was told.
         after: u64,

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::transport::Channel;
-use tonic::{Code, Response, Status};
+use tonic::{Response, Status};
 
 /// Largest answer: a page of records, or what one change of the state tells to a watch.
 const ANSWER_BYTES_MAX: usize = 4 << 20;

@@ -260,11 +260,15 @@ impl Core {
     }
 
     pub(crate) async fn lost(&self) -> Loss {
-        let mut loss = self.loss.subscribe();
-        match loss.wait_for(Option::is_some).await {
-            Ok(loss) => (*loss).unwrap_or(Loss::Silent),
-            // Its sender is in this very value.
-            Err(_) => std::future::pending().await,
+        let mut told = self.loss.subscribe();
+        loop {
+            if let Some(loss) = *told.borrow_and_update() {
+                return loss;
+            }
+            // Its sender is in this very value: it does not go.
+            if told.changed().await.is_err() {
+                return Loss::Silent;
+            }
         }
     }
 

@@ -73,8 +73,7 @@ impl Settings {
 
 /// Mixes two numbers (SplitMix64, G. Steele, D. Lea, C. Flood 2014).
 pub(crate) fn spread(seed: u64, number: u64) -> u64 {
-    let mut mixed = seed
-        .wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut mixed = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)

@@ -72,7 +72,11 @@ mod tests {
     use super::*;
 
     fn check(status: &Status, change: Verdict, read: Verdict) {
-        assert_eq!((of_change(status), of_read(status)), (change, read), "{status:?}");
+        assert_eq!(
+            (of_change(status), of_read(status)),
+            (change, read),
+            "{status:?}"
+        );
     }
 
     #[test]

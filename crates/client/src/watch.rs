@@ -108,7 +108,7 @@ impl Watch {
         (!changes.is_empty()).then_some(Told { revision, changes })
     }
 
-    /// Opens the stream at some member, another one than before if there is one.
+    /// Opens the stream at the next member in turn.
     async fn open(&mut self) -> Result<Open, Error> {
         let settings = &self.client.members.settings;
         if let Some(trouble) = self.trouble
@@ -151,7 +151,11 @@ impl Watch {
             breaks: 0,
         });
         trouble.breaks += 1;
-        tracing::debug!(after = self.after, ?status, "a watch is cut off, and goes on elsewhere");
+        tracing::debug!(
+            after = self.after,
+            ?status,
+            "a watch is cut off, and goes on elsewhere"
+        );
         if now - trouble.since < self.client.deadline {
             return Ok(());
         }
