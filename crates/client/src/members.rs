@@ -202,13 +202,10 @@ impl Members {
             if let Some(failure) = self.learn(call, member, trouble, &mut walk) {
                 return Err(failure);
             }
-            let Ok(next) = timeout_at(call.deadline, self.next(&mut walk)).await else {
-                return Err(walk.failure("there is no answer by the deadline"));
-            };
-            if clock::now() >= call.deadline {
-                return Err(walk.failure("there is no answer by the deadline"));
+            match self.next(call, &mut walk).await {
+                Some(next) => member = next,
+                None => return Err(walk.failure("there is no answer by the deadline")),
             }
-            member = next;
         }
     }
 
@@ -272,16 +269,17 @@ impl Members {
         let span = call.attempt.min(left);
         let Connection { client, token } = connection;
         match timeout(span, send(client, span)).await {
-            Ok(Ok(response)) => Ok((response, sent)),
-            Ok(Err(status)) => Err(Trouble::Told(status)),
-            Err(_) => {
-                // Perhaps nobody is at its other end any more. Where little time was given that says nothing.
-                if call.effect != Effect::Wait && span == call.attempt {
-                    self.forget_connection(member, &token).await;
-                }
-                Err(Trouble::Silent(span))
-            }
+            Ok(Ok(response)) => return Ok((response, sent)),
+            // The channel counts the same span.
+            Ok(Err(status)) if verdict::ran_out(&status) => {}
+            Ok(Err(status)) => return Err(Trouble::Told(status)),
+            Err(_) => {}
         }
+        // Perhaps nobody is at its other end any more. Where little time was given that says nothing.
+        if call.effect != Effect::Wait && span == call.attempt {
+            self.forget_connection(member, &token).await;
+        }
+        Err(Trouble::Silent(span))
     }
 
     /// Takes what a failed attempt tells; gives how the call ends, if it does.
@@ -345,18 +343,27 @@ impl Members {
         }
     }
 
-    async fn next(&self, walk: &mut Walk) -> u64 {
+    /// Whom to ask next; nobody when the deadline comes first. An attempt that has no time left is not made: it would only
+    /// bring the request in doubt.
+    async fn next(&self, call: Call, walk: &mut Walk) -> Option<u64> {
+        let left = call.deadline.saturating_duration_since(clock::now());
+        if left.is_zero() {
+            return None;
+        }
         if let Some(hint) = walk.hint.filter(|hint| !walk.asked.contains(hint)) {
-            return hint;
+            return Some(hint);
         }
         if let Some(next) = self.behind(walk.last, &walk.asked) {
-            return next;
+            return Some(next);
         }
-        clock::pause(self.settings.backoff(walk.rounds)).await;
+        let pause = self.settings.backoff(walk.rounds);
+        if pause >= left {
+            return None;
+        }
+        clock::pause(pause).await;
         walk.rounds += 1;
         walk.asked.clear();
-        let next = self.behind(walk.last, &walk.asked);
-        self.leader().or(next).unwrap_or(walk.last)
+        self.leader().or(self.behind(walk.last, &walk.asked))
     }
 
     /// The first member behind `last`, around, that was not asked.

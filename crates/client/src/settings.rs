@@ -24,7 +24,7 @@ static CLIENTS: AtomicU64 = AtomicU64::new(0);
 /// What bounds a [`Client`](crate::Client), in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How long a call may take with all its attempts; 10 s. [`Client::within`](crate::Client::within) gives another one.
+    /// How long a call may take with all its attempts; 10 s. It ends earlier when the next pause would not. [`Client::within`](crate::Client::within) gives another one.
     pub deadline: Duration,
     /// How long one attempt may take before the same request is sent to another member; 2 s. It is sent with the request
     /// (`grpc-timeout`), shortened to what is left until the deadline.

@@ -4,7 +4,7 @@
 //! of its own here, and then nobody knows whether the request got through, unless there never was a connection.
 
 use std::error::Error as _;
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
 /// The metadata that names who leads.
 const LEADER: &str = "leader";
@@ -56,10 +56,19 @@ pub(crate) fn leader(status: &Status) -> Option<u64> {
     status.metadata().get(LEADER)?.to_str().ok()?.parse().ok()
 }
 
+/// Whether the time that was given to an attempt ran out here.
+pub(crate) fn ran_out(status: &Status) -> bool {
+    comes_of::<TimeoutExpired>(status)
+}
+
 fn never_connected(status: &Status) -> bool {
+    comes_of::<ConnectError>(status)
+}
+
+fn comes_of<E: std::error::Error + 'static>(status: &Status) -> bool {
     let mut source = status.source();
     while let Some(error) = source {
-        if error.is::<ConnectError>() {
+        if error.is::<E>() {
             return true;
         }
         source = error.source();

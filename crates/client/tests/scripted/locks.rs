@@ -133,10 +133,13 @@ async fn a_release_of_unknown_outcome_is_carried_on_and_frees_nothing_else() {
         let lock = session.within(SHORT).try_acquire(&named()).await.unwrap();
         trio.all(fault);
         let told = lock.release().await.unwrap_err();
-        match fault {
-            Fault::Answers(_) => assert!(matches!(told, Error::NotDone { .. }), "{told:?}"),
-            _ => assert!(matches!(told, Error::Unknown { .. }), "{told:?}"),
-        }
+        // The deadline may have cut an attempt off, whatever the answer would have been.
+        let in_doubt = matches!(told, Error::Unknown { .. });
+        let is_answered = matches!(fault, Fault::Answers(_));
+        assert!(
+            in_doubt || is_answered && matches!(told, Error::NotDone { .. }),
+            "{told:?}"
+        );
         trio.all(Fault::Works);
         until_free(&trio).await;
         let next = session.try_acquire(&named()).await.unwrap();
