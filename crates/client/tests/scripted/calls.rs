@@ -4,6 +4,8 @@ use crate::members::{Asked, Fault, Trio, dial, settings, until};
 use regraft_client::{Client, Consistency, Error, Range, Session, Settings, Written};
 use regraft_wire::store::v1::PutRequest;
 use regraft_wire::store::v1::change_response::Outcome;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::Code;
@@ -358,4 +360,30 @@ async fn members_that_are_not_there_or_take_no_connection_are_passed_over() {
         session.put("k", "v").await.unwrap();
     }
     assert_eq!(trio.value("k").unwrap().1, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_kept_until_its_member_is_silent_on_it() {
+    let trio = Trio::start().await;
+    let dials = Arc::new(AtomicU64::new(0));
+    let counting = {
+        let dials = Arc::clone(&dials);
+        move |member: u64, address: String| {
+            if member == 1 {
+                dials.fetch_add(1, Ordering::Relaxed);
+            }
+            dial(member, address)
+        }
+    };
+    let client = Client::new(trio.addresses.clone(), counting, settings());
+    let session = client.open_session(TTL).await.unwrap();
+    for _ in 0..3 {
+        session.put("k", "v").await.unwrap();
+    }
+    assert_eq!(dials.load(Ordering::Relaxed), 1);
+    trio.script(1, "put", &[Fault::Silent]);
+    session.put("k", "v").await.unwrap();
+    client.leader().await.unwrap();
+    session.put("k", "v").await.unwrap();
+    assert_eq!(dials.load(Ordering::Relaxed), 2);
 }
