@@ -95,7 +95,10 @@ mod tests {
         changes.publish((1..=many).map(|index| (index, put("other"))).collect());
         changes.publish(vec![(many + 1, put("w/1"))]);
         let quiet = told.next().await.unwrap().unwrap();
-        assert_eq!((quiet.revision, quiet.changes.len()), (UNTOLD_MAX.into(), 0));
+        assert_eq!(
+            (quiet.revision, quiet.changes.len()),
+            (UNTOLD_MAX.into(), 0)
+        );
         let loud = told.next().await.unwrap().unwrap();
         assert_eq!((loud.revision, loud.changes.len()), (many + 1, 1));
     }
