@@ -280,12 +280,12 @@ impl Peers {
         let Ok(answer) = tokio::time::timeout(timeout, client.forward(request)).await else {
             return Err(ProposeError::Unknown);
         };
-        let response = self.settle(leader, answer).await.map_err(|status| {
-            // A refusal was certainly not proposed; anything else may have got through.
-            match status.code() {
-                Code::PermissionDenied => unavailable(&status),
-                _ => ProposeError::Unknown,
-            }
+        // A refusal was certainly not proposed; anything else may have got through, also where its answer is not believed.
+        let is_refused = matches!(&answer, Err(status) if status.code() == Code::PermissionDenied);
+        let response = self.settle(leader, answer).await;
+        let response = response.map_err(|status| match is_refused {
+            true => unavailable(&status),
+            false => ProposeError::Unknown,
         })?;
         use wire::forward_response::Outcome;
         match response.outcome {
