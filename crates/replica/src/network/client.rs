@@ -383,13 +383,16 @@ impl Peers {
         let Ok(answer) = asked.await else {
             return Err(MembersError::Unknown);
         };
-        let response = self
-            .settle(leader, answer)
-            .await
-            .map_err(|status| match status.code() {
-                Code::PermissionDenied | Code::Unimplemented => unavailable(&status),
-                _ => MembersError::Unknown,
-            })?;
+        // As in `forward`: only a refusal that is the leader's own says that nothing was done.
+        let is_refused = matches!(
+            &answer,
+            Err(status) if matches!(status.code(), Code::PermissionDenied | Code::Unimplemented)
+        );
+        let response = self.settle(leader, answer).await;
+        let response = response.map_err(|status| match is_refused {
+            true => unavailable(&status),
+            false => MembersError::Unknown,
+        })?;
         match response.outcome {
             Some(Outcome::Done(_)) => Ok(()),
             Some(Outcome::NotLeader(other)) => Err(MembersError::NotLeader {
