@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use regraft_client::{
     Changed, Client, Connect, Connecting, Consistency, Error, LockRequest, Session, Settings, Start,
 };
-use regraft_replica::certs::{Identity, Overwrite};
+use regraft_replica::certs::{ClientRole, Identity, Overwrite};
 use regraft_replica::{Replica, StateMachine, Tls, TlsPaths, serve_store};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -132,7 +132,7 @@ impl Served {
 
     fn client(&self) -> Client {
         let authority = &self.fleet.authority;
-        let files = authority.client("tester", now_ms(), Overwrite::Force);
+        let files = authority.client("tester", ClientRole::Operator, now_ms(), Overwrite::Force);
         let files = files.unwrap();
         let tls = Tls::load(TlsPaths {
             ca: authority.certificate_file(),
