@@ -21,6 +21,7 @@ pub(crate) fn check(holds: &[Hold]) -> Vec<Violation> {
             let told = |kind, how: &str| Violation {
                 kind,
                 subject: hold.scope.clone(),
+                at_us: hold.from_us,
                 message: format!("{} {how} {}", words(hold), words(other)),
             };
             if other.until_us > hold.from_us && other.session != hold.session {

@@ -117,6 +117,8 @@ pub enum Decided {
     At(u64),
     /// There or before: it was sent more than once, and the answer is of the first time.
     By(u64),
+    /// The client was not told.
+    Untold,
 }
 
 /// The time in which a client relied on a lock.
@@ -237,6 +239,10 @@ impl fmt::Display for Answer {
                 found,
                 decided: Decided::By(by),
             } => write!(f, "refused by {by}, found {found}"),
+            Self::Changed {
+                found,
+                decided: Decided::Untold,
+            } => write!(f, "refused, found {found}"),
             Self::Read {
                 revision,
                 record: None,

@@ -51,7 +51,12 @@ fn told(answer: &Answer) -> Option<u64> {
             decided: Decided::At(at) | Decided::By(at),
             ..
         } => Some(*at),
-        Answer::NotDone | Answer::Unknown => None,
+        Answer::Changed {
+            decided: Decided::Untold,
+            ..
+        }
+        | Answer::NotDone
+        | Answer::Unknown => None,
     }
 }
 
@@ -71,6 +76,7 @@ pub(crate) fn check(
             violations.push(Violation {
                 kind,
                 subject: operation.call.key().to_owned(),
+                at_us: operation.begin_us,
                 message: format!("{floor} had been told before this began: {operation}"),
             });
         }
@@ -85,6 +91,7 @@ pub(crate) fn check(
             violations.push(Violation {
                 kind: Kind::Disorder,
                 subject: operation.call.key().to_owned(),
+                at_us: operation.begin_us,
                 message: format!(
                     "{floor} had been told before this began, which was done at {revision}: {operation}"
                 ),

@@ -96,10 +96,11 @@ impl Versions {
 }
 
 impl<'a> Judge<'a, '_> {
-    fn tell(&mut self, kind: Kind, message: String) {
+    fn tell(&mut self, kind: Kind, operation: &Operation, message: String) {
         self.violations.push(Violation {
             kind,
             subject: self.key.to_owned(),
+            at_us: operation.begin_us,
             message,
         });
     }
@@ -125,7 +126,7 @@ impl<'a> Judge<'a, '_> {
                 continue;
             };
             let Some(put) = puts.get(seen.value.as_str()) else {
-                self.tell(Kind::Invented, format!("nobody wrote it: {operation}"));
+                self.tell(Kind::Invented, operation, format!("nobody wrote it: {operation}"));
                 continue;
             };
             let revision = match &put.answer {
@@ -133,13 +134,13 @@ impl<'a> Judge<'a, '_> {
                 Answer::Unknown => *revisions.entry(&seen.value).or_insert(seen.revision),
                 _ => {
                     let message = format!("{operation}, but {put}");
-                    self.tell(Kind::Invented, message);
+                    self.tell(Kind::Invented, operation, message);
                     continue;
                 }
             };
             if revision != seen.revision {
                 let message = format!("it was written at {revision}: {operation}; {put}");
-                self.tell(Kind::DoubledEffect, message);
+                self.tell(Kind::DoubledEffect, operation, message);
             } else if put.answer == Answer::Unknown {
                 self.placed.insert(revision, put);
             }
@@ -172,7 +173,7 @@ impl<'a> Judge<'a, '_> {
                     add(*revision, What::Saw(seen));
                 }
                 Answer::Changed {
-                    decided: Decided::By(_),
+                    decided: Decided::By(_) | Decided::Untold,
                     ..
                 }
                 | Answer::NotDone
@@ -215,7 +216,7 @@ impl<'a> Judge<'a, '_> {
                 What::Is(revision) => {
                     if versions.confirmed == place {
                         let message = format!("{place} is another write's, too: {operation}");
-                        self.tell(Kind::Disorder, message);
+                        self.tell(Kind::Disorder, operation, message);
                     }
                     self.check_condition(operation);
                     versions.add(place, revision);
@@ -257,7 +258,7 @@ impl<'a> Judge<'a, '_> {
             && expected != previous
         {
             let message = format!("done, though the condition did not hold: {operation}");
-            self.tell(Kind::WrongAnswer, message);
+            self.tell(Kind::WrongAnswer, operation, message);
         }
     }
 
@@ -271,7 +272,7 @@ impl<'a> Judge<'a, '_> {
             0 => "there was no record".to_owned(),
             now => format!("the record was of {now}"),
         };
-        self.tell(kind, format!("{there}: {operation}"));
+        self.tell(kind, operation, format!("{there}: {operation}"));
     }
 
     /// A refusal that was told when asked again was decided at some place between its begin and the last asking.
@@ -280,12 +281,16 @@ impl<'a> Judge<'a, '_> {
             operation.answer == Answer::Unknown && matches!(operation.call, Call::Delete { .. })
         });
         for operation in operations {
-            let Answer::Changed {
-                found,
-                decided: Decided::By(by),
-            } = operation.answer
-            else {
-                continue;
+            let (found, by) = match operation.answer {
+                Answer::Changed {
+                    found,
+                    decided: Decided::By(by),
+                } => (found, by),
+                Answer::Changed {
+                    found,
+                    decided: Decided::Untold,
+                } => (found, u64::MAX),
+                _ => continue,
             };
             let floor = self.floors.before(operation.begin_us);
             let first = versions.partition_point(|version| version.from <= floor);
@@ -298,7 +303,7 @@ impl<'a> Judge<'a, '_> {
             };
             if is_known && within.all(|revision| revision != found) {
                 let message = format!("the record was of another revision: {operation}");
-                self.tell(Kind::WrongAnswer, message);
+                self.tell(Kind::WrongAnswer, operation, message);
             }
         }
     }

@@ -10,6 +10,8 @@ pub struct Violation {
     pub kind: Kind,
     /// The key, or the scope.
     pub subject: String,
+    /// When whatever contradicts the rest began, microseconds of the history's clock.
+    pub at_us: u64,
     /// How, for people.
     pub message: String,
 }

@@ -204,6 +204,7 @@ fn a_refusal_of_another_revision_is_refused() {
     };
     refused(with(Decided::At(7)), Kind::WrongAnswer);
     refused(with(Decided::By(7)), Kind::WrongAnswer);
+    refused(with(Decided::Untold), Kind::WrongAnswer);
     // Unless it may be of the time before b.
     let mut early = with(Decided::By(7));
     early[2].begin_us = 25;

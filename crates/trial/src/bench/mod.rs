@@ -15,7 +15,8 @@ use regraft_testbed::{TestDir, end_cleanly_on_signals};
 
 use crate::trio::{Certificates, Kind, Trio};
 use load::Load;
-use report::{Output, Report, Row};
+pub(crate) use report::Output;
+use report::{Report, Row};
 
 /// What is measured, and how long.
 #[derive(clap::Args)]

@@ -1,17 +1,20 @@
 //! A member's replicated state, without the rest of the product: it is measured and tried as a process of its own.
 
+pub(crate) mod faults;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use regraft_replica::{Config, PeerAddress, Replica, StateMachine, Timings, TlsPaths, serve_store};
+use regraft_replica::{Clock, Config, LogDisk, PeerAddress, Replica, StateMachine, Timings, TlsPaths, serve_store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use faults::Faults;
 
 /// Which member, and where.
 #[derive(clap::Args)]
@@ -40,6 +43,9 @@ pub(crate) struct Options {
     /// Its key
     #[arg(long)]
     key: PathBuf,
+    /// Where somebody says what faults its clock and its disk have; what is not synced is kept in memory then
+    #[arg(long)]
+    faults: Option<PathBuf>,
 }
 
 fn peer(text: &str) -> Result<(u64, String), String> {
@@ -68,6 +74,12 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         cert: options.cert,
         key: options.key,
     };
+    let faults = options.faults.map(Faults::new);
+    let clock: Clock = match faults.clone() {
+        Some(faults) => Arc::new(move || faults.wall_ms()),
+        None => Arc::new(clock::wall_ms),
+    };
+    let log_disk = faults.map(|faults| -> LogDisk { Arc::new(move |disk| faults.above(disk)) });
     let replica = Replica::start(Config {
         node_id: options.node_id,
         cluster_id: "trial".to_owned(),
@@ -76,8 +88,9 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         peers,
         tls: Some(tls),
         timings: Timings::default(),
-        clock: Arc::new(clock::wall_ms),
+        clock,
         machine: Arc::new(StateMachine),
+        log_disk,
     })
     .await?;
     let stop = CancellationToken::new();
