@@ -81,8 +81,9 @@ impl Client {
             let request = timed(request.clone(), span);
             async move { client.get(request).await }
         });
-        let operation = format_args!("reading {:?}", key.escape_ascii().to_string());
-        let response = asked.await.map_err(|failure| failure.of(operation))?;
+        let response = asked.await.map_err(|failure| {
+            failure.of(format_args!("reading {:?}", key.escape_ascii().to_string()))
+        })?;
         Ok(Read {
             revision: response.message.revision,
             value: response.message.record.map(Record::from),
@@ -107,8 +108,10 @@ impl Client {
             let request = timed(request.clone(), span);
             async move { client.list(request).await }
         });
-        let operation = format_args!("listing {:?}", range.prefix.escape_ascii().to_string());
-        let response = asked.await.map_err(|failure| failure.of(operation))?;
+        let response = asked.await.map_err(|failure| {
+            let prefix = range.prefix.escape_ascii().to_string();
+            failure.of(format_args!("listing {prefix:?}"))
+        })?;
         Ok(Read {
             revision: response.message.revision,
             value: Page::from(response.message),
@@ -172,5 +175,68 @@ fn whom(consistency: Consistency) -> To {
     match consistency {
         Consistency::Linearizable => To::Leader,
         Consistency::Stale => To::Anyone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect::Connecting;
+    use crate::lock::{Lock, LockRequest};
+
+    struct Nowhere;
+
+    impl Connect for Nowhere {
+        fn connect<'a>(&'a self, _: u64, _: &'a str) -> Connecting<'a> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    fn client() -> Client {
+        let members = BTreeMap::from([(1, String::new())]);
+        Client::new(members, Nowhere, Settings::default())
+    }
+
+    /// Compiles only when every call can be made from a task that moves between threads.
+    #[test]
+    fn every_call_can_be_made_from_any_task() {
+        fn sent<T: Send>(_: impl FnOnce() -> T) {}
+        sent(|| async {
+            let client = client();
+            let session = client.open_session(Duration::ZERO).await?;
+            client.get("k", Consistency::Stale).await?;
+            client.list(&Range::default(), Consistency::Stale).await?;
+            client.leader().await?;
+            client.watch("w", Start::Now).await?.next().await?;
+            session.put("k", "v").await?;
+            session.compare_and_swap("k", "v", 1).await?;
+            session.delete("k").await?;
+            session.compare_and_delete("k", 1).await?;
+            let lock: Lock = session.try_acquire(&LockRequest::new("fleet")).await?;
+            lock.lost().await;
+            lock.release().await?;
+            drop(session.acquire(&LockRequest::new("fleet")).await?);
+            session.lost().await;
+            session.close().await
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_takes_no_connection_costs_a_bounded_time() {
+        let client = client();
+        let began = clock::now();
+        let told = client.get("k", Consistency::Stale).await;
+        assert!(matches!(told, Err(Error::NotDone { .. })), "{told:?}");
+        let took = clock::now() - began;
+        let last_pause = client.members.settings.backoff_max;
+        assert!(
+            (client.deadline - last_pause..=client.deadline).contains(&took),
+            "{took:?}"
+        );
+        let told = client.leader().await.unwrap_err();
+        assert_eq!(
+            told.to_string(),
+            "asking who leads was not done: no member knew it by the deadline"
+        );
     }
 }

@@ -126,7 +126,11 @@ impl<'a> Judge<'a, '_> {
                 continue;
             };
             let Some(put) = puts.get(seen.value.as_str()) else {
-                self.tell(Kind::Invented, operation, format!("nobody wrote it: {operation}"));
+                self.tell(
+                    Kind::Invented,
+                    operation,
+                    format!("nobody wrote it: {operation}"),
+                );
                 continue;
             };
             let revision = match &put.answer {

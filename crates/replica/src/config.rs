@@ -14,7 +14,8 @@ use std::sync::Arc;
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// What stands between the log and the disk that it is on, so that tests can make the disk slow, failing or forgetful.
-pub type LogDisk = Arc<dyn Fn(Arc<dyn regraft_wal::Disk>) -> Arc<dyn regraft_wal::Disk> + Send + Sync>;
+pub type LogDisk =
+    Arc<dyn Fn(Arc<dyn regraft_wal::Disk>) -> Arc<dyn regraft_wal::Disk> + Send + Sync>;
 
 /// A member's configuration.
 #[derive(Clone)]

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use regraft_replica::{Clock, Config, LogDisk, PeerAddress, Replica, StateMachine, Timings, TlsPaths, serve_store};
+use regraft_replica::{
+    Clock, Config, LogDisk, PeerAddress, Replica, StateMachine, Timings, TlsPaths, serve_store,
+};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;

@@ -8,9 +8,7 @@ use serde::Serialize;
 use super::lab::Confinement;
 
 /// What happens to members.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Kind {
     /// A member is killed, and started again after a while
@@ -148,7 +146,9 @@ impl Schedule {
             self.left = self.kinds.clone();
         }
         let at = self.dice.below(self.left.len() as u64);
-        let kind = self.left.swap_remove(usize::try_from(at).unwrap_or_default());
+        let kind = self
+            .left
+            .swap_remove(usize::try_from(at).unwrap_or_default());
         let victim = match self.dice.percent(60) {
             true => Victim::Leader,
             false => Victim::Follower,

@@ -198,7 +198,11 @@ impl One {
         let begin_us = self.time.us();
         let done = match expected {
             None => session.put(key.as_str(), stored).await,
-            Some(expected) => session.compare_and_swap(key.as_str(), stored, expected).await,
+            Some(expected) => {
+                session
+                    .compare_and_swap(key.as_str(), stored, expected)
+                    .await
+            }
         };
         let call = Call::Put {
             key,
@@ -221,12 +225,7 @@ impl One {
         self.wrote(begin_us, Call::Delete { key, expected }, done);
     }
 
-    fn wrote(
-        &mut self,
-        begin_us: u64,
-        call: Call,
-        done: Result<regraft_client::Written, Error>,
-    ) {
+    fn wrote(&mut self, begin_us: u64, call: Call, done: Result<regraft_client::Written, Error>) {
         let answer = match done {
             Ok(written) => Answer::Written {
                 revision: written.revision,
@@ -335,7 +334,11 @@ impl One {
             until_us,
         });
         if lock.release().await.is_err() {
-            *self.work.locks.entry("not released".to_owned()).or_default() += 1;
+            *self
+                .work
+                .locks
+                .entry("not released".to_owned())
+                .or_default() += 1;
         }
     }
 }

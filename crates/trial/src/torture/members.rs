@@ -226,7 +226,12 @@ impl Members {
             }
             if ill.is_empty() && goal == 0 {
                 // One above what is known, so that it is seen that they go on.
-                goal = well.values().map(|said| said.revision).max().unwrap_or_default() + 1;
+                goal = well
+                    .values()
+                    .map(|said| said.revision)
+                    .max()
+                    .unwrap_or_default()
+                    + 1;
             }
             for (member, said) in &well {
                 if said.leader == 0 || said.revision < goal {

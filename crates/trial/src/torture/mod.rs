@@ -137,7 +137,9 @@ async fn run(options: &Options, dir: &mut TestDir, left_out: Option<String>) -> 
         None => Confinement::Own,
         Some(_) => Confinement::Shared,
     };
-    let seed = options.seed.unwrap_or_else(|| clock::wall_ms().unsigned_abs());
+    let seed = options
+        .seed
+        .unwrap_or_else(|| clock::wall_ms().unsigned_abs());
     let wanted = match options.faults.as_slice() {
         [] => Kind::ALL.to_vec(),
         wanted => wanted.to_vec(),
@@ -145,11 +147,17 @@ async fn run(options: &Options, dir: &mut TestDir, left_out: Option<String>) -> 
     let (kinds, skipped): (Vec<Kind>, Vec<Kind>) =
         wanted.into_iter().partition(|kind| kind.fits(confinement));
     if kinds.is_empty() {
-        bail!("none of these faults can be had here: {}", left_out.unwrap_or_default())
+        bail!(
+            "none of these faults can be had here: {}",
+            left_out.unwrap_or_default()
+        )
     }
     report::tell(&format!("seed {seed}; logs in {}", dir.path().display()));
     if let Some(reason) = &left_out {
-        report::tell(&format!("{} kinds of faults are left out: {reason}", skipped.len()));
+        report::tell(&format!(
+            "{} kinds of faults are left out: {reason}",
+            skipped.len()
+        ));
     }
     let lab = Lab::new(dir.path(), confinement)?;
     let members = Arc::new(Members::start(lab, dir.path())?);

@@ -131,7 +131,11 @@ impl Report {
             format!("seed {}, {:.0} s under faults\n", self.seed, self.seconds),
             self.fault_table(),
             self.operation_table(),
-            format!("locks: {}; relied on {} times", list(&self.locks), self.holds),
+            format!(
+                "locks: {}; relied on {} times",
+                list(&self.locks),
+                self.holds
+            ),
             format!("sessions lost: {}", list(&self.sessions_lost)),
         ];
         if !self.left_out.is_empty() {
@@ -169,7 +173,13 @@ impl Report {
     fn fault_table(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header([
-            "FAULT", "COUNT", "OF LEADER", "SILENCE MS", "LONGEST", "RECOVERY MS", "LONGEST",
+            "FAULT",
+            "COUNT",
+            "OF LEADER",
+            "SILENCE MS",
+            "LONGEST",
+            "RECOVERY MS",
+            "LONGEST",
         ]);
         for row in &self.faults {
             let name = row.kind.map_or("two at once".to_owned(), |kind| {
@@ -309,9 +319,14 @@ fn row(kind: Option<Kind>, blows: &[&Suffered], times: &[u64]) -> Row {
     let span = |blow: &Suffered| {
         let begins = blow.faults.iter().map(|fault| fault.begin_us);
         let ends = blow.faults.iter().map(|fault| fault.end_us);
-        (begins.min().unwrap_or_default(), ends.max().unwrap_or_default())
+        (
+            begins.min().unwrap_or_default(),
+            ends.max().unwrap_or_default(),
+        )
     };
-    let silences = sorted(blows, |blow| silence(times, span(blow).0, blow.recovered_us));
+    let silences = sorted(blows, |blow| {
+        silence(times, span(blow).0, blow.recovered_us)
+    });
     let recoveries = sorted(blows, |blow| {
         blow.recovered_us.saturating_sub(span(blow).1) / 1_000
     });

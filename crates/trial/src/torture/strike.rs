@@ -90,7 +90,8 @@ fn begin(
     let others: Vec<u64> = (1..=MEMBERS).filter(|it| *it != member).collect();
     let all = |cut: fn(Party) -> Cut| -> Vec<(u64, Cut)> {
         let each = others.iter();
-        each.map(|other| (member, cut(Party::Member(*other)))).collect()
+        each.map(|other| (member, cut(Party::Member(*other))))
+            .collect()
     };
     match struck.kind {
         Kind::Kill => members.kill(member),
@@ -106,7 +107,10 @@ fn begin(
         Kind::Part => {
             struck.how = format!("from {other}");
             let party = Party::Member(other);
-            members.cut(number, &[(member, Cut::From(party)), (member, Cut::To(party))])?;
+            members.cut(
+                number,
+                &[(member, Cut::From(party)), (member, Cut::To(party))],
+            )?;
         }
         Kind::Deafen => members.cut(number, &all(Cut::From))?,
         Kind::Mute => members.cut(number, &all(Cut::To))?,
