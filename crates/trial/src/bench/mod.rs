@@ -5,6 +5,7 @@
 //! a ratio is of one round, so that it is of two neighbours in time; the median and the range of the rounds are told
 //! ```
 
+pub(crate) mod failover;
 mod load;
 mod report;
 

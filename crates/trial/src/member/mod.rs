@@ -45,6 +45,9 @@ pub(crate) struct Options {
     /// Its key
     #[arg(long)]
     key: PathBuf,
+    /// Entries between two snapshots, a tenth of which stay in the log
+    #[arg(long)]
+    snapshot_every: Option<u64>,
     /// Where somebody says what faults its clock and its disk have; what is not synced is kept in memory then
     #[arg(long)]
     faults: Option<PathBuf>,
@@ -60,6 +63,7 @@ fn peer(text: &str) -> Result<(u64, String), String> {
 pub(crate) async fn run(options: Options) -> Result<()> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(false)
         .with_max_level(tracing::Level::INFO)
         .init();
     let listener = TcpListener::bind(options.store).await?;
@@ -82,6 +86,11 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         None => Arc::new(clock::wall_ms),
     };
     let log_disk = faults.map(|faults| -> LogDisk { Arc::new(move |disk| faults.above(disk)) });
+    let mut timings = Timings::default();
+    if let Some(entries) = options.snapshot_every {
+        timings.snapshot_every_entries = entries;
+        timings.keep_entries = entries / 10;
+    }
     let replica = Replica::start(Config {
         node_id: options.node_id,
         cluster_id: "trial".to_owned(),
@@ -89,7 +98,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         raft_listen: options.raft,
         peers,
         tls: Some(tls),
-        timings: Timings::default(),
+        timings,
         clock,
         machine: Arc::new(StateMachine),
         log_disk,

@@ -250,6 +250,7 @@ impl Drop for Disk {
     fn drop(&mut self) {
         // What still uses it keeps it until it ends; then the kernel takes it away.
         let _ = run(Command::new("umount").arg("--lazy").arg(&self.0));
+        let _ = std::fs::remove_file(self.0.with_extension("img"));
     }
 }
 

@@ -180,6 +180,11 @@ impl One {
         match self.dice.below(100) {
             0..30 => self.put(&session, key, None).await,
             30..50 => {
+                // Others write the key, too: what was read before is old by now.
+                if self.dice.percent(70) {
+                    self.get(deadline, key.clone(), Freshness::Linearizable)
+                        .await;
+                }
                 let expected = self.known.get(&key).copied().unwrap_or_default();
                 self.put(&session, key, Some(expected)).await;
             }

@@ -20,6 +20,8 @@ use crate::trio::{self, Certificates};
 
 /// How long a member may take to tell its status.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
+/// Entries between two snapshots: a few minutes' worth, so that who was away for long is sent one.
+const SNAPSHOT_EVERY: u64 = 2_000;
 /// How often those that have not recovered are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -104,6 +106,7 @@ impl Members {
             format!("--ca={}", tls.ca.display()),
             format!("--cert={}", tls.cert.display()),
             format!("--key={}", tls.key.display()),
+            format!("--snapshot-every={SNAPSHOT_EVERY}"),
             format!(
                 "--faults={}",
                 self.folder.join(format!("faults-{member}")).display()

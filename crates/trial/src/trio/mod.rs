@@ -43,9 +43,9 @@ pub(crate) struct Trio {
     pub(crate) kind: Kind,
     pub(crate) processes: Vec<Process>,
     pub(crate) folders: Vec<std::path::PathBuf>,
-    addresses: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<SocketAddr>,
     _ports: Vec<Port>,
-    tls: Arc<Tls>,
+    pub(crate) tls: Arc<Tls>,
     /// Which of them leads.
     pub(crate) leader: usize,
 }
@@ -141,7 +141,8 @@ impl Trio {
         self.connect_to(self.leader).await
     }
 
-    async fn connect_to(&self, at: usize) -> Result<Channel> {
+    /// A connection to this one.
+    pub(crate) async fn connect_to(&self, at: usize) -> Result<Channel> {
         connect(&self.tls, self.addresses[at]).await
     }
 
