@@ -9,6 +9,7 @@ use regraft_history::{Answer, Call, Freshness, History, Operation, Searched, Vio
 use serde::Serialize;
 
 use super::fault::{Kind, Victim};
+use super::strike::Struck;
 use super::{Happened, Suffered, Work};
 use crate::bench::Output;
 
@@ -288,34 +289,35 @@ fn silence(times: &[u64], from: u64, to: u64) -> u64 {
 }
 
 fn rows(happened: &Happened, times: &[u64]) -> Vec<Row> {
-    let (alone, together): (Vec<&Suffered>, Vec<&Suffered>) = happened
-        .blows
-        .iter()
-        .partition(|blow| blow.faults.len() == 1);
     let mut by_kind: BTreeMap<Kind, Vec<&Suffered>> = BTreeMap::new();
-    for blow in alone {
-        for fault in &blow.faults {
-            by_kind.entry(fault.kind).or_default().push(blow);
+    let mut together = Vec::new();
+    for blow in &happened.blows {
+        match blow.faults.as_slice() {
+            [alone] => by_kind.entry(alone.kind).or_default().push(blow),
+            several => {
+                together.push(blow);
+                for fault in several {
+                    by_kind.entry(fault.kind).or_default();
+                }
+            }
         }
     }
-    let mut all: Vec<Row> = by_kind
+    let all = || happened.blows.iter().flat_map(|blow| &blow.faults);
+    let mut rows: Vec<Row> = by_kind
         .iter()
-        .map(|(kind, blows)| row(Some(*kind), blows, times))
+        .map(|(kind, alone)| {
+            let faults: Vec<&Struck> = all().filter(|fault| fault.kind == *kind).collect();
+            row(Some(*kind), &faults, alone, times)
+        })
         .collect();
     if !together.is_empty() {
-        all.push(row(None, &together, times));
+        let first = together.iter().filter_map(|blow| blow.faults.first());
+        rows.push(row(None, &first.collect::<Vec<_>>(), &together, times));
     }
-    // Of kinds that came together only, it is told how many there were.
-    for row in &mut all {
-        if let Some(kind) = row.kind {
-            let faults = together.iter().flat_map(|blow| &blow.faults);
-            row.count += faults.filter(|fault| fault.kind == kind).count();
-        }
-    }
-    all
+    rows
 }
 
-fn row(kind: Option<Kind>, blows: &[&Suffered], times: &[u64]) -> Row {
+fn row(kind: Option<Kind>, faults: &[&Struck], blows: &[&Suffered], times: &[u64]) -> Row {
     let span = |blow: &Suffered| {
         let begins = blow.faults.iter().map(|fault| fault.begin_us);
         let ends = blow.faults.iter().map(|fault| fault.end_us);
@@ -330,13 +332,10 @@ fn row(kind: Option<Kind>, blows: &[&Suffered], times: &[u64]) -> Row {
     let recoveries = sorted(blows, |blow| {
         blow.recovered_us.saturating_sub(span(blow).1) / 1_000
     });
-    let of_leader = blows
-        .iter()
-        .flat_map(|blow| &blow.faults)
-        .filter(|fault| fault.victim == Victim::Leader);
+    let of_leader = faults.iter().filter(|fault| fault.victim == Victim::Leader);
     Row {
         kind,
-        count: blows.len(),
+        count: faults.len(),
         of_leader: of_leader.count(),
         silence_median_ms: silences.get(silences.len() / 2).copied(),
         silence_longest_ms: silences.last().copied(),
