@@ -39,8 +39,12 @@ const DEADLINE_MIN_MS: u64 = 500;
 const DEADLINE_MAX_MS: u64 = 8_000;
 /// Bytes behind a value's own name, so that the log moves on to new files.
 const PADDING_MAX: u64 = 6_000;
-/// How long a lock is held, milliseconds.
+/// How long most locks are held, milliseconds.
 const HOLD_MAX_MS: u64 = 200;
+/// How long some are held: long enough to see their sessions end.
+const LONG_HOLD_MAX_MS: u64 = 6_000;
+/// How many in a hundred are those.
+const LONG_HOLDS_PERCENT: u64 = 10;
 /// How often a holder makes sure that it still is one.
 const HOLD_LOOK: Duration = Duration::from_millis(5);
 
@@ -315,7 +319,11 @@ impl One {
         *self.work.locks.entry(how).or_default() += 1;
         let Ok(lock) = taken else { return };
         let from_us = self.time.us();
-        let enough_us = from_us + 1_000 * self.dice.below(HOLD_MAX_MS);
+        let longest_ms = match self.dice.percent(LONG_HOLDS_PERCENT) {
+            true => LONG_HOLD_MAX_MS,
+            false => HOLD_MAX_MS,
+        };
+        let enough_us = from_us + 1_000 * self.dice.below(longest_ms);
         // The last time at which it surely was held: looked at first, then asked.
         let mut until_us = from_us;
         loop {

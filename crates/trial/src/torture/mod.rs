@@ -105,6 +105,13 @@ struct Suffered {
     recovered_us: u64,
 }
 
+impl Happened {
+    fn started_again(&mut self, why: String) {
+        report::tell(&format!("started again: {why}"));
+        self.restarts.push(why);
+    }
+}
+
 /// Tortures; fails when a promise was broken.
 pub(crate) async fn torture(options: &Options) -> Result<()> {
     let left_out = match options.confined {
@@ -262,14 +269,14 @@ fn progress(time: Time, load: &Load, happened: &Happened) {
 
 /// Waits until all members are well; starts those again that are not, as a person would. Tells when that does not help.
 async fn recover(members: &Members, happened: &mut Happened) -> Result<Result<(), String>> {
-    happened.restarts.extend(members.revive_ended()?);
+    for ended in members.revive_ended()? {
+        happened.started_again(ended);
+    }
     let Err(ill) = members.recovered(RECOVERY_BOUND).await else {
         return Ok(Ok(()));
     };
     for (member, how) in ill {
-        happened
-            .restarts
-            .push(format!("member {member} did not recover: {how}"));
+        happened.started_again(format!("member {member} did not recover: {how}"));
         members.kill(member);
         members.revive(member)?;
     }
