@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use regraft_replica::{
     Clock, Config, LogDisk, PeerAddress, Replica, StateMachine, Timings, TlsPaths, serve_store,
 };
@@ -59,7 +59,7 @@ fn peer(text: &str) -> Result<(u64, String), String> {
     Ok((id, address.to_owned()))
 }
 
-/// Runs until SIGTERM.
+/// Runs until SIGTERM, or until the state is halted: as in the product, somebody else starts it again.
 pub(crate) async fn run(options: Options) -> Result<()> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -109,11 +109,31 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let serving = serve_store(replica.clone(), tls, listener, stop.clone());
     let mut terminate = signal(SignalKind::terminate())?;
     let told = async {
-        terminate.recv().await;
+        let reason = tokio::select! {
+            _ = terminate.recv() => None,
+            reason = halted(&replica) => Some(reason),
+        };
         stop.cancel();
+        reason
     };
-    let (served, ()) = tokio::join!(serving, told);
+    let (served, reason) = tokio::join!(serving, told);
     served?;
     replica.shutdown().await;
-    Ok(())
+    match reason {
+        None => Ok(()),
+        Some(reason) => bail!("the replicated state is halted: {reason}"),
+    }
+}
+
+/// Resolves when the member applies no more, with the reason.
+async fn halted(replica: &Replica) -> String {
+    let mut status = replica.watch_status();
+    loop {
+        if let Some(reason) = status.borrow_and_update().fatal.clone() {
+            return reason;
+        }
+        if status.changed().await.is_err() {
+            return "its engine ended".to_owned();
+        }
+    }
 }

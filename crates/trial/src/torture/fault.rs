@@ -33,7 +33,7 @@ pub(super) enum Kind {
     FullDisk,
     /// Every sync of a member's log takes long
     SlowSync,
-    /// Every sync of a member's log fails, until it is started again
+    /// Every sync of a member's log fails: it ends, and is started again and again
     FailSync,
     /// A member's clock jumps, and later back
     ClockJump,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use regraft_replica::{Tls, TlsPaths};
@@ -22,6 +22,8 @@ use crate::trio::{self, Certificates};
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 /// Entries between two snapshots: a few minutes' worth, so that who was away for long is sent one.
 const SNAPSHOT_EVERY: u64 = 2_000;
+/// A member that ends at once when it is started is started again no sooner than after this.
+const RESTART_REST: Duration = Duration::from_secs(1);
 /// How often those that have not recovered are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -31,7 +33,7 @@ pub(super) struct Members {
     folder: PathBuf,
     certificates: Certificates,
     tls: Arc<Tls>,
-    processes: Mutex<BTreeMap<u64, Process>>,
+    processes: Mutex<BTreeMap<u64, (Process, Instant)>>,
     /// What each does not hear or reach, by the fault that cut it.
     cuts: Mutex<BTreeMap<u64, Vec<(u32, Cut)>>>,
 }
@@ -88,7 +90,7 @@ impl Members {
         let program = self.program(member, &tls)?;
         let log = self.folder.join(format!("member-{member}.log"));
         let process = Process::start(&format!("member-{member}"), &program, &log)?;
-        processes.insert(member, process);
+        processes.insert(member, (process, clock::now()));
         Ok(())
     }
 
@@ -126,32 +128,36 @@ impl Members {
     /// Kills all of them at the same moment.
     pub(super) fn kill_all(&self) {
         let processes = std::mem::take(&mut *lock(&self.processes));
-        for process in processes.values() {
+        for (process, _) in processes.values() {
             process.signal(Signal::Kill);
         }
         drop(processes);
     }
 
     pub(super) fn signal(&self, member: u64, signal: Signal) {
-        if let Some(process) = lock(&self.processes).get(&member) {
+        if let Some((process, _)) = lock(&self.processes).get(&member) {
             process.signal(signal);
         }
     }
 
-    /// Starts those again that ended by themselves; tells which, and how.
+    /// Starts those again that ended by themselves, as whoever looks after processes does; tells which, and how.
     pub(super) fn revive_ended(&self) -> Result<Vec<String>> {
-        let ended: Vec<(u64, String)> = lock(&self.processes)
+        let ended: Vec<(u64, String, String)> = lock(&self.processes)
             .iter_mut()
-            .filter_map(|(member, process)| Some((*member, process.ended()?.to_string())))
+            .filter(|(_, (_, since))| since.elapsed() > RESTART_REST)
+            .filter_map(|(member, (process, _))| {
+                let how = process.ended()?.to_string();
+                let last = process.log_tail().lines().last().map(str::to_owned);
+                Some((*member, how, last.unwrap_or_default()))
+            })
             .collect();
-        for (member, _) in &ended {
-            self.kill(*member);
-            self.revive(*member)?;
+        let mut told = Vec::new();
+        for (member, how, last) in ended {
+            self.kill(member);
+            self.revive(member)?;
+            told.push(format!("member {member} ended ({how}): {last}"));
         }
-        let told = ended
-            .into_iter()
-            .map(|(member, how)| format!("member {member} ended by itself: {how}"));
-        Ok(told.collect())
+        Ok(told)
     }
 
     /// Drops traffic of members, for as long as the fault of this number lasts.

@@ -49,6 +49,8 @@ const START_BOUND: Duration = Duration::from_secs(30);
 const RECOVERY_BOUND: Duration = Duration::from_secs(20);
 /// How long the last reads may take.
 const LAST_READS_BOUND: Duration = Duration::from_secs(30);
+/// How often it is looked who has ended.
+const SUPERVISE_EVERY: Duration = Duration::from_millis(250);
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
@@ -93,7 +95,9 @@ impl Time {
 #[derive(Default)]
 struct Happened {
     blows: Vec<Suffered>,
-    /// Members that somebody had to start again, and why.
+    /// Members that ended by themselves and were started again, and how they ended.
+    ended: Vec<String>,
+    /// Members that did not recover until a person killed them, and why.
     restarts: Vec<String>,
     /// Why the run ended early.
     stuck: Option<String>,
@@ -107,7 +111,7 @@ struct Suffered {
 
 impl Happened {
     fn started_again(&mut self, why: String) {
-        report::tell(&format!("started again: {why}"));
+        report::tell(&format!("killed by hand: {why}"));
         self.restarts.push(why);
     }
 }
@@ -216,7 +220,32 @@ async fn until_served(members: &Members) -> Result<(), BTreeMap<u64, String>> {
     }
 }
 
+/// Suffers, while somebody starts again whoever ends.
 async fn suffer(
+    members: &Members,
+    load: &Load,
+    time: Time,
+    lasts: Duration,
+    schedule: Schedule,
+) -> Result<Happened> {
+    let mut ended = Vec::new();
+    let supervising = async {
+        loop {
+            clock::rest(SUPERVISE_EVERY).await;
+            match members.revive_ended() {
+                Ok(told) => ended.extend(told),
+                Err(error) => return Err::<Happened, _>(error),
+            }
+        }
+    };
+    let happened = tokio::select! {
+        failed = supervising => failed,
+        happened = blows(members, load, time, lasts, schedule) => happened,
+    };
+    Ok(Happened { ended, ..happened? })
+}
+
+async fn blows(
     members: &Members,
     load: &Load,
     time: Time,
@@ -269,9 +298,6 @@ fn progress(time: Time, load: &Load, happened: &Happened) {
 
 /// Waits until all members are well; starts those again that are not, as a person would. Tells when that does not help.
 async fn recover(members: &Members, happened: &mut Happened) -> Result<Result<(), String>> {
-    for ended in members.revive_ended()? {
-        happened.started_again(ended);
-    }
     let Err(ill) = members.recovered(RECOVERY_BOUND).await else {
         return Ok(Ok(()));
     };

@@ -34,7 +34,9 @@ pub(super) struct Report {
     locks: BTreeMap<String, u64>,
     holds: usize,
     sessions_lost: BTreeMap<String, u64>,
-    /// Members that somebody had to start again.
+    /// Members that ended by themselves and were started again.
+    ended: Vec<String>,
+    /// Members that did not recover until a person killed them.
     restarts: Vec<String>,
     search: Search,
     stuck: Option<String>,
@@ -101,6 +103,7 @@ impl Report {
             locks: work.locks.clone(),
             holds: history.holds.len(),
             sessions_lost: work.lost.clone(),
+            ended: happened.ended.clone(),
             restarts: happened.restarts.clone(),
             search: search(history),
             stuck: happened.stuck.clone(),
@@ -142,8 +145,11 @@ impl Report {
         if !self.left_out.is_empty() {
             parts.push(format!("left out here: {:?}", self.left_out));
         }
+        for ended in &self.ended {
+            parts.push(format!("started again: {ended}"));
+        }
         for restart in &self.restarts {
-            parts.push(format!("started again: {restart}"));
+            parts.push(format!("killed by hand: {restart}"));
         }
         let Search {
             linearizable,

@@ -149,13 +149,7 @@ fn end(members: &Members, number: u32, struck: &Struck) -> Result<()> {
         | Kind::CutRequests
         | Kind::CutAnswers => members.mend(number),
         Kind::FullDisk => members.lab.empty(member),
-        Kind::SlowSync => Ok(members.faults(member).set_disk(None)?),
-        // A log that could not be written is never written again by the same process: somebody has to start another one.
-        Kind::FailSync => {
-            members.faults(member).set_disk(None)?;
-            members.kill(member);
-            members.revive(member)
-        }
+        Kind::SlowSync | Kind::FailSync => Ok(members.faults(member).set_disk(None)?),
         Kind::ClockJump => Ok(members.faults(member).set_clock(0)?),
     }
 }
