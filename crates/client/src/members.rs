@@ -266,6 +266,9 @@ impl Members {
         };
         let sent = clock::now();
         let left = call.deadline.saturating_duration_since(sent);
+        if left.is_zero() {
+            return Err(Trouble::Unsent("the deadline passed".into()));
+        }
         let span = call.attempt.min(left);
         let Connection { client, token } = connection;
         match timeout(span, send(client, span)).await {

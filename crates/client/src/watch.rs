@@ -206,3 +206,29 @@ impl fmt::Debug for Watch {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect::ConnectError;
+    use crate::settings::Settings;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_quiet_watch_moves_on_without_telling_anything() {
+        let nowhere = |_: u64, _: String| async { Err(ConnectError::from("nowhere")) };
+        let client = Client::new(BTreeMap::new(), nowhere, Settings::default());
+        let mut watch = Watch::new(client, b"w".to_vec(), 5);
+        let mut take = |revision, changes| {
+            let told = watch.take(wire::WatchResponse { revision, changes });
+            (told.map(|told| told.revision), watch.revision())
+        };
+        let deleted = wire::Change {
+            change: Some(wire::change::Change::Deleted(b"w".to_vec())),
+        };
+        assert_eq!(take(9, vec![]), (None, 9));
+        assert_eq!(take(10, vec![deleted.clone()]), (Some(10), 10));
+        // What was told is not told again.
+        assert_eq!(take(10, vec![deleted]), (None, 10));
+    }
+}

@@ -4,6 +4,8 @@ use crate::members::{Asked, Fault, Trio, dial, settings, until};
 use regraft_client::{Client, Consistency, Error, Range, Session, Settings, Written};
 use regraft_wire::store::v1::PutRequest;
 use regraft_wire::store::v1::change_response::Outcome;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::Code;
@@ -89,15 +91,25 @@ async fn a_change_whose_answer_is_lost_is_sent_again_as_the_same_and_done_once()
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_certainly_not_done_is_told_so_and_uses_no_sequence_up() {
     let trio = Trio::start().await;
-    let session = session(&trio).await;
+    // Longer than the deadline: so no attempt is cut off by it.
+    let pause = Duration::from_secs(60);
+    let client = trio.client_with(Settings {
+        backoff_min: pause,
+        backoff_max: pause,
+        ..settings()
+    });
+    let session = client.open_session(TTL).await.unwrap();
     trio.all(Fault::Answers(Code::Unavailable));
-    let told = session.within(SHORT).put("k", "1").await.unwrap_err();
+    let told = session.put("k", "1").await.unwrap_err();
     assert!(matches!(told, Error::NotDone { .. }), "{told:?}");
-    assert!(
-        told.to_string().starts_with("writing \"k\" was not done"),
-        "{told}"
+    assert_eq!(
+        told.to_string(),
+        "writing \"k\" was not done: there is no answer by the deadline; at last, member 3: as the script says"
     );
-    assert!(trio.asked("put").len() > 3);
+    assert_eq!(
+        places(&trio.asked("put")),
+        [(1, 0, 1), (2, 0, 1), (3, 0, 1)]
+    );
     trio.all(Fault::Works);
     session.put("k", "2").await.unwrap();
     assert_eq!(trio.value("k"), Some((b"2".to_vec(), 1)));
@@ -358,4 +370,30 @@ async fn members_that_are_not_there_or_take_no_connection_are_passed_over() {
         session.put("k", "v").await.unwrap();
     }
     assert_eq!(trio.value("k").unwrap().1, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_kept_until_its_member_is_silent_on_it() {
+    let trio = Trio::start().await;
+    let dials = Arc::new(AtomicU64::new(0));
+    let counting = {
+        let dials = Arc::clone(&dials);
+        move |member: u64, address: String| {
+            if member == 1 {
+                dials.fetch_add(1, Ordering::Relaxed);
+            }
+            dial(member, address)
+        }
+    };
+    let client = Client::new(trio.addresses.clone(), counting, settings());
+    let session = client.open_session(TTL).await.unwrap();
+    for _ in 0..3 {
+        session.put("k", "v").await.unwrap();
+    }
+    assert_eq!(dials.load(Ordering::Relaxed), 1);
+    trio.script(1, "put", &[Fault::Silent]);
+    session.put("k", "v").await.unwrap();
+    client.leader().await.unwrap();
+    session.put("k", "v").await.unwrap();
+    assert_eq!(dials.load(Ordering::Relaxed), 2);
 }

@@ -3,10 +3,11 @@
 use crate::members::{Fault, Trio, until};
 use regraft_client::{Error, LockRequest, Loss};
 use std::time::Duration;
+use tokio::time::Instant;
 use tonic::Code;
 
 /// A third of it is short enough to wait for.
-const TTL: Duration = Duration::from_millis(900);
+const TTL: Duration = Duration::from_millis(1_200);
 const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,11 +42,23 @@ async fn signs_of_life_go_to_whoever_leads_until_the_session_is_dropped() {
         }
     };
     until("signs at the first member", || count(1)).await;
+    // As many as are due, for longer than it would live without.
+    let (begun, mut signs) = (Instant::now(), 0);
+    until("its time to live passed", || {
+        signs += trio.asked("keep").len() as u128;
+        match begun.elapsed() {
+            passed if passed > 2 * TTL => Ok(()),
+            passed => Err(format!("{passed:?}")),
+        }
+    })
+    .await;
+    let due = begun.elapsed().as_millis() / (TTL / 3).as_millis();
+    assert!(signs <= due + 1, "{signs}, but {due} were due");
+    assert_eq!(session.loss(), None);
     trio.always(1, Fault::Silent);
     trio.state().leader = 3;
     until("signs at the third member", || count(3)).await;
     assert_eq!(session.loss(), None);
-    // A third of the time to live, and as much again for the machine.
     let lock = session
         .try_acquire(&LockRequest::new("named/a"))
         .await
@@ -62,7 +75,7 @@ async fn signs_of_life_go_to_whoever_leads_until_the_session_is_dropped() {
         }
         // Of 5 ms each: longer than the time to live.
         match quiet {
-            0..300 => Err(format!("quiet for {quiet} looks")),
+            0..400 => Err(format!("quiet for {quiet} looks")),
             _ => Ok(()),
         }
     })

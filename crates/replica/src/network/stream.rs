@@ -146,6 +146,7 @@ impl Following {
                 Ok(Ok(message)) => break message?,
                 Ok(Err(status)) => {
                     self.peers.note(self.target, Some(&status));
+                    self.peers.forget_format(self.target);
                     return Some(Err(failed(self.target, &status)));
                 }
                 // Nothing was asked: a dead connection is noticed by its pings.

@@ -39,6 +39,10 @@ impl Machine for Puts {
             response,
         })
     }
+
+    fn format(&self) -> u32 {
+        1
+    }
 }
 
 fn command(index: u64, text: &str) -> Entry {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hyper_util::rt::TokioIo;
-use regraft_replica::certs::{Authority, Files, Overwrite};
+use regraft_replica::certs::{Authority, ClientRole, Files, Overwrite};
 use regraft_replica::{Tls, TlsPaths};
 use regraft_testbed::{Port, Process};
 use rustls_pki_types::ServerName;
@@ -66,7 +66,12 @@ impl Certificates {
     /// Makes them in `folder`.
     pub(crate) fn create(folder: &Path) -> Result<Self> {
         let authority = Authority::create(folder, "trial", clock::wall_ms(), Overwrite::Refuse)?;
-        let client = authority.client("driver", clock::wall_ms(), Overwrite::Refuse)?;
+        let client = authority.client(
+            "driver",
+            ClientRole::Operator,
+            clock::wall_ms(),
+            Overwrite::Refuse,
+        )?;
         Ok(Self { authority, client })
     }
 

@@ -58,13 +58,22 @@ pub(super) fn start(folder: &Path, certificates: &Certificates) -> Result<Trio> 
     })
 }
 
-/// Whether the member at the other end leads.
+/// Whether the member at the other end leads, and takes sessions: all must have said that they know them.
 pub(super) async fn leads(channel: Channel) -> Result<bool> {
-    let status = StoreClient::new(channel)
-        .status(store::StatusRequest {})
-        .await?
-        .into_inner();
-    Ok(status.leader == status.node_id)
+    let mut client = StoreClient::new(channel);
+    let status = client.status(store::StatusRequest {}).await?.into_inner();
+    if status.leader != status.node_id {
+        return Ok(false);
+    }
+    let request = store::OpenSessionRequest {
+        ttl_ms: SESSION_TTL_MS,
+    };
+    let opened = client.open_session(request).await?.into_inner();
+    let session = opened.session;
+    client
+        .close_session(store::CloseSessionRequest { session })
+        .await?;
+    Ok(true)
 }
 
 pub(crate) struct Client {
