@@ -225,6 +225,7 @@ async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
         timings: Timings::default(),
         clock: Arc::new(|| clock::now().0),
         machine: Arc::new(StateMachine),
+        log_disk: None,
     });
     started.await.map_err(|error| {
         use regraft_replica::Error;
