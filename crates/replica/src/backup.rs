@@ -21,7 +21,7 @@ use crate::types::{
     LogId, StoredMembership, log_id_from_wire, stored_membership_from_wire,
 };
 use data_encoding::HEXLOWER;
-use futures::stream::{Stream, StreamExt as _};
+use futures::stream::Stream;
 use regraft_state::command::COMMAND_FORMAT;
 use regraft_state::table;
 use regraft_wire::raft::v1 as wire;
@@ -40,6 +40,9 @@ pub(crate) const BACKUPS_MAX: usize = 1;
 
 /// A piece of a backup that arrives.
 pub type Part = io::Result<Vec<u8>>;
+
+/// Gets the key and the value of every pair.
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>;
 
 /// What a backup is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +80,7 @@ pub(crate) struct Whole {
 pub fn read(
     path: &Path,
     input: impl Read,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
+    visit: Visit<'_>,
 ) -> Result<BackupInfo, Error> {
     read_whole(path, input, visit).map(|whole| whole.info)
 }
@@ -88,7 +91,7 @@ pub fn read(
 /// As those of [`read`].
 pub fn read_file(
     path: &Path,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
+    visit: Visit<'_>,
 ) -> Result<BackupInfo, Error> {
     read_file_whole(path, visit).map(|whole| whole.info)
 }
@@ -103,7 +106,7 @@ pub fn verify(path: &Path) -> Result<BackupInfo, Error> {
 
 pub(crate) fn read_file_whole(
     path: &Path,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
+    visit: Visit<'_>,
 ) -> Result<Whole, Error> {
     let file = File::open(path).map_err(|source| Error::ReadFile {
         path: path.to_owned(),
@@ -115,7 +118,7 @@ pub(crate) fn read_file_whole(
 fn read_whole(
     path: &Path,
     input: impl Read,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
+    visit: Visit<'_>,
 ) -> Result<Whole, Error> {
     let mut input = Summed {
         input,
@@ -177,11 +180,7 @@ pub(crate) async fn take(
     if taken.meta().last_log_id.is_none() {
         return Err(BackupError::Empty);
     }
-    Ok(sending::parts(taken).map(move |part| {
-        // Until the stream is dropped.
-        let _ = &slot;
-        part
-    }))
+    Ok(sending::parts(taken, slot))
 }
 
 fn members_of(header: &wire::SnapshotHeader) -> Result<StoredMembership, String> {
@@ -219,6 +218,3 @@ impl<R: Read> Read for Summed<R> {
         Ok(read)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -428,7 +428,7 @@ fn parts_of(
     use wire::snapshot_part::Part;
     let part = |part| wire::SnapshotPart { part: Some(part) };
     let start = part(Part::Start(start));
-    let rest = sending::parts(taken).scan((), move |(), bytes| {
+    let rest = sending::parts(taken, ()).scan((), move |(), bytes| {
         let bytes = bytes.inspect_err(
             |error| tracing::warn!(%error, "a snapshot was not sent to its end"),
         );

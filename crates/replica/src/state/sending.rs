@@ -5,6 +5,7 @@ use futures::stream::Stream;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
@@ -15,17 +16,27 @@ const PARTS_AHEAD: usize = 4;
 /// How fast it is sent at most: the log has the same disk and the same network.
 const BYTES_PER_S: u32 = 128 << 20;
 
-/// The snapshot in parts. What cannot be read is told by an error, and nothing comes after it.
+/// Who takes no part for this long is gone; what it would get is kept on disk meanwhile.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The snapshot in parts. What cannot be read is told by an error, and nothing comes after it. `until` is dropped when all
+/// of it was read, or nobody takes it.
 pub(crate) fn parts(
     taken: Arc<Taken>,
+    until: impl Send + 'static,
 ) -> impl Stream<Item = io::Result<Vec<u8>>> + Send + Unpin + 'static {
     let (parts, read) = mpsc::channel(PARTS_AHEAD);
+    let parts = Parts {
+        parts,
+        runtime: Handle::current(),
+    };
     tokio::task::spawn_blocking(move || {
-        let out = BufWriter::with_capacity(PART_BYTES, Parts(parts.clone()));
+        let out = BufWriter::with_capacity(PART_BYTES, parts.clone());
         if let Err(error) = taken.write_to(out) {
-            // Nobody is told where nobody receives it any more.
-            let _ = parts.blocking_send(Err(error));
+            // Nobody is told where nobody takes it.
+            let _ = parts.send(Err(error));
         }
+        drop((taken, until));
     });
     let each = Duration::from_secs(1) * PART_BYTES as u32 / BYTES_PER_S;
     let mut pace = tokio::time::interval(each);
@@ -41,12 +52,23 @@ pub(crate) fn parts(
 }
 
 /// Writes into a stream; waits while it is behind.
-struct Parts(mpsc::Sender<io::Result<Vec<u8>>>);
+#[derive(Clone)]
+struct Parts {
+    parts: mpsc::Sender<io::Result<Vec<u8>>>,
+    runtime: Handle,
+}
+
+impl Parts {
+    fn send(&self, part: io::Result<Vec<u8>>) -> io::Result<()> {
+        let sending = self.parts.send_timeout(part, TAKE_TIMEOUT);
+        let sent = self.runtime.block_on(sending);
+        sent.map_err(|_| io::Error::other("nobody takes it any more"))
+    }
+}
 
 impl Write for Parts {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.0.blocking_send(Ok(bytes.to_vec()));
-        sent.map_err(|_| io::Error::other("nobody receives it any more"))?;
+        self.send(Ok(bytes.to_vec()))?;
         Ok(bytes.len())
     }
 
