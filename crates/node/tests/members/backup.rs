@@ -219,7 +219,7 @@ fn what_cannot_be_backed_up_or_restored_says_why_and_what_next() {
 }
 
 #[test]
-fn a_changed_entry_of_the_audit_is_named() {
+fn the_chain_that_is_checked_is_the_one_that_is_listed() {
     let mut single = Single::start();
     single.wait_ready();
     for reason in ["one", "two"] {

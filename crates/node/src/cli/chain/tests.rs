@@ -78,6 +78,23 @@ fn what_was_taken_out_or_renumbered_is_told_and_reading_ends() {
 }
 
 #[test]
+fn a_broken_chain_is_a_failure_that_names_the_entry() {
+    let mut store = Memory::default();
+    grow(&mut store, 3);
+    let mut chain = Chain::read(&store, 0, 100).unwrap();
+    assert!(judge(&chain, Format::Table).is_ok());
+    chain.entries[1].message = "nothing happened".to_owned();
+    for format in [Format::Table, Format::Json] {
+        let failure = judge(&chain, format).unwrap_err();
+        assert_eq!(failure.exit, Exit::Failed);
+        insta::allow_duplicates!(insta::assert_snapshot!(failure.to_string(), @r"
+        error: AuditBroken: audit entry 2 was changed
+          next: somebody changed the state past regraft: keep a copy of all data folders and backups, and look at an older backup with `regraft audit verify --backup FILE`
+        "));
+    }
+}
+
+#[test]
 fn a_verdict_is_told_to_people() {
     let mut store = Memory::default();
     let told_of = |store: &Memory| {
