@@ -17,9 +17,7 @@ use crate::state::frames::{self, FrameError};
 use crate::state::generation::Generation;
 use crate::state::sending;
 use crate::state::snapshot::Snapshots;
-use crate::types::{
-    LogId, StoredMembership, log_id_from_wire, stored_membership_from_wire,
-};
+use crate::types::{LogId, StoredMembership, log_id_from_wire, stored_membership_from_wire};
 use data_encoding::HEXLOWER;
 use futures::stream::Stream;
 use regraft_state::command::COMMAND_FORMAT;
@@ -77,11 +75,7 @@ pub(crate) struct Whole {
 ///
 /// # Errors
 /// When it cannot be read, is not whole, or a newer version wrote it; and what `visit` says.
-pub fn read(
-    path: &Path,
-    input: impl Read,
-    visit: Visit<'_>,
-) -> Result<BackupInfo, Error> {
+pub fn read(path: &Path, input: impl Read, visit: Visit<'_>) -> Result<BackupInfo, Error> {
     read_whole(path, input, visit).map(|whole| whole.info)
 }
 
@@ -89,10 +83,7 @@ pub fn read(
 ///
 /// # Errors
 /// As those of [`read`].
-pub fn read_file(
-    path: &Path,
-    visit: Visit<'_>,
-) -> Result<BackupInfo, Error> {
+pub fn read_file(path: &Path, visit: Visit<'_>) -> Result<BackupInfo, Error> {
     read_file_whole(path, visit).map(|whole| whole.info)
 }
 
@@ -104,10 +95,7 @@ pub fn verify(path: &Path) -> Result<BackupInfo, Error> {
     read_file(path, &mut |_, _| Ok(()))
 }
 
-pub(crate) fn read_file_whole(
-    path: &Path,
-    visit: Visit<'_>,
-) -> Result<Whole, Error> {
+pub(crate) fn read_file_whole(path: &Path, visit: Visit<'_>) -> Result<Whole, Error> {
     let file = File::open(path).map_err(|source| Error::ReadFile {
         path: path.to_owned(),
         source,
@@ -115,11 +103,7 @@ pub(crate) fn read_file_whole(
     read_whole(path, file, visit)
 }
 
-fn read_whole(
-    path: &Path,
-    input: impl Read,
-    visit: Visit<'_>,
-) -> Result<Whole, Error> {
+fn read_whole(path: &Path, input: impl Read, visit: Visit<'_>) -> Result<Whole, Error> {
     let mut input = Summed {
         input,
         bytes: 0,
@@ -171,11 +155,12 @@ pub(crate) async fn take(
     taken_ms: i64,
 ) -> Result<impl Stream<Item = Part> + Send + Unpin + 'static, BackupError> {
     let slot = slots.try_acquire_owned().map_err(|_| BackupError::Busy)?;
-    let taking = tokio::task::spawn_blocking(move || {
-        snapshots.take_apart(&generation.db, taken_ms)
-    });
+    let taking =
+        tokio::task::spawn_blocking(move || snapshots.take_apart(&generation.db, taken_ms));
     let freeze = |source| BackupError::Freeze { source };
-    let taken = taking.await.map_err(|error| freeze(io::Error::other(error)))?;
+    let taken = taking
+        .await
+        .map_err(|error| freeze(io::Error::other(error)))?;
     let taken = taken.map_err(freeze)?;
     if taken.meta().last_log_id.is_none() {
         return Err(BackupError::Empty);

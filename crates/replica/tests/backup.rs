@@ -261,9 +261,11 @@ async fn a_restored_trio_goes_on_far_above_and_keeps_those_of_before_out() {
 
     members.insert(3, start_anew(&fleet, 3).await);
     let third = &members[&3];
-    until("the third follows", async || match get(third, "b").as_deref() {
-        Some("2") => Ok(()),
-        _ => Err(format!("{:?}", third.status())),
+    until("the third follows", async || {
+        match get(third, "b").as_deref() {
+            Some("2") => Ok(()),
+            _ => Err(format!("{:?}", third.status())),
+        }
     })
     .await;
     assert_eq!(get(third, "a").as_deref(), Some("1"));
@@ -329,4 +331,3 @@ async fn members_that_were_restored_from_something_else_stay_apart() {
     assert!(members.iter().all(|it| it.status().leader.is_none()));
     kill_all(members).await;
 }
-

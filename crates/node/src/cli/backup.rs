@@ -62,7 +62,10 @@ pub(super) fn unusable(error: &Error) -> Failure {
             "BackupDamaged",
             "use another copy, or an older backup; `regraft backup --verify FILE` checks each",
         ),
-        Error::NewerBackup { .. } => ("NewerBackup", "use the version that made it, or a newer one"),
+        Error::NewerBackup { .. } => (
+            "NewerBackup",
+            "use the version that made it, or a newer one",
+        ),
         _ => ("BackupUnreadable", "name a backup that this user may read"),
     };
     Failure::of(Exit::Usage, reason, error, action)
@@ -74,7 +77,11 @@ pub(super) fn told(file: &Path, info: &BackupInfo, format: Format) -> Result<Str
     if format != Format::Table {
         return output::written(&document, format);
     }
-    let members: Vec<String> = document.members.iter().map(|it| it.id.to_string()).collect();
+    let members: Vec<String> = document
+        .members
+        .iter()
+        .map(|it| it.id.to_string())
+        .collect();
     Ok(format!(
         "{} is whole: cluster {} with member {}, up to log index {}, taken at {}; {} records, {} bytes, sha256 {}\n",
         file.display(),
@@ -111,7 +118,9 @@ pub(super) fn document(file: &Path, info: &BackupInfo) -> BackupDocument {
 async fn take(mut client: Client, args: &BackupArgs) -> Result<(), Failure> {
     let started = clock::instant();
     let answer = client.backup(wire::BackupRequest {}).await;
-    let mut parts = answer.map_err(|status| Failure::of_status(&status))?.into_inner();
+    let mut parts = answer
+        .map_err(|status| Failure::of_status(&status))?
+        .into_inner();
     let partial = Partial::open(&args.file)?;
     let (arriving, receiver) = mpsc::channel(PARTS_MAX);
     let checking = {
@@ -128,9 +137,9 @@ async fn take(mut client: Client, args: &BackupArgs) -> Result<(), Failure> {
     let mut progress = Progress::new();
     let received = receive(&mut parts, arriving, &mut progress).await;
     progress.end();
-    let checked = checking.await.map_err(|error| {
-        Failure::of(Exit::Failed, "BackupFailed", &error, "please report this")
-    })?;
+    let checked = checking
+        .await
+        .map_err(|error| Failure::of(Exit::Failed, "BackupFailed", &error, "please report this"))?;
     // A stream that broke is cut short, too; why it broke says more.
     received?;
     let info = checked.map_err(|error| not_whole(&args.file, &error))?;
@@ -219,7 +228,11 @@ impl Partial {
         let path = PathBuf::from(name);
         let failed = |error: std::io::Error| cannot_write(&path, &error);
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(FILE_MODE);
+        options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(FILE_MODE);
         let opened = options.open(&path).map_err(failed)?;
         match opened.try_lock() {
             Ok(()) => {}

@@ -67,9 +67,7 @@ pub(super) async fn verify(mut client: Client, args: &VerifyArgs) -> Result<(), 
 }
 
 /// The chain as it was when the first page was read, which `page` gives from a number on.
-async fn whole(
-    mut page: impl AsyncFnMut(u64) -> Result<Chain, Failure>,
-) -> Result<Chain, Failure> {
+async fn whole(mut page: impl AsyncFnMut(u64) -> Result<Chain, Failure>) -> Result<Chain, Failure> {
     for _ in 0..TRIES_MAX {
         let mut chain = page(0).await?;
         let AuditHead { oldest, newest, .. } = chain.head;
@@ -78,7 +76,9 @@ async fn whole(
             let next = oldest + chain.entries.len() as u64;
             if next > newest {
                 let wanted = (newest + 1).saturating_sub(oldest);
-                chain.entries.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+                chain
+                    .entries
+                    .truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
                 return Ok(chain);
             }
             let more = page(next).await?;

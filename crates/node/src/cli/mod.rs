@@ -237,9 +237,7 @@ fn audit(connection: &Connection, args: &read::AuditArgs) -> Result<(), Failure>
         None => connection::ask(connection, async |client| read::audit(client, args).await),
         Some(read::Audit::Verify(args)) => match args.file() {
             Some(file) => chain::verify_file(file, args),
-            None => connection::ask(connection, async |client| {
-                chain::verify(client, args).await
-            }),
+            None => connection::ask(connection, async |client| chain::verify(client, args).await),
         },
     }
 }

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 fn config_anew(member: &Member) -> (PathBuf, String) {
     let text = std::fs::read_to_string(member.config()).unwrap();
     let text = text.replace("dataDir: data", "dataDir: new-data");
-    let path = member.config().with_file_name(format!("new-{}.yaml", member.name()));
+    let path = member
+        .config()
+        .with_file_name(format!("new-{}.yaml", member.name()));
     std::fs::write(&path, &text).unwrap();
     (path, text)
 }
@@ -99,7 +101,11 @@ fn a_lost_trio_comes_back_from_a_backup_and_those_of_before_do_not() {
     let lost = newest_index(&trio.done(3, &["audit", "-o", "json"]));
     let chain = trio.regraft_as("client-eve", 3, &["audit", "verify"]);
     assert_eq!(chain.code, 0, "{}", chain.err);
-    assert!(chain.out.contains(" are whole; the chain's head is "), "{}", chain.out);
+    assert!(
+        chain.out.contains(" are whole; the chain's head is "),
+        "{}",
+        chain.out
+    );
     let runs = restore(&file, trio.members[0].config(), &[]);
     assert_eq!(runs.code, 1, "{}", runs.err);
     assert!(runs.err.contains("error: DataInUse"), "{}", runs.err);
@@ -128,11 +134,22 @@ fn a_lost_trio_comes_back_from_a_backup_and_those_of_before_do_not() {
 
     let status = trio.done(1, &["status", "-o", "json"]).json();
     assert_eq!(status["suspensions"][0]["reason"], "drill", "{status}");
-    assert_eq!(status["installation"].as_str().map(str::len), Some(16), "{status}");
-    let chain = trio.regraft_as("client-eve", 2, &["audit", "verify", "-o", "json"]).json();
+    assert_eq!(
+        status["installation"].as_str().map(str::len),
+        Some(16),
+        "{status}"
+    );
+    let chain = trio
+        .regraft_as("client-eve", 2, &["audit", "verify", "-o", "json"])
+        .json();
     assert_eq!(chain["whole"], true);
     let audit = trio.done(2, &["audit", "-o", "json"]).json();
-    let reasons: Vec<&Value> = audit.as_array().unwrap().iter().map(|it| &it["reason"]).collect();
+    let reasons: Vec<&Value> = audit
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["reason"])
+        .collect();
     assert!(reasons.contains(&&"StateRestored".into()), "{reasons:?}");
     trio.done(3, &["resume", "--all"]);
     let index = newest_index(&trio.done(1, &["audit", "-o", "json"]));
@@ -154,7 +171,11 @@ fn a_lost_trio_comes_back_from_a_backup_and_those_of_before_do_not() {
     })
     .unwrap();
     let answer = trio.regraft(away, &["get", "members"]);
-    assert_eq!(answer.code, 4, "it has no leader: {}{}", answer.out, answer.err);
+    assert_eq!(
+        answer.code, 4,
+        "it has no leader: {}{}",
+        answer.out, answer.err
+    );
     trio.done(leader, &["suspend", "--all", "--reason", "it goes on"]);
     assert!(old[away - 1].stop());
     trio.members[away - 1].restart().unwrap();
@@ -179,10 +200,18 @@ fn what_cannot_be_backed_up_or_restored_says_why_and_what_next() {
         assert_eq!(answer.code, code, "{what}: {}{}", answer.out, answer.err);
         shown.push_str(&format!("{what}\n{}", plain(&answer.err, &folder)));
     };
-    show("a file that exists", 5, &single.regraft(&["backup", &name("state")]));
+    show(
+        "a file that exists",
+        5,
+        &single.regraft(&["backup", &name("state")]),
+    );
     let forced = single.regraft(&["backup", &name("state"), "--force"]);
     assert_eq!(forced.code, 0, "{}", forced.err);
-    show("no such folder", 1, &single.regraft(&["backup", &name("none/state")]));
+    show(
+        "no such folder",
+        1,
+        &single.regraft(&["backup", &name("none/state")]),
+    );
     let whole = std::fs::read(name("state")).unwrap();
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 1;
@@ -205,11 +234,23 @@ fn what_cannot_be_backed_up_or_restored_says_why_and_what_next() {
     let (anew, text) = config_anew(&single.member);
     let bank = folder.join("bank.yaml");
     std::fs::write(&bank, text.replace("cluster: alone", "cluster: bank")).unwrap();
-    show("a running member", 1, &restore(&folder.join("state"), &single.config(), &[]));
+    show(
+        "a running member",
+        1,
+        &restore(&folder.join("state"), &single.config(), &[]),
+    );
     assert!(single.member.stop(), "{}", single.member.log_tail());
-    show("a full folder", 5, &restore(&folder.join("state"), &single.config(), &[]));
+    show(
+        "a full folder",
+        5,
+        &restore(&folder.join("state"), &single.config(), &[]),
+    );
     show("restore cut", 2, &restore(&folder.join("cut"), &anew, &[]));
-    show("another cluster", 2, &restore(&folder.join("state"), &bank, &[]));
+    show(
+        "another cluster",
+        2,
+        &restore(&folder.join("state"), &bank, &[]),
+    );
     let nothing = std::fs::read_dir(folder.join("new-data")).unwrap().count();
     assert_eq!(nothing, 0, "what was refused leaves nothing behind");
     insta::assert_snapshot!(shown);

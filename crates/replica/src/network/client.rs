@@ -429,9 +429,8 @@ fn parts_of(
     let part = |part| wire::SnapshotPart { part: Some(part) };
     let start = part(Part::Start(start));
     let rest = sending::parts(taken, ()).scan((), move |(), bytes| {
-        let bytes = bytes.inspect_err(
-            |error| tracing::warn!(%error, "a snapshot was not sent to its end"),
-        );
+        let bytes =
+            bytes.inspect_err(|error| tracing::warn!(%error, "a snapshot was not sent to its end"));
         std::future::ready(bytes.ok().map(|bytes| part(Part::Data(bytes))))
     });
     futures::stream::once(std::future::ready(start)).chain(rest)

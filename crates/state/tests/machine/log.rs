@@ -115,7 +115,10 @@ fn the_chain_is_read_in_parts_of_one_moment() {
     for (from, limit) in [(0, 2), (1, 2), (2, 1), (3, 100), (100, 100), (1, 0)] {
         let part = Chain::read(&machine.store, from, limit).unwrap();
         let wanted = entries.iter().filter(|entry| entry.number >= from);
-        assert_eq!(part.entries, wanted.take(limit).cloned().collect::<Vec<_>>());
+        assert_eq!(
+            part.entries,
+            wanted.take(limit).cloned().collect::<Vec<_>>()
+        );
         assert_eq!(part.head, head);
     }
     let none = Chain::read(&Memory::default(), 0, 10).unwrap();
@@ -140,7 +143,12 @@ fn a_restore_continues_the_chain_and_never_turns_time_back() {
         assert_eq!(after.entries.len(), before.entries.len() + 1);
         let noted = after.entries.last().unwrap();
         assert_eq!(
-            (noted.index, noted.at, noted.reason.as_str(), noted.actor.as_str()),
+            (
+                noted.index,
+                noted.at,
+                noted.reason.as_str(),
+                noted.actor.as_str()
+            ),
             (1_000_000, at, "StateRestored", "restore")
         );
         assert_eq!(regraft_state::view::time(&store), Ok(at));

@@ -107,7 +107,8 @@ impl From<BarrierError> for Refusal {
 
 impl From<BackupError> for Refusal {
     fn from(error: BackupError) -> Self {
-        let again = |reason, action| Self::new(Code::Unavailable, reason, error.to_string(), action);
+        let again =
+            |reason, action| Self::new(Code::Unavailable, reason, error.to_string(), action);
         match &error {
             BackupError::NotFresh(BarrierError::Unavailable { .. }) => {
                 again("NoLeader", "nothing was taken: try again in a second")
