@@ -60,6 +60,9 @@ pub struct Timings {
     pub snapshot_every_entries: u64,
     /// Entries of a snapshot that stay in the log, for followers that are a little behind.
     pub keep_entries: u64,
+    /// Bytes of the log on disk beyond which a snapshot is taken and half of the log purged, earlier than these say; at
+    /// least 64 MiB, and not counting what is written within a second.
+    pub log_bytes_max: u64,
 }
 
 impl Default for Timings {
@@ -70,7 +73,9 @@ impl Default for Timings {
             election_max_ms: 600,
             request_timeout_ms: 3_000,
             snapshot_every_entries: 100_000,
-            keep_entries: 2_000,
+            // Some seconds of load: who was away that long need not be sent the whole state.
+            keep_entries: 20_000,
+            log_bytes_max: 512 << 20,
         }
     }
 }

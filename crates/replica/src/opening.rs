@@ -7,6 +7,7 @@ use crate::disk::Disk;
 use crate::error::Error;
 use crate::line::{OwnDisk, Promises};
 use crate::local::Raft;
+use crate::log::size::LogSize;
 use crate::log::{self, KnownDisks, LogStore, Room};
 use crate::network::Peers;
 use crate::network::client::PeerClients;
@@ -35,6 +36,7 @@ pub(crate) struct Storage {
     pub(crate) log: LogStore,
     pub(crate) disks: KnownDisks,
     pub(crate) room: Room,
+    pub(crate) size: LogSize,
     pub(crate) state: Arc<StateStore>,
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) closed: [Closed; 2],
@@ -83,6 +85,7 @@ pub(crate) fn open_storage(config: &Config) -> Result<Storage, Error> {
         log: opened.store,
         disks: opened.disks,
         room: opened.room,
+        size: opened.size,
         state,
         snapshots,
     })

@@ -9,6 +9,7 @@ use crate::format::{self, Formats};
 use crate::home::Home;
 use crate::liveness::{self, Liveness};
 use crate::local::{Local, Proposed, Raft, ReadIndexError, check_size};
+use crate::log::{self, size::LogSize};
 use crate::members::{self, MemberChange, MembersError};
 use crate::network::Peers;
 use crate::network::server::{self, RaftService};
@@ -182,6 +183,7 @@ impl Replica {
         replica.0.follow_recovery();
         replica.0.follow_sessions();
         replica.0.follow_members();
+        replica.0.follow_log(storage.size);
         if let Err(error) = replica.0.form_cluster().await {
             replica.shutdown().await;
             return Err(error);
@@ -472,6 +474,13 @@ impl Inner {
         let (local, peers) = (Arc::clone(&self.local), Arc::clone(&self.peers));
         let machine = Arc::clone(&self.config.machine);
         let following = format::follow(local, peers, machine, self.stop.clone());
+        self.tasks.spawn_on(following, &self.home.runtime);
+    }
+
+    fn follow_log(&self, size: LogSize) {
+        let (local, stop) = (Arc::clone(&self.local), self.stop.clone());
+        let bytes_max = self.config.timings.log_bytes_max;
+        let following = log::size::follow(local, size, bytes_max, stop);
         self.tasks.spawn_on(following, &self.home.runtime);
     }
 

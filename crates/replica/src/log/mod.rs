@@ -17,6 +17,7 @@
 
 pub(crate) mod conversion;
 pub(crate) mod fresh;
+pub(crate) mod size;
 mod tail;
 mod writer;
 
@@ -33,6 +34,7 @@ use openraft::{OptionalSend, RaftLogReader};
 use prost::Message as _;
 use regraft_wal::{Disk, Durability, Folder, Options, Reader};
 use regraft_wire::raft::v1 as wire;
+use size::LogSize;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
@@ -87,6 +89,7 @@ pub(crate) struct Opened {
     pub(crate) store: LogStore,
     pub(crate) disks: KnownDisks,
     pub(crate) room: Room,
+    pub(crate) size: LogSize,
     pub(crate) closed: Closed,
 }
 
@@ -143,6 +146,7 @@ fn open_on(
         known: Arc::new(Mutex::new(disks)),
         queue: queue.downgrade(),
     };
+    let size = LogSize(Arc::downgrade(&shared));
     let store = LogStore {
         shared,
         queue,
@@ -152,6 +156,7 @@ fn open_on(
         store,
         disks,
         room,
+        size,
         closed,
     })
 }

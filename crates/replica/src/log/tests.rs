@@ -29,9 +29,10 @@ async fn close(opened: Opened) {
         store,
         disks,
         room,
+        size,
         closed,
     } = opened;
-    drop((store, disks, room));
+    drop((store, disks, room, size));
     closed.wait().await;
 }
 

@@ -271,12 +271,12 @@ impl Peers {
         let Ok(answer) = tokio::time::timeout(timeout, client.forward(request)).await else {
             return Err(ProposeError::Unknown);
         };
-        let response = self.settle(leader, answer).await.map_err(|status| {
-            // A refusal was certainly not proposed; anything else may have got through.
-            match status.code() {
-                Code::PermissionDenied => unavailable(&status),
-                _ => ProposeError::Unknown,
-            }
+        // A refusal was certainly not proposed; anything else may have got through, also where its answer is not believed.
+        let is_refused = matches!(&answer, Err(status) if status.code() == Code::PermissionDenied);
+        let response = self.settle(leader, answer).await;
+        let response = response.map_err(|status| match is_refused {
+            true => unavailable(&status),
+            false => ProposeError::Unknown,
         })?;
         use wire::forward_response::Outcome;
         match response.outcome {
@@ -374,13 +374,16 @@ impl Peers {
         let Ok(answer) = asked.await else {
             return Err(MembersError::Unknown);
         };
-        let response = self
-            .settle(leader, answer)
-            .await
-            .map_err(|status| match status.code() {
-                Code::PermissionDenied | Code::Unimplemented => unavailable(&status),
-                _ => MembersError::Unknown,
-            })?;
+        // As in `forward`: only a refusal that is the leader's own says that nothing was done.
+        let is_refused = matches!(
+            &answer,
+            Err(status) if matches!(status.code(), Code::PermissionDenied | Code::Unimplemented)
+        );
+        let response = self.settle(leader, answer).await;
+        let response = response.map_err(|status| match is_refused {
+            true => unavailable(&status),
+            false => MembersError::Unknown,
+        })?;
         match response.outcome {
             Some(Outcome::Done(_)) => Ok(()),
             Some(Outcome::NotLeader(other)) => Err(MembersError::NotLeader {
