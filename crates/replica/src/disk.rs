@@ -190,6 +190,24 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_without_a_line_is_read_by_the_versions_of_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let marker = || {
+            let text = std::fs::read_to_string(dir.path().join(MARKER)).unwrap();
+            let marker: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let names: Vec<_> = marker.as_object().unwrap().keys().cloned().collect();
+            (marker["format"].clone(), names.join(" "))
+        };
+        let disk = Disk::claim(dir.path(), "shop", 1).unwrap();
+        assert_eq!(marker(), (1.into(), "clusterId diskId format nodeId".into()));
+        disk.join_line(dir.path(), "abc".to_owned()).unwrap();
+        assert_eq!(
+            marker(),
+            (2.into(), "clusterId diskId format line nodeId".into())
+        );
+    }
+
+    #[test]
     fn two_folders_are_two_disks() {
         let one = tempfile::tempdir().unwrap();
         let other = tempfile::tempdir().unwrap();

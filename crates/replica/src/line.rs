@@ -11,7 +11,7 @@
 //! - Errors: the marker of the data folder cannot be written.
 
 use crate::disk::Disk;
-use crate::error::with_causes;
+use crate::error::Error;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -29,83 +29,46 @@ pub(crate) enum Promises {
 
 /// This member's disk, as others know it.
 pub(crate) struct OwnDisk {
-    /// Where the marker is; none is written without.
-    dir: Option<PathBuf>,
+    /// Where the marker is.
+    dir: PathBuf,
     known: Mutex<Known>,
 }
 
 struct Known {
-    id: Vec<u8>,
-    disk: Option<Disk>,
+    disk: Disk,
     promises: Promises,
 }
 
 impl OwnDisk {
     /// Of the data folder `dir`.
     pub(crate) fn new(dir: PathBuf, disk: Disk, promises: Promises) -> Self {
-        let known = Known {
-            id: disk.id(),
-            disk: Some(disk),
-            promises,
-        };
-        Self {
-            dir: Some(dir),
-            known: Mutex::new(known),
-        }
+        let known = Mutex::new(Known { disk, promises });
+        Self { dir, known }
     }
 
     /// What requests and answers carry.
     pub(crate) fn id(&self) -> Vec<u8> {
-        self.lock().id.clone()
+        self.lock().disk.id()
     }
 
     /// Whether the disk of another member is of the same line. Blocks once in the life of a new member, which writes down
     /// where it belongs.
-    pub(crate) fn belongs_with(&self, other: &[u8]) -> Result<bool, String> {
+    pub(crate) fn belongs_with(&self, other: &[u8]) -> Result<bool, Error> {
         let mut known = self.lock();
-        let line = line_of(other);
-        if line == line_of(&known.id) {
-            known.promises = Promises::Some;
-            return Ok(true);
-        }
-        let (Promises::None, Some(line), Some(dir)) = (known.promises, line, &self.dir) else {
-            return Ok(false);
-        };
-        let line = String::from_utf8_lossy(line).into_owned();
-        let Some(disk) = known.disk.take() else {
-            return Ok(false);
-        };
-        match disk.clone().join_line(dir, line) {
-            Ok(joined) => {
-                known.id = joined.id();
-                known.disk = Some(joined);
-                known.promises = Promises::Some;
-                Ok(true)
+        match line_of(other) {
+            line if line == line_of(&known.disk.id()) => {}
+            Some(line) if known.promises == Promises::None => {
+                let line = String::from_utf8_lossy(line).into_owned();
+                known.disk = known.disk.clone().join_line(&self.dir, line)?;
             }
-            Err(error) => {
-                known.disk = Some(disk);
-                Err(with_causes(&error))
-            }
+            _ => return Ok(false),
         }
+        known.promises = Promises::Some;
+        Ok(true)
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A disk without a folder, which belongs to one line for good.
-impl From<Vec<u8>> for OwnDisk {
-    fn from(id: Vec<u8>) -> Self {
-        let known = Known {
-            id,
-            disk: None,
-            promises: Promises::Some,
-        };
-        Self {
-            dir: None,
-            known: Mutex::new(known),
-        }
     }
 }
 
@@ -136,10 +99,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let new = own(dir.path(), Promises::None);
         assert_eq!(line_of(&new.id()), None);
-        assert_eq!(new.belongs_with(b"one.aa"), Ok(true));
+        assert_eq!(new.belongs_with(b"one.aa").unwrap(), true);
         assert_eq!(line_of(&new.id()), Some(b"one".as_slice()));
         for (other, belongs) in [("one.bb", true), ("two.aa", false), ("aa", false)] {
-            assert_eq!(new.belongs_with(other.as_bytes()), Ok(belongs), "{other}");
+            assert_eq!(new.belongs_with(other.as_bytes()).unwrap(), belongs, "{other}");
         }
         let again = own(dir.path(), Promises::Some);
         assert_eq!(again.id(), new.id());
@@ -149,13 +112,13 @@ mod tests {
     fn who_has_promised_something_takes_no_line() {
         let dir = tempfile::tempdir().unwrap();
         let old = own(dir.path(), Promises::Some);
-        assert_eq!(old.belongs_with(b"one.aa"), Ok(false));
-        assert_eq!(old.belongs_with(b"aa"), Ok(true));
+        assert_eq!(old.belongs_with(b"one.aa").unwrap(), false);
+        assert_eq!(old.belongs_with(b"aa").unwrap(), true);
 
         let dir = tempfile::tempdir().unwrap();
         let new = own(dir.path(), Promises::None);
         // The first that speaks to it has no line, so it has none either.
-        assert_eq!(new.belongs_with(b"aa"), Ok(true));
-        assert_eq!(new.belongs_with(b"one.aa"), Ok(false));
+        assert_eq!(new.belongs_with(b"aa").unwrap(), true);
+        assert_eq!(new.belongs_with(b"one.aa").unwrap(), false);
     }
 }

@@ -17,7 +17,7 @@ mod stream;
 
 use crate::certs::Identity;
 use crate::config::Config;
-use crate::error::and_causes;
+use crate::error::{and_causes, with_causes};
 use crate::line::OwnDisk;
 use crate::log::KnownDisks;
 use crate::tls::{Peer, Tls};
@@ -88,7 +88,7 @@ pub(crate) struct Peers {
 impl Peers {
     pub(crate) fn new(
         config: &Config,
-        own: impl Into<OwnDisk>,
+        own: OwnDisk,
         tls: Option<Arc<Tls>>,
         runtime: Handle,
         disks: KnownDisks,
@@ -97,7 +97,7 @@ impl Peers {
         Self {
             me: config.node_id,
             cluster_id: config.cluster_id.clone(),
-            own: own.into(),
+            own,
             tls,
             runtime,
             addresses: addresses
@@ -367,9 +367,10 @@ impl Peers {
                     "member {member} and this one do not come from the same restore of a backup, so one of them is of a trio that is over: stop that one for good, or restore all members from one file with the same `peers`"
                 )));
             }
-            Err(reason) => {
+            Err(error) => {
                 return Err(Status::unavailable(format!(
-                    "this member cannot write down where it belongs: {reason}"
+                    "this member cannot write down where it belongs: {}",
+                    with_causes(&error)
                 )));
             }
         }

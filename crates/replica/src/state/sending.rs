@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::MissedTickBehavior;
 
 /// Bytes of one part.
@@ -60,9 +60,15 @@ struct Parts {
 
 impl Parts {
     fn send(&self, part: io::Result<Vec<u8>>) -> io::Result<()> {
-        let sending = self.parts.send_timeout(part, TAKE_TIMEOUT);
-        let sent = self.runtime.block_on(sending);
-        sent.map_err(|_| io::Error::other("nobody takes it any more"))
+        let gone = || io::Error::other("nobody takes it any more");
+        match self.parts.try_send(part) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(gone()),
+            Err(TrySendError::Full(part)) => {
+                let sending = self.parts.send_timeout(part, TAKE_TIMEOUT);
+                self.runtime.block_on(sending).map_err(|_| gone())
+            }
+        }
     }
 }
 
