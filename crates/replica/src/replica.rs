@@ -1,9 +1,10 @@
 //! A running member.
 
+use crate::backup::{self, BACKUPS_MAX};
 use crate::changes::Subscription;
 use crate::config::Config;
 use crate::database::Closed;
-use crate::error::{BarrierError, Error, ProposeError};
+use crate::error::{BackupError, BarrierError, Error, ProposeError};
 use crate::format::{self, Formats};
 use crate::home::Home;
 use crate::liveness::{self, Liveness};
@@ -13,12 +14,14 @@ use crate::members::{self, MemberChange, MembersError};
 use crate::network::Peers;
 use crate::network::server::{self, RaftService};
 use crate::opening::{
-    Storage, check_certificate, check_format, check_promises, listen, open_storage, start_engine,
+    Storage, check_certificate, check_format, check_promises, listen, open_storage, own_disk,
+    start_engine,
 };
 use crate::state::snapshot::Snapshots;
 use crate::status::{Status, status_of};
 use crate::tls::Tls;
 use futures::FutureExt as _;
+use futures::stream::Stream;
 use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
@@ -28,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -74,6 +77,9 @@ struct Inner {
     stop: CancellationToken,
     tasks: TaskTracker,
     home: Home,
+    snapshots: Arc<Snapshots>,
+    /// Backups that may be taken.
+    backups: Arc<Semaphore>,
     /// Of the log and the state.
     closed: [Closed; 2],
 }
@@ -134,7 +140,7 @@ impl Replica {
         check_format(&config, &storage)?;
         let peers = Arc::new(Peers::new(
             &config,
-            storage.disk.id(),
+            own_disk(&config, &storage),
             tls.clone(),
             home.runtime.clone(),
             storage.disks,
@@ -166,6 +172,8 @@ impl Replica {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             home,
+            snapshots: Arc::clone(&storage.snapshots),
+            backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
             closed: storage.closed,
         }));
         if let (Some(listener), Some(tls)) = (listener, tls) {
@@ -372,6 +380,21 @@ impl Replica {
             operation: "taking a snapshot",
             reason: error.to_string(),
         })
+    }
+
+    /// The state with everything that was acknowledged before, as the bytes of a backup file. Who receives it checks it
+    /// with [`backup::read`], for it may end early.
+    ///
+    /// # Errors
+    /// When this member cannot know that its state is the newest, or cannot freeze it, and while another backup is taken.
+    pub async fn backup(
+        &self,
+    ) -> Result<impl Stream<Item = backup::Part> + Send + Unpin + use<>, BackupError> {
+        self.barrier().await?;
+        let inner = &self.0;
+        let generation = inner.local.state.generation();
+        let (snapshots, slots) = (Arc::clone(&inner.snapshots), Arc::clone(&inner.backups));
+        backup::take(generation, snapshots, slots, (inner.config.clock)()).await
     }
 
     /// Reads the certificates again; connections made from now on use them.

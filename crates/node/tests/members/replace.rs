@@ -4,7 +4,7 @@ use crate::support::{READY_BOUND, Trio, page, regraft};
 use regraft_testbed::{Member, MemberOptions, Port, wait};
 
 impl Trio {
-    fn make_certificate(&self, what: &[&str]) {
+    pub(crate) fn make_certificate(&self, what: &[&str]) {
         let folder = self.folder.path().join("certs");
         let folder = folder.to_str().unwrap();
         let answer = regraft(&[&["certs"], what, &["--dir", folder]].concat());
