@@ -199,7 +199,10 @@ mod tests {
             (marker["format"].clone(), names.join(" "))
         };
         let disk = Disk::claim(dir.path(), "shop", 1).unwrap();
-        assert_eq!(marker(), (1.into(), "clusterId diskId format nodeId".into()));
+        assert_eq!(
+            marker(),
+            (1.into(), "clusterId diskId format nodeId".into())
+        );
         disk.join_line(dir.path(), "abc".to_owned()).unwrap();
         assert_eq!(
             marker(),

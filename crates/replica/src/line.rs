@@ -102,7 +102,11 @@ mod tests {
         assert_eq!(new.belongs_with(b"one.aa").unwrap(), true);
         assert_eq!(line_of(&new.id()), Some(b"one".as_slice()));
         for (other, belongs) in [("one.bb", true), ("two.aa", false), ("aa", false)] {
-            assert_eq!(new.belongs_with(other.as_bytes()).unwrap(), belongs, "{other}");
+            assert_eq!(
+                new.belongs_with(other.as_bytes()).unwrap(),
+                belongs,
+                "{other}"
+            );
         }
         let again = own(dir.path(), Promises::Some);
         assert_eq!(again.id(), new.id());

@@ -137,16 +137,18 @@ fn check_folder(dir: &Path) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
     };
-    for entry in found {
-        let name = entry.map_err(failed)?.file_name();
-        if name != ALLOWED {
-            return Err(Error::FolderNotEmpty {
-                path: dir.to_owned(),
-                found: name.to_string_lossy().into_owned(),
-            });
-        }
+    let mut names = found
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(failed)?;
+    names.retain(|name| name != ALLOWED);
+    match names.iter().min() {
+        None => Ok(()),
+        Some(name) => Err(Error::FolderNotEmpty {
+            path: dir.to_owned(),
+            found: name.to_string_lossy().into_owned(),
+        }),
     }
-    Ok(())
 }
 
 /// The marker last: without it the rest would be anybody's.

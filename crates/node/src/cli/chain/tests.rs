@@ -112,6 +112,6 @@ fn a_verdict_is_told_to_people() {
     grow(&mut store, 2);
     insta::assert_snapshot!(empty + &told_of(&store), @r"
     the chain has no entries yet
-    2 entries from 1 to 2 are whole; the chain's head is HASH
+    2 entries from 1 to 2 are whole; the chain's head is 334222bb5d6981258dafab895cfeb8cbc2790421a34a5fa98cb71237846ff43d
     ");
 }
