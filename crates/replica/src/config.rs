@@ -13,6 +13,10 @@ use std::sync::Arc;
 /// Wall clock of the leader, milliseconds since the epoch.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
+/// What stands between the log and the disk that it is on, so that tests can make the disk slow, failing or forgetful.
+pub type LogDisk =
+    Arc<dyn Fn(Arc<dyn regraft_wal::Disk>) -> Arc<dyn regraft_wal::Disk> + Send + Sync>;
+
 /// A member's configuration.
 #[derive(Clone)]
 pub struct Config {
@@ -34,6 +38,8 @@ pub struct Config {
     pub clock: Clock,
     /// What applies commands.
     pub machine: Arc<dyn Machine>,
+    /// For tests only: nothing, where the log is to be on the disk itself.
+    pub log_disk: Option<LogDisk>,
 }
 
 /// How other members reach a member.

@@ -48,7 +48,7 @@ mod tls;
 mod types;
 
 pub use changes::{Change, ChangesError, Subscription};
-pub use config::{Clock, Config, PeerAddress, Timings};
+pub use config::{Clock, Config, LogDisk, PeerAddress, Timings};
 pub use error::{BackupError, BarrierError, Error, ProposeError};
 pub use listener::{Connection, incoming};
 pub use local::{COMMAND_BYTES_MAX, Proposed};

@@ -77,7 +77,8 @@ pub(crate) fn open_storage(config: &Config) -> Result<Storage, Error> {
     let durable = Arc::clone(&state);
     let wal = dir.join(log::FOLDER);
     log::conversion::convert(dir, &wal)?;
-    let opened = log::open(&wal, Box::new(move || durable.make_durable()))?;
+    let above = config.log_disk.as_ref();
+    let opened = log::open(&wal, above, Box::new(move || durable.make_durable()))?;
     let closed = [opened.closed, state.closed()];
     Ok(Storage {
         closed,

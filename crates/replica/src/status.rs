@@ -89,7 +89,8 @@ pub(crate) fn status_of(local: &Local, peers: &Peers, recovered: bool) -> Status
         node_id: peers.me,
         role,
         term: metrics.current_term,
-        leader: metrics.current_leader,
+        // What it knew when it stopped would lead clients astray, most of all to itself.
+        leader: metrics.current_leader.filter(|_| fatal.is_none()),
         voters: metrics.membership_config.voter_ids().collect(),
         members: metrics
             .membership_config

@@ -10,7 +10,8 @@ mod support;
 
 use regraft_replica::{COMMAND_BYTES_MAX, Change, Error, ProposeError, Replica, Role};
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::{Fleet, LIMIT, applied, get, kill, kill_all, leader_of, put, until};
 
@@ -280,6 +281,36 @@ async fn a_halted_member_says_so_and_does_not_start_again() {
         .map(|_| ())
         .unwrap_err();
     assert!(matches!(error, Error::Halted { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_refuses_connections_is_not_asked_without_a_pause() {
+    /// Some thousand times what the leader writes meanwhile would be no pause; heartbeats ask, too.
+    const TRIES_MAX: usize = 1_000;
+    const PUTS: usize = 300;
+    let fleet = Fleet::new(3);
+    let refusing = tokio::net::TcpListener::bind(fleet.addresses[&3])
+        .await
+        .unwrap();
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&tries);
+    let refuse = tokio::task::JoinSet::from_iter([async move {
+        while refusing.accept().await.is_ok() {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    }]);
+    let mut members = BTreeMap::new();
+    for node_id in [1, 2] {
+        members.insert(node_id, fleet.start(node_id).await);
+    }
+    let leader = leader_of(&members).await;
+    for number in 0..PUTS {
+        put(&members[&leader], &format!("a={number}")).await;
+    }
+    let tried = tries.load(Ordering::Relaxed);
+    assert!((1..TRIES_MAX).contains(&tried), "{tried} tries");
+    drop(refuse);
+    kill_all(members.into_values()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -226,6 +226,7 @@ pub(crate) fn replica_config(config: &MemberConfig) -> regraft_replica::Config {
         timings: Timings::default(),
         clock: Arc::new(|| clock::now().0),
         machine: Arc::new(StateMachine),
+        log_disk: None,
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) mod size;
 mod tail;
 mod writer;
 
+use crate::config::LogDisk;
 use crate::database::{self, Closed};
 use crate::error::{Error, with_causes};
 use crate::types::{
@@ -109,10 +110,18 @@ struct Memory {
 }
 
 /// Opens the log in `path` and starts its writer.
-pub(crate) fn open(path: &Path, make_durable: MakeDurable) -> Result<Opened, Error> {
+pub(crate) fn open(
+    path: &Path,
+    above: Option<&LogDisk>,
+    make_durable: MakeDurable,
+) -> Result<Opened, Error> {
     let (open, closed) = database::open_and_closed();
     let folder = Folder::open(path).map_err(|error| refused(path, error))?;
-    open_on(Arc::new(folder.keeping(open)), closed, path, make_durable)
+    let mut disk: Arc<dyn Disk> = Arc::new(folder.keeping(open));
+    if let Some(above) = above {
+        disk = above(disk);
+    }
+    open_on(disk, closed, path, make_durable)
 }
 
 fn open_on(

@@ -122,6 +122,7 @@ impl Fleet {
             timings: self.timings.clone(),
             clock: Arc::new(move || clock_ms.load(Ordering::Relaxed)),
             machine: Arc::new(Puts),
+            log_disk: None,
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) fn start(folder: &Path, certificates: &Certificates) -> Result<Trio> 
     let (mut processes, mut folders, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
     for ((id, client), peer) in (1..=MEMBERS).zip(clients).zip(peers) {
         let data = folder.join(format!("regraft-{id}"));
-        let tls = certificates.member(id)?;
+        let tls = certificates.member(id, LOOPBACK)?;
         let program = Program::new(&binary).args(["member"]).args(&all).args([
             format!("--node-id={id}"),
             format!("--data-dir={}", data.display()),
