@@ -97,8 +97,8 @@ pub fn restore(file: &Path, config: &Config, name: ClusterName) -> Result<Restor
     }
     let line = line_of(&backup, config);
     let begin = LogId {
-        leader_id: LeaderId::new(whole.last_log.leader_id.term + 1, NOBODY),
-        index: whole.last_log.index + INDEX_GAP,
+        leader_id: LeaderId::new(whole.last_log.leader_id.term.saturating_add(1), NOBODY),
+        index: whole.last_log.index.saturating_add(INDEX_GAP),
     };
     let disk = Disk::begin_restore(
         &config.data_dir,
@@ -191,7 +191,7 @@ fn fill(file: &Path, backup: &BackupInfo, config: &Config, begin: LogId) -> Resu
     state.amend(note.writes).map_err(failed)?;
     // In no term that a member of the backup may have voted in; the first election is in the one after.
     let vote = Vote {
-        leader_id: LeaderId::new(begin.leader_id.term + 1, NOBODY),
+        leader_id: LeaderId::new(begin.leader_id.term.saturating_add(1), NOBODY),
         committed: false,
     };
     fresh::begin(&dir.join(log::FOLDER), &begin, &vote)
