@@ -34,8 +34,11 @@ mod log;
 mod machine;
 mod network;
 mod opening;
+mod planted;
 mod replica;
 mod service;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod status;
 mod tls;

@@ -6,7 +6,7 @@ use crate::database::Closed;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::local::Raft;
-use crate::log::{self, KnownDisks, LogStore, Room};
+use crate::log::{self, KnownDisks, LogStore, MakeDurable, Opened, Room};
 use crate::network::Peers;
 use crate::network::client::PeerClients;
 use crate::state::StateStore;
@@ -65,6 +65,19 @@ pub(crate) async fn listen(config: &Config) -> Result<TcpListener, Error> {
 
 pub(crate) fn open_storage(config: &Config) -> Result<Storage, Error> {
     let dir = &config.data_dir;
+    let wal = dir.join("wal");
+    open_storage_with(config, |make_durable| {
+        log::conversion::convert(dir, &wal)?;
+        log::open(&wal, make_durable)
+    })
+}
+
+/// Opens everything, and last the log as it is told.
+pub(crate) fn open_storage_with(
+    config: &Config,
+    open_log: impl FnOnce(MakeDurable) -> Result<Opened, Error>,
+) -> Result<Storage, Error> {
+    let dir = &config.data_dir;
     let disk = Disk::claim(dir, &config.cluster_id, config.node_id)?;
     let state = Arc::new(StateStore::open(
         &dir.join("state"),
@@ -72,9 +85,7 @@ pub(crate) fn open_storage(config: &Config) -> Result<Storage, Error> {
     )?);
     let snapshots = Arc::new(open_snapshots(config, &state)?);
     let durable = Arc::clone(&state);
-    let wal = dir.join("wal");
-    log::conversion::convert(dir, &wal)?;
-    let opened = log::open(&wal, Box::new(move || durable.make_durable()))?;
+    let opened = open_log(Box::new(move || durable.make_durable()))?;
     let closed = [opened.closed, state.closed()];
     Ok(Storage {
         closed,

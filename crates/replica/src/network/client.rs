@@ -2,6 +2,7 @@
 
 use super::{Lane, Peers, text_of};
 use crate::error::{BarrierError, ProposeError};
+use crate::home;
 use crate::local::Proposed;
 use crate::state::snapshot::{SnapshotData, Taken};
 use crate::types::{
@@ -25,7 +26,7 @@ use std::future::Future;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::MissedTickBehavior;
 use tonic::{Code, Status};
 
@@ -182,6 +183,7 @@ impl RaftNetworkV2<Types> for PeerClient {
             |mut client| async move { client.install_snapshot(parts).await },
         );
         let response = tokio::select! {
+            biased;
             closed = cancel => return Err(closed.into()),
             response = sending => response?,
         };
@@ -352,12 +354,14 @@ fn parts_of(
     let part = |part| wire::SnapshotPart { part: Some(part) };
     let start = part(wire::snapshot_part::Part::Start(start));
     let (parts, read) = mpsc::channel(SNAPSHOT_PARTS_AHEAD);
-    tokio::task::spawn_blocking(move || {
+    let reading = home::blocking(move || {
         let out = BufWriter::with_capacity(SNAPSHOT_PART_BYTES, Parts(parts));
         if let Err(error) = taken.write_to(out) {
             tracing::warn!(%error, "a snapshot was not sent to its end");
         }
     });
+    // It goes on by itself.
+    drop(reading);
     let each = Duration::from_secs(1) * SNAPSHOT_PART_BYTES as u32 / SNAPSHOT_BYTES_PER_S;
     let mut pace = tokio::time::interval(each);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -398,8 +402,12 @@ struct Parts(mpsc::Sender<Vec<u8>>);
 
 impl Write for Parts {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.0.blocking_send(bytes.to_vec());
-        sent.map_err(|_| io::Error::other("nobody receives it any more"))?;
+        let gone = || io::Error::other("nobody receives it any more");
+        match self.0.try_send(bytes.to_vec()) {
+            Ok(()) => {}
+            Err(TrySendError::Closed(_)) => return Err(gone()),
+            Err(TrySendError::Full(part)) => self.0.blocking_send(part).map_err(|_| gone())?,
+        }
         Ok(bytes.len())
     }
 

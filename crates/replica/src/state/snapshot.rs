@@ -18,6 +18,7 @@
 use super::{View, database, read_position};
 use crate::database::Open;
 use crate::error::Error;
+use crate::planted::{self, Bug};
 use crate::types::{
     SnapshotMeta, log_id_from_wire, log_id_to_wire, stored_membership_from_wire,
     stored_membership_to_wire,
@@ -162,8 +163,14 @@ impl Snapshots {
             .map_err(io::Error::other)?;
         let path = self.dir.join(&name);
         std::fs::rename(&beside, &path)?;
-        let taken = Arc::new(self.taken(path)?);
+        let mut taken = self.taken(path)?;
         let mut current = self.lock();
+        if planted::has(Bug::OldSnapshot)
+            && let Some(old) = &*current
+        {
+            taken.path.clone_from(&old.path);
+        }
+        let taken = Arc::new(taken);
         if let Some(newer) = &*current
             && newer.meta.last_log_id >= taken.meta.last_log_id
         {
