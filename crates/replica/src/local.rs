@@ -2,8 +2,8 @@
 
 use crate::config::Clock;
 use crate::error::ProposeError;
-use crate::planted::{self, Bug};
 use crate::log::Room;
+use crate::planted::{self, Bug};
 use crate::state::StateStore;
 use crate::state::engine::Applier;
 use crate::types::{Command, LeaderId, Types};

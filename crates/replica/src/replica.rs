@@ -5,9 +5,9 @@ use crate::config::Config;
 use crate::database::Closed;
 use crate::error::{BarrierError, Error, ProposeError};
 use crate::home::{self, Home};
+use crate::listener;
 use crate::liveness::{self, Liveness};
 use crate::local::{Local, Proposed, ReadIndexError, check_size};
-use crate::listener;
 use crate::network::server::{self, RaftService};
 use crate::network::{Peers, Transport};
 use crate::opening::{
