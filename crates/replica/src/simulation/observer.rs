@@ -319,21 +319,31 @@ fn operation_of(command: &[u8]) -> Option<Operation> {
 
 /// Whether two scopes overlap: by their text, as the machine does not.
 fn overlap(one: &str, other: &str) -> bool {
+    // cluster/C, namespace/C/N and service/C/N/S are paths, the fleet is the root of all.
+    fn path(scope: &str) -> Option<&str> {
+        let (kind, path) = scope.split_once('/').unwrap_or((scope, ""));
+        ["fleet", "cluster", "namespace", "service"]
+            .contains(&kind)
+            .then_some(path)
+    }
     let is_above = |above: &str, below: &str| {
         let rest = below.strip_prefix(above);
-        above.starts_with("fleet") && rest.is_some_and(|rest| rest.starts_with('/'))
+        above.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    one == other || is_above(one, other) || is_above(other, one)
+    match (path(one), path(other)) {
+        (Some(one), Some(other)) => is_above(one, other) || is_above(other, one),
+        _ => one == other,
+    }
 }
 
 /// Scopes that the workload locks.
 pub(super) fn scopes() -> Vec<LockScope> {
     let scope = |text: &str| text.parse().unwrap();
     [
-        "fleet/a",
-        "fleet/a/shop",
-        "fleet/a/shop/cart",
-        "fleet/b",
+        "cluster/a",
+        "namespace/a/shop",
+        "service/a/shop/cart",
+        "cluster/b",
         "named/x",
     ]
     .into_iter()
