@@ -17,10 +17,12 @@ pub(super) struct Faults {
     /// What is to happen, by when.
     due: BTreeMap<(u64, u64), Turn>,
     next: u64,
-    /// Members whose disk was tampered with since they started: they may stop.
-    excused: BTreeSet<u64>,
-    /// Members whose disk is full.
+    /// Members whose disk is going to fail: they may stop.
+    tampered: BTreeSet<u64>,
+    /// Members whose disk is full: they may fail to start.
     full: BTreeSet<u64>,
+    /// Members that were told to stop.
+    leaving: BTreeSet<u64>,
     /// How often what happened.
     pub(super) counts: BTreeMap<&'static str, u64>,
 }
@@ -46,7 +48,8 @@ impl Faults {
             delay_ms,
             due: BTreeMap::new(),
             next: 0,
-            excused: BTreeSet::new(),
+            tampered: BTreeSet::new(),
+            leaving: BTreeSet::new(),
             full: BTreeSet::new(),
             counts: BTreeMap::new(),
         }
@@ -78,6 +81,7 @@ impl Faults {
             };
             if let Some(reason) = stopped {
                 world.check_fatal(member, &reason, excused);
+                self.tampered.remove(&member);
                 let crash = match world.hosts[number].disk.has_power() {
                     true => Crash::Process,
                     false => Crash::Machine(world.dice.any()),
@@ -98,7 +102,9 @@ impl Faults {
     }
 
     fn is_excused(&self, member: u64) -> bool {
-        self.excused.contains(&member)
+        [&self.tampered, &self.full, &self.leaving]
+            .iter()
+            .any(|all| all.contains(&member))
     }
 
     fn begin(&mut self, world: &mut World) {
@@ -231,18 +237,21 @@ impl Faults {
         }
         let member = host.id;
         host.crash(crash);
-        self.excused.remove(&member);
-        if self.full.contains(&member) {
-            self.excused.insert(member);
+        self.leaving.remove(&member);
+        if crash != Crash::Process {
+            self.tampered.remove(&member);
         }
         world.note(format!("member {member} is gone: {crash:?}"));
         self.plan(later_ms, Turn::Start(number), world);
     }
 
     fn power_loss_in_a_write(&mut self, number: usize, world: &mut World) {
+        let host = &world.hosts[number];
+        if !self.tampered.insert(host.id) {
+            return;
+        }
         self.count("power loss in a write", world);
         let host = &world.hosts[number];
-        self.excused.insert(host.id);
         host.disk.cut_power_after(1 + world.dice.below(12));
     }
 
@@ -276,7 +285,9 @@ impl Faults {
 
     fn fail_disk(&mut self, number: usize, world: &mut World) {
         let host = &world.hosts[number];
-        self.excused.insert(host.id);
+        if !self.tampered.insert(host.id) {
+            return;
+        }
         let nth = 1 + world.dice.below(5);
         match world.dice.percent(50) {
             true => host.disk.fail_sync(nth),
@@ -289,7 +300,6 @@ impl Faults {
         let host = &world.hosts[number];
         // Its log waits for room; only a start finds none.
         self.full.insert(host.id);
-        self.excused.insert(host.id);
         let room = host.disk.used_bytes() + world.dice.below(40_000);
         host.disk.set_room(Some(room));
         self.count("full disk", world);
@@ -308,7 +318,7 @@ impl Faults {
 
     fn stop_orderly(&mut self, number: usize, world: &mut World) {
         self.count("orderly stop", world);
-        self.excused.insert(world.hosts[number].id);
+        self.leaving.insert(world.hosts[number].id);
         world.hosts[number].begin_shutdown();
         let for_ms = 100 + world.dice.below(1_500);
         self.plan(for_ms, Turn::Off(number), world);

@@ -7,6 +7,9 @@ const SEEDS: u64 = 40;
 /// Within so many seeds each planted bug is found.
 const SEEDS_FOR_A_BUG: u64 = 60;
 
+/// Lines that are shown of a broken seed: the last.
+const TRACE_LINES: usize = 400;
+
 /// What many seeds came to.
 #[derive(Default)]
 struct Sum {
@@ -58,7 +61,8 @@ impl Sum {
 }
 
 fn tell(outcome: &Outcome) {
-    for line in &outcome.trace {
+    let shown = outcome.trace.len().saturating_sub(TRACE_LINES);
+    for line in outcome.trace.iter().skip(shown) {
         println!("{line}");
     }
     println!("seed {}: {:#?}", outcome.seed, outcome.violations);
@@ -99,7 +103,12 @@ fn the_same_seed_is_the_same_run() {
     for seed in 1..4 {
         let (one, other) = (run(seed, None), run(seed, None));
         if one.digest != other.digest {
-            let differs = one.trace.iter().zip(&other.trace).find(|(a, b)| a != b);
+            let mut lines = one.trace.iter().zip(&other.trace);
+            let same = lines.clone().take_while(|(a, b)| a == b).count();
+            let differs = lines.nth(same);
+            for line in one.trace.iter().take(same).skip(same.saturating_sub(60)) {
+                println!("{line}");
+            }
             panic!("seed {seed} differs: {differs:#?}");
         }
     }

@@ -9,7 +9,7 @@ use crate::config::Timings;
 use crate::types::{Entry, entry_to_wire};
 use prost::Message as _;
 use regraft_wal::testing::Dice;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -23,8 +23,6 @@ const TROUBLE_MS: (u64, u64) = (8_000, 25_000);
 const REST_MS: u64 = 60_000;
 /// Between two looks at whole states, milliseconds.
 const LOOK_MS: u64 = 1_000;
-/// Lines that are kept to be read after a violation.
-const TRACE_LINES: usize = 400;
 /// A letter to a member that does not run, or over a cut link, is lost this many times in a hundred; else it is late.
 const LOST_PERCENT: u64 = 30;
 /// Ids of clients as ends of links.
@@ -41,8 +39,8 @@ pub(super) struct Outcome {
     pub(super) faults: BTreeMap<&'static str, u64>,
     pub(super) simulated_ms: u64,
     pub(super) entries: u64,
-    /// The last that happened.
-    pub(super) trace: VecDeque<String>,
+    /// All that happened.
+    pub(super) trace: Vec<String>,
 }
 
 /// What goes between clients and members.
@@ -78,7 +76,7 @@ pub(super) struct World {
     never: Vec<Vec<u8>>,
     tally: Tally,
     digest: u64,
-    trace: VecDeque<String>,
+    trace: Vec<String>,
     fatal_told: BTreeMap<u64, String>,
 }
 
@@ -162,7 +160,7 @@ impl World {
             never: Vec::new(),
             tally: Tally::default(),
             digest: 0,
-            trace: VecDeque::new(),
+            trace: Vec::new(),
             fatal_told: BTreeMap::new(),
         }
     }
@@ -171,10 +169,7 @@ impl World {
     pub(super) fn note(&mut self, text: String) {
         self.digest = hash_on(self.digest, &self.now_ms.to_be_bytes());
         self.digest = hash_on(self.digest, text.as_bytes());
-        if self.trace.len() >= TRACE_LINES {
-            self.trace.pop_front();
-        }
-        self.trace.push_back(format!("{:>6} {text}", self.now_ms));
+        self.trace.push(format!("{:>6} {text}", self.now_ms));
     }
 
     fn step(&mut self, clients: &mut [Client], working: bool) {
