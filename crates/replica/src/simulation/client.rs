@@ -459,7 +459,10 @@ impl Client {
     fn settle(&mut self, place: Place, call: Call, told: Told, context: &mut Context<'_>) {
         match told {
             Told::Changed(proposed) => {
-                self.answers.insert(call.number, proposed.response.clone());
+                // Each opening opens another session.
+                if place != Place::Opening {
+                    self.answers.insert(call.number, proposed.response.clone());
+                }
                 self.settle_change(place, call, &proposed, context);
             }
             Told::Got { index, record } => settle_get(&call, index, record.as_ref(), context),

@@ -31,6 +31,7 @@ mod observer;
 mod pipe;
 mod runtime;
 mod tests;
+mod watch;
 mod world;
 
 pub(crate) use host::DiskPace;

@@ -47,7 +47,9 @@ pub(super) type Door = mpsc::UnboundedSender<io::Result<PipeEnd>>;
 struct Wires {
     cluster_id: String,
     now_ms: u64,
-    dice: Dice,
+    seed: u64,
+    /// Of each pair of ends: in which order tasks write is chance, and must change nothing.
+    dice: BTreeMap<(u64, u64), Dice>,
     delay_ms_max: u64,
     /// From whom to whom nothing gets.
     cut: BTreeSet<(u64, u64)>,
@@ -71,6 +73,7 @@ struct Way {
     unread: bool,
     waker: Option<Waker>,
     stalled_until_ms: u64,
+    dice: Dice,
 }
 
 enum Part {
@@ -95,7 +98,8 @@ impl Network {
         Self(Arc::new(Mutex::new(Wires {
             cluster_id: cluster_id.to_owned(),
             now_ms: 0,
-            dice: Dice::new(seed),
+            seed,
+            dice: BTreeMap::new(),
             delay_ms_max: 1,
             cut: BTreeSet::new(),
             doors: BTreeMap::new(),
@@ -135,8 +139,10 @@ impl Network {
     }
 
     /// How long something sent now takes, milliseconds.
-    pub(super) fn draw_delay(&self) -> u64 {
-        self.lock().draw_delay()
+    pub(super) fn draw_delay(&self, from: u64, to: u64) -> u64 {
+        let mut wires = self.lock();
+        let most_ms = wires.delay_ms_max;
+        delay(wires.dice_of(from, to), most_ms)
     }
 
     pub(super) fn cut(&self, from: u64, to: u64) {
@@ -166,18 +172,15 @@ impl Network {
     pub(super) fn deliver(&self, now_ms: u64) {
         let mut wires = self.lock();
         wires.now_ms = now_ms;
+        let most_ms = wires.delay_ms_max;
         let Wires {
-            dice,
-            cut,
-            ways,
-            dark,
-            ..
+            cut, ways, dark, ..
         } = &mut *wires;
         let mut refused = Vec::new();
         for way in ways.values_mut() {
             let blocked = cut.contains(&(way.from, way.to));
             if blocked && !way.under_way.is_empty() {
-                way.stalled_until_ms = now_ms + 1 + dice.below(RESEND_MS);
+                way.stalled_until_ms = now_ms + 1 + way.dice.below(RESEND_MS);
             }
             if blocked || now_ms < way.stalled_until_ms {
                 continue;
@@ -195,8 +198,8 @@ impl Network {
             }
         }
         for back in refused {
-            let due = now_ms + wires.draw_delay();
             if let Some(way) = wires.ways.get_mut(&back) {
+                let due = now_ms + delay(&mut way.dice, most_ms);
                 way.under_way.push_back((due, Part::End(Ended::Reset)));
             }
         }
@@ -212,7 +215,8 @@ impl Pipes {
     /// Connects to `target`; waits for as long as nothing comes back.
     pub(crate) async fn connect(&self, target: u64) -> io::Result<PipeEnd> {
         loop {
-            let there_and_back = self.network.draw_delay() + self.network.draw_delay();
+            let there_and_back =
+                self.network.draw_delay(self.me, target) + self.network.draw_delay(target, self.me);
             tokio::time::sleep(Duration::from_millis(there_and_back)).await;
             match self.network.lock().connect(&self.network, self.me, target) {
                 Connecting::Connected(end) => return Ok(end),
@@ -225,13 +229,11 @@ impl Pipes {
 }
 
 impl Wires {
-    fn draw_delay(&mut self) -> u64 {
-        let most = self.delay_ms_max;
-        match self.dice.percent(2) {
-            // Now and then a packet is lost, and sent again.
-            true => 1 + self.dice.below(most * 4 + 20),
-            false => 1 + self.dice.below(most),
-        }
+    fn dice_of(&mut self, from: u64, to: u64) -> &mut Dice {
+        let seed = self.seed;
+        self.dice
+            .entry((from, to))
+            .or_insert_with(|| Dice::new(seed ^ (from << 32) ^ (to << 16)))
     }
 
     fn connect(&mut self, network: &Network, from: u64, to: u64) -> Connecting {
@@ -256,8 +258,9 @@ impl Wires {
         let ours = end(to, back, there);
         let _ = door.send(Ok(end(from, there, back)));
         self.next += 2;
-        self.ways.insert(there, Way::new(from, to, back));
-        self.ways.insert(back, Way::new(to, from, there));
+        let seeds = (self.dice_of(from, to).any(), self.dice_of(to, from).any());
+        self.ways.insert(there, Way::new(from, to, back, seeds.0));
+        self.ways.insert(back, Way::new(to, from, there, seeds.1));
         Connecting::Connected(ours)
     }
 
@@ -269,7 +272,7 @@ impl Wires {
 }
 
 impl Way {
-    fn new(from: u64, to: u64, back: u64) -> Self {
+    fn new(from: u64, to: u64, back: u64, seed: u64) -> Self {
         Self {
             from,
             to,
@@ -280,6 +283,7 @@ impl Way {
             unread: false,
             waker: None,
             stalled_until_ms: 0,
+            dice: Dice::new(seed),
         }
     }
 
@@ -344,13 +348,14 @@ impl AsyncWrite for PipeEnd {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut wires = self.network.lock();
-        let due = wires.now_ms + wires.draw_delay();
+        let (now_ms, most_ms) = (wires.now_ms, wires.delay_ms_max);
         let Some(way) = wires.ways.get_mut(&self.write) else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
         if way.ended.is_some() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
+        let due = now_ms + delay(&mut way.dice, most_ms);
         let due = way.under_way.back().map_or(due, |(last, _)| due.max(*last));
         let part = Part::Bytes(Bytes::copy_from_slice(bytes));
         way.under_way.push_back((due, part));
@@ -370,10 +375,11 @@ impl AsyncWrite for PipeEnd {
 impl PipeEnd {
     fn close(&self) {
         let mut wires = self.network.lock();
-        let due = wires.now_ms + wires.draw_delay();
+        let (now_ms, most_ms) = (wires.now_ms, wires.delay_ms_max);
         if let Some(way) = wires.ways.get_mut(&self.write)
             && !matches!(way.under_way.back(), Some((_, Part::End(_))))
         {
+            let due = now_ms + delay(&mut way.dice, most_ms);
             let due = way.under_way.back().map_or(due, |(last, _)| due.max(*last));
             way.under_way.push_back((due, Part::End(Ended::Closed)));
         }
@@ -396,5 +402,14 @@ impl Drop for PipeEnd {
         if !is_dark {
             self.close();
         }
+    }
+}
+
+/// How long something takes that is sent now, milliseconds.
+fn delay(dice: &mut Dice, most_ms: u64) -> u64 {
+    match dice.percent(2) {
+        // Now and then a packet is lost, and sent again.
+        true => 1 + dice.below(most_ms * 4 + 20),
+        false => 1 + dice.below(most_ms),
     }
 }

@@ -190,7 +190,10 @@ impl World {
                 false => host.run(step_ms),
             }
             let member = host.id;
-            for (number, told) in host.take_answers() {
+            let mut answers = Vec::from(host.take_answers());
+            // In which order tasks end within a step is chance.
+            answers.sort_by_key(|(number, _)| *number);
+            for (number, told) in answers {
                 self.send_back(member, number, told);
             }
         }
@@ -223,7 +226,7 @@ impl World {
         for (member, asked, ask) in letters {
             self.note(format!("client {number} asks {member} #{asked} {ask:?}"));
             self.askers.insert(asked, number);
-            let due = self.now_ms + self.network.draw_delay();
+            let due = self.now_ms + self.network.draw_delay(client_link(number), member);
             let letter = Letter::Asked {
                 client: number,
                 member,
@@ -243,7 +246,7 @@ impl World {
             told => format!("{told:?}"),
         };
         self.note(format!("member {member} tells #{number} {text}"));
-        let due = self.now_ms + self.network.draw_delay();
+        let due = self.now_ms + self.network.draw_delay(member, client_link(client));
         let letter = Letter::Told {
             client,
             member,
@@ -284,7 +287,8 @@ impl World {
                         // The port is closed: nothing was taken.
                         self.askers.remove(&number);
                         let told = Told::Refused("it is not up".to_owned());
-                        let due = self.now_ms + self.network.draw_delay();
+                        let due =
+                            self.now_ms + self.network.draw_delay(member, client_link(client));
                         let letter = Letter::Told {
                             client,
                             member,
