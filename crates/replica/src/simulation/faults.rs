@@ -81,7 +81,9 @@ impl Faults {
             };
             if let Some(reason) = stopped {
                 world.check_fatal(member, &reason, excused);
-                self.tampered.remove(&member);
+                if !world.hosts[number].disk.will_fail() {
+                    self.tampered.remove(&member);
+                }
                 let crash = match world.hosts[number].disk.has_power() {
                     true => Crash::Process,
                     false => Crash::Machine(world.dice.any()),
