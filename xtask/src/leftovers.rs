@@ -13,8 +13,14 @@ pub(crate) fn running(workspace: &Workspace, prepared: &Prepared) -> BTreeSet<(u
         .iter()
         .map(|(_, path)| path.clone())
         .collect();
-    programs.push(workspace.target_dir().join("debug/regraft"));
-    programs.push(workspace.target_dir().join("release/regraft"));
+    for program in [
+        "debug/regraft",
+        "release/regraft",
+        "debug/trial",
+        "release/trial",
+    ] {
+        programs.push(workspace.target_dir().join(program));
+    }
     let resolved: Vec<PathBuf> = programs
         .iter()
         .filter_map(|path| path.canonicalize().ok())

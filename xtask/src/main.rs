@@ -27,6 +27,7 @@ mod run;
 mod say;
 mod sim;
 mod test;
+mod torture;
 mod verify;
 mod workspace;
 
@@ -35,7 +36,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
-use crate::bootstrap::{Parts, Prepared};
+use crate::bootstrap::Parts;
 use crate::drive::Profile;
 use crate::forests::Output;
 use crate::workspace::Workspace;
@@ -79,15 +80,21 @@ enum Command {
     Bench {
         #[command(subcommand)]
         what: Bench,
-        /// Which build is measured [default: dev; of raft and isotree it is always release]
+        /// Which build is measured [default: dev; of raft, failover and isotree it is always release]
         #[arg(long, value_enum, global = true)]
         profile: Option<Profile>,
     },
     /// Judge series of other people, and show how good that is beside floors and bars
     Quality(quality::Options),
-    /// Simulate seeded worlds and check every invariant
+    /// Simulate seeded worlds and check every invariant; or, with `replica --seeds N`, members of the replicated state
     Sim {
         /// Arguments of the simulator, such as --seeds N, --seed S, --plant BUG; see --help after --
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Torture three members of the replicated state: a load, real faults, and a verdict on what clients saw
+    Torture {
+        /// Arguments of the trial, such as --minutes N, --seed S, --faults KIND,KIND, -o json; see --help after --
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -119,6 +126,12 @@ enum Bench {
     /// Three members of the replicated state beside three of etcd: the same load in turn, on the same disk
     Raft {
         /// Arguments of the trial, such as --load put,get, --clients 1,16, --rounds N; see --help after --
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Leaders of both kinds are killed: how long no write is answered
+    Failover {
+        /// Arguments of the trial, such as --rounds N, -o json
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -176,8 +189,8 @@ fn act(cli: &Cli) -> Result<()> {
         }
         Command::Bench { what, profile } => bench(&workspace, what, *profile),
         Command::Quality(options) => quality::quality(&workspace, options),
-        // The simulation links pure crates only: nothing has to be prepared.
-        Command::Sim { args } => sim::run(&workspace, &Prepared::default(), args),
+        Command::Sim { args } => sim::run(&workspace, args),
+        Command::Torture { args } => torture::torture(&workspace, args),
         Command::Bootstrap { parts } => bootstrap::prepare(&workspace, *parts).map(drop),
     }
 }
@@ -190,10 +203,13 @@ fn bench(workspace: &Workspace, what: &Bench, profile: Option<Profile>) -> Resul
             format!("--rounds={rounds}"),
         ],
         Bench::Heal { rounds } => vec!["heal".to_owned(), format!("--rounds={rounds}")],
-        Bench::Isotree { .. } | Bench::Raft { .. } if profile == Some(Profile::Dev) => {
+        Bench::Isotree { .. } | Bench::Raft { .. } | Bench::Failover { .. }
+            if profile == Some(Profile::Dev) =>
+        {
             bail!("this is measured as a release only: beside others a dev build says nothing")
         }
-        Bench::Raft { args } => return raft::bench(workspace, args),
+        Bench::Raft { args } => return raft::bench(workspace, "bench", args),
+        Bench::Failover { args } => return raft::bench(workspace, "failover", args),
         Bench::Isotree { rounds, output } => return forests::bench(workspace, *rounds, *output),
     };
     drive::drive(workspace, "bench", profile.unwrap_or_default(), &args)

@@ -1,4 +1,4 @@
-//! `cargo xtask bench raft`: three members of the replicated state beside three of etcd.
+//! `cargo xtask bench raft` and `bench failover`: three members of the replicated state beside three of etcd.
 
 use std::process::Command;
 
@@ -14,13 +14,13 @@ use crate::workspace::Workspace;
 /// The binary that is members and their driver.
 const TRIAL: &str = "trial";
 
-/// Builds the members as a release, and runs the trial with these arguments.
-pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<()> {
+/// Builds the members as a release, and runs this of the trial with these arguments.
+pub(crate) fn bench(workspace: &Workspace, what: &str, args: &[String]) -> Result<()> {
     let prepared = bootstrap::prepare(workspace, Parts::All)?;
     say::note("members and their driver are built as a release");
     let build = ["build", "--release", "--locked", "-p", "regraft-trial"];
     run::shown(&mut cargo::command(workspace, &prepared, &build))?;
     let mut trial = Command::new(workspace.target_dir().join("release").join(TRIAL));
-    trial.arg("bench").args(args);
+    trial.arg(what).args(args);
     drive::run_alone(workspace, &prepared, TRIAL, trial, args)
 }

@@ -11,11 +11,15 @@ use crate::drive::{self, Profile};
 use crate::leftovers;
 use crate::run;
 use crate::say;
+use crate::torture;
 use crate::verify;
 use crate::workspace::Workspace;
 
 /// Seeds of every run; the long search is `cargo xtask sim --seeds 2000`.
 const SEEDS: u64 = 300;
+
+/// Every kind of fault once; a long run is `cargo xtask torture --minutes 60`.
+const TORTURE: [&str; 2] = ["--minutes=2", "--seed=5"];
 
 pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     let watch = Stopwatch::start();
@@ -60,5 +64,8 @@ fn steps(workspace: &Workspace, prepared: &Prepared, watch: Stopwatch) -> Result
     run::shown(&mut cargo::command(workspace, prepared, &suites))?;
     step("simulate");
     let mut sim = Command::new(binaries.join("sim"));
-    run::shown(sim.args(["--seeds", &SEEDS.to_string()]))
+    run::shown(sim.args(["--seeds", &SEEDS.to_string()]))?;
+    step("torture");
+    let args = TORTURE.map(str::to_owned);
+    torture::run(workspace, prepared, &binaries, &args)
 }

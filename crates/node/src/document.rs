@@ -152,6 +152,9 @@ pub(crate) struct MemberDocument {
     pub(crate) address: String,
     /// Where people reach it.
     pub(crate) admin: Option<String>,
+    /// Entries of the leader's log that it lacks, when the answering member can tell.
+    #[serde(default)]
+    pub(crate) behind: Option<u64>,
     /// Log index it is known to have, when the answering member can tell.
     pub(crate) applied: Option<u64>,
     /// Whether it is heard of, as far as the answering member can tell.
@@ -168,6 +171,8 @@ words! {
     pub(crate) enum MemberRole {
         Leader => "leader",
         Follower => "follower",
+        /// It gets the log, and has no vote.
+        Learner => "learner",
         /// Nothing is heard of it.
         Unknown => "unknown",
     }

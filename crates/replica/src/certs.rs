@@ -3,7 +3,8 @@
 //! - Expected flow: `Authority::create` once, `Authority::load` and `member` or `client` for each
 //!   certificate; the authority's key then stays away from the members.
 //! - Guarantees: a member is named `<node-id>.<cluster-id>.member.regraft`, a client
-//!   `<name>.client.regraft`; keys are readable by their owner only; nothing is overwritten unless asked.
+//!   `<name>.<role>.client.regraft`, or `<name>.client.regraft` for an operator; keys are readable by their owner only;
+//!   nothing is overwritten unless asked.
 //! - Assumptions: whoever holds the authority's key may be anybody.
 //! - Errors: [`Error`] names the file or the subject.
 
@@ -47,7 +48,22 @@ pub enum Identity {
     Client {
         /// Its name.
         name: String,
+        /// What it may do.
+        role: ClientRole,
     },
+}
+
+/// What a client may do; each may do what those before it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClientRole {
+    /// Look.
+    Viewer,
+    /// Act on what regraft looks after: syncs, pauses, approvals, vetoes; sessions, records and locks. What a
+    /// certificate without a role in its name stands for.
+    #[default]
+    Operator,
+    /// Change the trio itself: its members, and copies of its state.
+    Admin,
 }
 
 /// Whether files that exist may be replaced.
@@ -85,7 +101,11 @@ impl Identity {
                 node_id,
                 cluster_id,
             } => format!("{node_id}.{cluster_id}{MEMBER_SUFFIX}"),
-            Self::Client { name } => format!("{name}{CLIENT_SUFFIX}"),
+            Self::Client {
+                name,
+                role: ClientRole::Operator,
+            } => format!("{name}{CLIENT_SUFFIX}"),
+            Self::Client { name, role } => format!("{name}.{role}{CLIENT_SUFFIX}"),
         }
     }
 
@@ -124,10 +144,43 @@ impl Identity {
                 cluster_id: cluster_id.to_owned(),
             });
         }
-        let name = name.strip_suffix(CLIENT_SUFFIX)?;
+        let client = name.strip_suffix(CLIENT_SUFFIX)?;
+        let (name, role) = match client.split_once('.') {
+            None => (client, ClientRole::default()),
+            Some((name, role)) => (name, role.parse().ok()?),
+        };
         is_label(name).then(|| Self::Client {
             name: name.to_owned(),
+            role,
         })
+    }
+}
+
+impl ClientRole {
+    /// All, the least first.
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for ClientRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl std::str::FromStr for ClientRole {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|role| role.word() == text);
+        found.ok_or_else(|| format!("{text:?} is none of viewer, operator and admin"))
     }
 }
 
@@ -138,7 +191,7 @@ impl fmt::Display for Identity {
                 node_id,
                 cluster_id,
             } => write!(f, "member {node_id} of cluster {cluster_id}"),
-            Self::Client { name } => write!(f, "client {name}"),
+            Self::Client { name, role } => write!(f, "client {name} ({role})"),
         }
     }
 }
@@ -251,7 +304,13 @@ impl Authority {
     ///
     /// # Errors
     /// When the name cannot be used or a file exists or cannot be written.
-    pub fn client(&self, name: &str, now_ms: i64, overwrite: Overwrite) -> Result<Files, Error> {
+    pub fn client(
+        &self,
+        name: &str,
+        role: ClientRole,
+        now_ms: i64,
+        overwrite: Overwrite,
+    ) -> Result<Files, Error> {
         if !is_label(name) {
             return Err(Error::InvalidClientName {
                 name: name.to_owned(),
@@ -259,6 +318,7 @@ impl Authority {
         }
         let identity = Identity::Client {
             name: name.to_owned(),
+            role,
         };
         let names = vec![identity.dns_name()];
         let usages = [ExtendedKeyUsagePurpose::ClientAuth];
@@ -449,20 +509,31 @@ mod tests {
     }
 
     #[test]
-    fn a_client_certificate_names_the_client() {
+    fn a_client_certificate_names_the_client_and_its_rights() {
         let dir = tempfile::tempdir().unwrap();
         Authority::create(dir.path(), "shop", NOW_MS, Overwrite::Refuse).unwrap();
         let authority = Authority::load(dir.path()).unwrap();
         assert_eq!(authority.cluster_id(), "shop");
-        let files = authority
-            .client("alice", NOW_MS, Overwrite::Refuse)
-            .unwrap();
+        for role in ClientRole::ALL {
+            let files = authority
+                .client("alice", role, NOW_MS, Overwrite::Force)
+                .unwrap();
+            assert_eq!(
+                identity_of(&files.cert).unwrap(),
+                Identity::Client {
+                    name: "alice".to_owned(),
+                    role
+                }
+            );
+        }
+        // As they were made before there were roles.
+        let of = |name: &str| Identity::parse(name).map(|identity| identity.to_string());
         assert_eq!(
-            identity_of(&files.cert).unwrap(),
-            Identity::Client {
-                name: "alice".to_owned()
-            }
+            of("alice.client.regraft").unwrap(),
+            "client alice (operator)"
         );
+        assert_eq!(of("alice.root.client.regraft"), None);
+        assert_eq!(of("alice.admin.admin.client.regraft"), None);
     }
 
     #[test]
@@ -510,7 +581,7 @@ mod tests {
             .unwrap_err();
         insta::assert_snapshot!(error, @"member id 0 is not usable: member ids start at 1 and are never used twice");
         let error = authority
-            .client("../x", NOW_MS, Overwrite::Refuse)
+            .client("../x", ClientRole::Operator, NOW_MS, Overwrite::Refuse)
             .unwrap_err();
         insta::assert_snapshot!(error, @r#"client name "../x" is not usable: 1 to 40 of a-z, 0-9 and '-', starting and ending with a letter or digit"#);
     }

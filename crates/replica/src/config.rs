@@ -13,6 +13,10 @@ use std::sync::Arc;
 /// Wall clock of the leader, milliseconds since the epoch.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
+/// What stands between the log and the disk that it is on, so that tests can make the disk slow, failing or forgetful.
+pub type LogDisk =
+    Arc<dyn Fn(Arc<dyn regraft_wal::Disk>) -> Arc<dyn regraft_wal::Disk> + Send + Sync>;
+
 /// A member's configuration.
 #[derive(Clone)]
 pub struct Config {
@@ -34,6 +38,8 @@ pub struct Config {
     pub clock: Clock,
     /// What applies commands.
     pub machine: Arc<dyn Machine>,
+    /// For tests only: nothing, where the log is to be on the disk itself.
+    pub log_disk: Option<LogDisk>,
 }
 
 /// How other members reach a member.
@@ -60,6 +66,9 @@ pub struct Timings {
     pub snapshot_every_entries: u64,
     /// Entries of a snapshot that stay in the log, for followers that are a little behind.
     pub keep_entries: u64,
+    /// Bytes of the log on disk beyond which a snapshot is taken and half of the log purged, earlier than these say; at
+    /// least 64 MiB, and not counting what is written within a second.
+    pub log_bytes_max: u64,
 }
 
 impl Default for Timings {
@@ -70,7 +79,9 @@ impl Default for Timings {
             election_max_ms: 600,
             request_timeout_ms: 3_000,
             snapshot_every_entries: 100_000,
-            keep_entries: 2_000,
+            // Some seconds of load: who was away that long need not be sent the whole state.
+            keep_entries: 20_000,
+            log_bytes_max: 512 << 20,
         }
     }
 }

@@ -11,6 +11,9 @@ pub trait Machine: Send + Sync + 'static {
     /// # Errors
     /// [`Halt`] when the member must not go on.
     fn apply(&self, read: &dyn Read, index: u64, command: &[u8]) -> Result<Applied, Halt>;
+
+    /// The newest format of commands that it applies.
+    fn format(&self) -> u32;
 }
 
 /// The machine of regraft: `regraft_state::apply`.
@@ -20,5 +23,9 @@ pub struct StateMachine;
 impl Machine for StateMachine {
     fn apply(&self, read: &dyn Read, index: u64, command: &[u8]) -> Result<Applied, Halt> {
         regraft_state::apply(read, index, command)
+    }
+
+    fn format(&self) -> u32 {
+        regraft_state::command::FORMAT
     }
 }

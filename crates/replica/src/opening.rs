@@ -6,6 +6,7 @@ use crate::database::Closed;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::local::Raft;
+use crate::log::size::LogSize;
 use crate::log::{self, KnownDisks, LogStore, MakeDurable, Opened, Room};
 use crate::network::Peers;
 use crate::network::client::PeerClients;
@@ -34,6 +35,7 @@ pub(crate) struct Storage {
     pub(crate) log: LogStore,
     pub(crate) disks: KnownDisks,
     pub(crate) room: Room,
+    pub(crate) size: LogSize,
     pub(crate) state: Arc<StateStore>,
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) closed: [Closed; 2],
@@ -68,7 +70,7 @@ pub(crate) fn open_storage(config: &Config) -> Result<Storage, Error> {
     let wal = dir.join("wal");
     open_storage_with(config, |make_durable| {
         log::conversion::convert(dir, &wal)?;
-        log::open(&wal, make_durable)
+        log::open(&wal, config.log_disk.as_ref(), make_durable)
     })
 }
 
@@ -93,6 +95,7 @@ pub(crate) fn open_storage_with(
         log: opened.store,
         disks: opened.disks,
         room: opened.room,
+        size: opened.size,
         state,
         snapshots,
     })
@@ -121,6 +124,23 @@ pub(crate) fn check_promises(config: &Config, storage: &Storage) -> Result<(), E
             ),
         }),
         _ => Ok(()),
+    }
+}
+
+/// Others may propose what this version does not read: it would halt, so it does not begin.
+pub(crate) fn check_format(config: &Config, storage: &Storage) -> Result<(), Error> {
+    let path = config.data_dir.join("state");
+    let read = storage
+        .state
+        .read(|read, _| regraft_state::format::of(read));
+    let found = read.flatten().map_err(|error| Error::DamagedDatabase {
+        path: path.clone(),
+        reason: error.to_string(),
+    })?;
+    let known = config.machine.format();
+    match found > known {
+        true => Err(Error::NewerDisk { path, found, known }),
+        false => Ok(()),
     }
 }
 

@@ -4,14 +4,17 @@ use crate::changes::Subscription;
 use crate::config::Config;
 use crate::database::Closed;
 use crate::error::{BarrierError, Error, ProposeError};
+use crate::format::{self, Formats};
 use crate::home::{self, Home};
 use crate::listener;
 use crate::liveness::{self, Liveness};
-use crate::local::{Local, Proposed, ReadIndexError, check_size};
+use crate::local::{Local, Proposed, Raft, ReadIndexError, check_size};
+use crate::log::{self, size::LogSize};
+use crate::members::{self, MemberChange, MembersError};
 use crate::network::server::{self, RaftService};
 use crate::network::{Peers, Transport};
 use crate::opening::{
-    Storage, check_certificate, check_promises, listen, open_storage, start_engine,
+    Storage, check_certificate, check_format, check_promises, listen, open_storage, start_engine,
 };
 use crate::state::snapshot::Snapshots;
 use crate::status::{Status, status_of};
@@ -83,6 +86,7 @@ struct Inner {
     status: watch::Sender<Status>,
     recovered: Arc<AtomicBool>,
     liveness: Arc<Liveness>,
+    formats: Formats,
     stop: CancellationToken,
     tasks: TaskTracker,
     home: Home,
@@ -160,17 +164,12 @@ impl Replica {
             stop,
         } = surroundings;
         check_promises(&config, &storage)?;
+        check_format(&config, &storage)?;
         let peers = Arc::new(Peers::new(
-            config.node_id,
-            config.cluster_id.clone(),
+            &config,
             storage.disk.id(),
             transport,
             home.runtime.clone(),
-            config
-                .peers
-                .iter()
-                .map(|(id, peer)| (*id, peer.address.clone()))
-                .collect(),
             storage.disks,
         ));
         let raft = start_engine(
@@ -196,6 +195,7 @@ impl Replica {
             status,
             recovered: Arc::new(AtomicBool::new(false)),
             liveness: Arc::default(),
+            formats: Formats::default(),
             stop,
             tasks: TaskTracker::new(),
             home,
@@ -207,6 +207,8 @@ impl Replica {
         replica.0.follow_status();
         replica.0.follow_recovery();
         replica.0.follow_sessions();
+        replica.0.follow_members();
+        replica.0.follow_log(storage.size);
         if let Err(error) = replica.0.form_cluster().await {
             replica.shutdown().await;
             return Err(error);
@@ -236,6 +238,33 @@ impl Replica {
                 inner.peers.forward(leader, command, self.timeout()).await
             }
             _ => inner.local.propose(command).await,
+        }
+    }
+
+    /// Refuses a format of commands that some member may not read yet: it would halt on it.
+    ///
+    /// # Errors
+    /// [`ProposeError::Unavailable`] names the members, where this one knows them.
+    pub fn check_format(&self, needed: u32) -> Result<(), ProposeError> {
+        let inner = &self.0;
+        inner.formats.check(needed, &inner.local, &inner.peers)
+    }
+
+    /// Changes the members, as `actor` asks for; through the leader when this member does not lead.
+    ///
+    /// # Errors
+    /// See [`MembersError`]: only after [`MembersError::Unknown`] may it still be done.
+    pub async fn change_members(
+        &self,
+        actor: &str,
+        change: MemberChange,
+    ) -> Result<(), MembersError> {
+        let (local, peers) = (&self.0.local, &self.0.peers);
+        match members::change(local, peers, actor, change.clone()).await {
+            Err(MembersError::NotLeader {
+                leader: Some(leader),
+            }) if leader != peers.me => peers.change_members(leader, actor, change).await,
+            changed => changed,
         }
     }
 
@@ -454,6 +483,23 @@ impl Inner {
         self.tasks.spawn_on(following, &self.home.runtime);
     }
 
+    fn follow_members(&self) {
+        let (local, stop) = (Arc::clone(&self.local), self.stop.clone());
+        self.tasks
+            .spawn_on(members::follow(local, stop), &self.home.runtime);
+        let (local, peers) = (Arc::clone(&self.local), Arc::clone(&self.peers));
+        let machine = Arc::clone(&self.config.machine);
+        let following = format::follow(local, peers, machine, self.stop.clone());
+        self.tasks.spawn_on(following, &self.home.runtime);
+    }
+
+    fn follow_log(&self, size: LogSize) {
+        let (local, stop) = (Arc::clone(&self.local), self.stop.clone());
+        let bytes_max = self.config.timings.log_bytes_max;
+        let following = log::size::follow(local, size, bytes_max, stop);
+        self.tasks.spawn_on(following, &self.home.runtime);
+    }
+
     fn follow_status(&self) {
         let mut changed = self.local.raft.server_metrics();
         let (local, peers) = (Arc::clone(&self.local), Arc::clone(&self.peers));
@@ -468,6 +514,7 @@ impl Inner {
                     _ = every.tick() => {}
                     gone = changed.changed(), if engine_runs => engine_runs = gone.is_ok(),
                 }
+                peers.learn(addresses(&local.raft));
                 let now = status_of(&local, &peers, recovered.load(Ordering::Acquire));
                 status.send_if_modified(|old| {
                     let differs = *old != now;
@@ -589,6 +636,13 @@ impl Drop for Inner {
         };
         self.home.runtime.spawn(stopping);
     }
+}
+
+/// Who the members are, and where.
+fn addresses(raft: &Raft) -> BTreeMap<u64, String> {
+    let metrics = raft.metrics().borrow_watched().clone();
+    let members = metrics.membership_config.membership().nodes();
+    members.map(|(id, node)| (*id, node.addr.clone())).collect()
 }
 
 fn all_closed(closed: [Closed; 2]) -> impl Future<Output = ()> + Send + use<> {

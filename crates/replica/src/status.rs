@@ -1,6 +1,7 @@
 //! How a member is doing.
 
 use crate::local::Local;
+use crate::members;
 use crate::network::Peers;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::{Instant as _, ServerState};
@@ -34,6 +35,10 @@ pub struct Status {
     pub leader: Option<u64>,
     /// Who votes.
     pub voters: BTreeSet<u64>,
+    /// Where each member listens for the others, those without a vote among them.
+    pub members: BTreeMap<u64, String>,
+    /// Only on the leader: entries of its log that each other member lacks, of those that have ever answered it.
+    pub behind: BTreeMap<u64, u64>,
     /// Log index up to which commands are applied here.
     pub applied: u64,
     /// Last log index here.
@@ -84,8 +89,16 @@ pub(crate) fn status_of(local: &Local, peers: &Peers, recovered: bool) -> Status
         node_id: peers.me,
         role,
         term: metrics.current_term,
-        leader: metrics.current_leader,
+        // What it knew when it stopped would lead clients astray, most of all to itself.
+        leader: metrics.current_leader.filter(|_| fatal.is_none()),
         voters: metrics.membership_config.voter_ids().collect(),
+        members: metrics
+            .membership_config
+            .membership()
+            .nodes()
+            .map(|(id, node)| (*id, node.addr.clone()))
+            .collect(),
+        behind: members::behind(&metrics),
         applied: *local.state.applied().borrow(),
         last_log: metrics.last_log_index.unwrap_or(0),
         snapshot: metrics.snapshot.map_or(0, |id| id.index),

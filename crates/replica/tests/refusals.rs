@@ -9,7 +9,7 @@
 mod support;
 
 use hyper_util::rt::TokioIo;
-use regraft_replica::certs::{Authority, Identity, Overwrite};
+use regraft_replica::certs::{Authority, ClientRole, Identity, Overwrite};
 use regraft_replica::{Config, PeerAddress, Replica, Tls, TlsPaths};
 use regraft_wire::raft::v1 as wire;
 use regraft_wire::raft::v1::raft_client::RaftClient;
@@ -101,7 +101,7 @@ async fn only_the_member_that_its_certificate_names_is_admitted() {
     );
     let alice = fleet
         .authority
-        .client("alice", now_ms(), Overwrite::Refuse)
+        .client("alice", ClientRole::Operator, now_ms(), Overwrite::Refuse)
         .unwrap();
     insta::assert_snapshot!(
         ask(&fleet, client_paths(&fleet.authority, alice), "shop", 2, 1).await,

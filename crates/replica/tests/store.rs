@@ -13,7 +13,7 @@
 mod support;
 
 use hyper_util::rt::TokioIo;
-use regraft_replica::certs::{Identity, Overwrite};
+use regraft_replica::certs::{ClientRole, Identity, Overwrite};
 use regraft_replica::{Replica, StateMachine, Tls, TlsPaths, serve_store};
 use regraft_wire::store::v1::change::Change;
 use regraft_wire::store::v1::change_response::Outcome;
@@ -53,7 +53,7 @@ impl Served {
         let fleet = Fleet::new(3);
         let files = fleet
             .authority
-            .client("tester", now_ms(), Overwrite::Refuse)
+            .client("tester", ClientRole::Operator, now_ms(), Overwrite::Refuse)
             .unwrap();
         let tls = Tls::load(TlsPaths {
             ca: fleet.authority.certificate_file(),
@@ -73,6 +73,12 @@ impl Served {
             served.start_member(id).await;
         }
         leader_of(&served.members).await;
+        let mut client = served.connect(1).await;
+        until("every member is known to know sessions", async || {
+            let opened = client.open_session(OpenSessionRequest { ttl_ms: 1_000 });
+            opened.await.map_err(|status| status.to_string())
+        })
+        .await;
         served
     }
 
@@ -444,7 +450,7 @@ async fn nobody_ends_the_session_of_somebody_else_and_members_are_no_programs() 
         status.message().to_owned()
     };
     let authority = &served.fleet.authority;
-    let other = authority.client("other", now_ms(), Overwrite::Refuse);
+    let other = authority.client("other", ClientRole::Operator, now_ms(), Overwrite::Refuse);
     let other = other.unwrap();
     let told = refused(TlsPaths {
         ca: authority.certificate_file(),

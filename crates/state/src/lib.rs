@@ -17,6 +17,7 @@ pub mod audit;
 pub mod baseline;
 mod client;
 pub mod command;
+pub mod format;
 mod git;
 mod hold;
 mod incident;

@@ -6,7 +6,8 @@ use crate::store::{Batch, Read, ReadError};
 use crate::table;
 use crate::transaction::Transaction;
 use crate::{
-    audit, baseline, client, git, hold, incident, lock, people, queue, records, session, target,
+    audit, baseline, client, format, git, hold, incident, lock, people, queue, records, session,
+    target,
 };
 use bytes::Bytes;
 use prost::Message;
@@ -130,7 +131,11 @@ fn operate(
         queue::lapse(transaction)?;
     }
     let is_slotted = match request {
-        Request::OpenSession(_) | Request::CloseSession(_) | Request::ExpireSession(_) => false,
+        Request::OpenSession(_)
+        | Request::CloseSession(_)
+        | Request::ExpireSession(_)
+        | Request::RaiseFormat(_)
+        | Request::NoteMembers(_) => false,
         Request::Put(_) | Request::Delete(_) | Request::Acquire(_) | Request::Release(_) => true,
     };
     if is_slotted {
@@ -151,6 +156,8 @@ fn operate(
             hold::acquire(transaction, operation.session, &request, wait)?
         }
         Request::Release(request) => hold::release(transaction, operation.session, &request)?,
+        Request::RaiseFormat(request) => format::raise(transaction, request)?,
+        Request::NoteMembers(request) => format::note_members(transaction, request)?,
     };
     if matches!(outcome, Outcome::Refused(_)) {
         transaction.drop_writes();

@@ -4,8 +4,8 @@
 //! Envelope { actor, format: 2, operation: Operation { session, slot, sequence, request } }  ->  Answer
 //! ```
 //!
-//! [`Request::OpenSession`], [`Request::CloseSession`] and [`Request::ExpireSession`] leave the operation's own `session`,
-//! `slot` and `sequence` zero. All others name the session they belong to, one of its [`SLOTS`] slots, and the next sequence
+//! [`Request::OpenSession`], [`Request::CloseSession`], [`Request::ExpireSession`], [`Request::RaiseFormat`] and
+//! [`Request::NoteMembers`] leave the operation's own `session`, `slot` and `sequence` zero. All others name the session they belong to, one of its [`SLOTS`] slots, and the next sequence
 //! of that slot, from 1. A slot has one request at a time: the next one is sent when the one before was answered. So a
 //! request of unknown outcome is sent again, byte for byte, and is applied once.
 
@@ -47,7 +47,7 @@ pub struct Operation {
     #[prost(uint64, tag = "3")]
     pub sequence: u64,
     /// What.
-    #[prost(oneof = "Request", tags = "4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "Request", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub request: Option<Request>,
 }
 
@@ -75,6 +75,35 @@ pub enum Request {
     /// Gives a lock, or a place in its queue, back.
     #[prost(message, tag = "10")]
     Release(Release),
+    /// Says that every member reads a newer format.
+    #[prost(message, tag = "11")]
+    RaiseFormat(RaiseFormat),
+    /// Puts into the audit chain that somebody changes the members.
+    #[prost(message, tag = "12")]
+    NoteMembers(NoteMembers),
+}
+
+/// Says that every member reads `format`: from now on it may be proposed, and a member that does not read it halts.
+/// Answered with [`Done`], also when it was said before.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct RaiseFormat {
+    /// At most [`FORMAT`].
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+}
+
+/// What the envelope's actor changes about the members. Answered with [`Done`].
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct NoteMembers {
+    /// The member that it is about.
+    #[prost(uint64, tag = "1")]
+    pub member: u64,
+    /// What: a stable word of the audit chain, for example `MemberRemoved`.
+    #[prost(string, tag = "2")]
+    pub reason: String,
+    /// For people.
+    #[prost(string, tag = "3")]
+    pub message: String,
 }
 
 /// Opens a session. Answered with [`Opened`]. Of one whose answer was lost the client knows no id: it expires unused.
@@ -322,6 +351,10 @@ pub(crate) fn read(mut operation: Operation, format: u32) -> Result<(Operation, 
         Request::Acquire(acquire) if Wait::try_from(acquire.wait).is_err() => {
             Err(format!("a lock with the unknown wait {}", acquire.wait))
         }
+        Request::RaiseFormat(raise) if raise.format > FORMAT => Err(format!(
+            "all others read format {}, which is newer than {FORMAT}",
+            raise.format
+        )),
         _ => Ok((operation, request)),
     }
 }

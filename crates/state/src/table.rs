@@ -69,7 +69,7 @@ pub const TIME: &str = "meta/time";
 pub const SPREAD: &str = "meta/spread";
 /// The head of the audit chain.
 pub const AUDIT_HEAD: &str = "meta/audit";
-/// Newest format that every member is known to read; none before the first session was opened.
+/// Newest format that every member is known to read ([`crate::format`]); none stands for the first.
 pub const FORMAT: &str = "meta/format";
 /// How many sessions are open.
 pub const SESSION_COUNT: &str = "meta/sessions";

@@ -1,4 +1,4 @@
-//! Three real members on trial: `cargo xtask bench raft`.
+//! Three real members on trial: `cargo xtask bench raft`, `cargo xtask torture`.
 //!
 //! ```text
 //! Trio (three processes of regraft, or of etcd) <--gRPC, TLS-- clients <-- load
@@ -17,6 +17,7 @@
 mod bench;
 mod clock;
 mod member;
+mod torture;
 mod trio;
 
 use std::process::ExitCode;
@@ -34,6 +35,10 @@ struct Cli {
 enum What {
     /// Beside three members of etcd, with the same load in turn
     Bench(bench::Options),
+    /// How long no write is answered after a leader is killed, beside etcd
+    Failover(bench::failover::Options),
+    /// Under a load and real faults: whether anything that was promised is broken
+    Torture(torture::Options),
     /// One member's replicated state, without the rest of the product: what is tried, as a process of its own
     Member(member::Options),
 }
@@ -53,6 +58,8 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match cli.what {
             What::Bench(options) => bench::bench(&options).await,
+            What::Failover(options) => bench::failover::failover(&options).await,
+            What::Torture(options) => torture::torture(&options).await,
             What::Member(options) => member::run(options).await,
         }
     });

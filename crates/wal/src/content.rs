@@ -114,6 +114,12 @@ impl Content {
         self.locations.get(place).copied()
     }
 
+    /// The first entry that is in a newer segment than this one.
+    pub(crate) fn first_after(&self, segment: u64) -> Option<u64> {
+        let older = self.locations.partition_point(|it| it.segment <= segment);
+        (older < self.locations.len()).then(|| self.located_from + older as u64)
+    }
+
     /// The oldest segment that still holds an entry.
     pub(crate) fn oldest_needed(&self) -> Option<u64> {
         self.locations.front().map(|location| location.segment)

@@ -45,6 +45,19 @@ impl Reader {
         self.shared.read().bounds()
     }
 
+    /// How many files the log has, but for spare ones; each is as long as [`crate::Options::segment_bytes`] at least.
+    pub fn segments(&self) -> usize {
+        self.shared.read().segments.len()
+    }
+
+    /// The first entry in the newest so many files; none when they hold none, or are all there are.
+    pub fn first_of_newest(&self, segments: usize) -> Option<u64> {
+        let content = self.shared.read();
+        let before = content.segments.len().checked_sub(segments + 1)?;
+        let older = *content.segments.keys().nth(before)?;
+        content.first_after(older)
+    }
+
     /// The value with this key.
     pub fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.shared.read().values().get(key).cloned()

@@ -19,6 +19,11 @@ pub(super) const NEEDED: &[&str] = &[
     "libclang-common-14-dev",
     // setpriv: ties servers of tests to the process that started them.
     "util-linux",
+    // Networks and disks of tortured members; unshare and nsenter are of util-linux.
+    "e2fsprogs",
+    "iproute2",
+    "mount",
+    "nftables",
     // A library of sshd.
     "libwrap0",
     "openssh-client",

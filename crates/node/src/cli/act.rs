@@ -365,7 +365,7 @@ fn subject(what: &What, repository: Option<&str>) -> wire::Subject {
 
 type Answer = Result<tonic::Response<wire::Accepted>, tonic::Status>;
 
-fn told(answer: Answer) -> Result<(), Failure> {
+pub(super) fn told(answer: Answer) -> Result<(), Failure> {
     accepted(answer).map(drop)
 }
 
@@ -378,7 +378,7 @@ fn accepted(answer: Answer) -> Result<wire::Accepted, Failure> {
     Ok(accepted)
 }
 
-fn not_confirmed() -> Failure {
+pub(super) fn not_confirmed() -> Failure {
     Failure::new(
         Exit::Refused,
         "NotConfirmed",
@@ -387,7 +387,7 @@ fn not_confirmed() -> Failure {
     )
 }
 
-fn agreed(question: &str) -> Result<bool, Failure> {
+pub(super) fn agreed(question: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Ok(false);
     }

@@ -2,9 +2,13 @@
 
 use super::{Exit, Failure, print};
 use crate::clock;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
-use regraft_replica::certs::{Authority, Files, Overwrite};
+use regraft_replica::certs::{Authority, ClientRole, Files, Overwrite};
 use std::path::PathBuf;
+
+/// The words of [`ClientRole`], the least first.
+const ROLES: [&str; 3] = ["viewer", "operator", "admin"];
 
 #[derive(Subcommand)]
 pub(crate) enum Certs {
@@ -30,6 +34,9 @@ pub(crate) enum Certs {
     Client {
         /// Its name, as the audit will show it
         name: String,
+        /// What it may do: a viewer looks, an operator also acts, an admin also changes the trio
+        #[arg(long, default_value_t, value_name = "ROLE", value_parser = PossibleValuesParser::new(ROLES).try_map(|role| role.parse::<ClientRole>()))]
+        role: ClientRole,
         #[command(flatten)]
         folder: Folder,
     },
@@ -64,12 +71,12 @@ pub(super) fn run(command: Certs) -> Result<(), Failure> {
                 .map_err(failed)?;
             told(&files, &format!("member {id}"))
         }
-        Certs::Client { name, folder } => {
+        Certs::Client { name, role, folder } => {
             let authority = Authority::load(&folder.dir).map_err(failed)?;
             let files = authority
-                .client(&name, now_ms, folder.overwrite())
+                .client(&name, role, now_ms, folder.overwrite())
                 .map_err(failed)?;
-            told(&files, &format!("client {name}"))
+            told(&files, &format!("client {name} ({role})"))
         }
     }
 }

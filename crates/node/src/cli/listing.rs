@@ -212,11 +212,12 @@ pub(super) fn members(rows: Vec<MemberDocument>, look: Look) -> String {
             "ADDRESS",
             "ADMIN",
             "APPLIED",
+            "BEHIND",
             "LAST CONTACT",
         ],
         Shown {
             only_full: &[],
-            give_way: &["ADMIN", "APPLIED"],
+            give_way: &["BEHIND", "ADMIN", "APPLIED"],
         },
         rows.into_iter().map(|row| {
             [
@@ -226,6 +227,7 @@ pub(super) fn members(rows: Vec<MemberDocument>, look: Look) -> String {
                 row.address,
                 row.admin.unwrap_or_else(dash),
                 row.applied.map_or_else(dash, |index| index.to_string()),
+                row.behind.map_or_else(dash, |behind| behind.to_string()),
                 last_contact(row.contact, row.last_contact_ms),
             ]
         }),

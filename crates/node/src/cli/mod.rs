@@ -12,6 +12,7 @@ mod compare;
 mod connection;
 mod health;
 mod listing;
+mod members;
 mod output;
 mod overview;
 mod read;
@@ -115,6 +116,9 @@ enum Command {
     ConfirmDelete(act::ConfirmDeleteArgs),
     /// Say that a cluster is gone for good, or was made anew
     ForgetCluster(act::ForgetClusterArgs),
+    /// Change who the members are; `regraft get members` shows them
+    #[command(subcommand)]
+    Members(members::Members),
     /// Judge the health of objects without a cluster
     Health(health::HealthArgs),
     /// Print the completion script of a shell
@@ -211,6 +215,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::ConfirmDelete(args) => connection::ask(&connection, async |client| {
             act::confirm_delete(client, &args).await
+        }),
+        Command::Members(command) => connection::ask(&connection, async |client| {
+            members::run(client, &command).await
         }),
         Command::ForgetCluster(args) => connection::ask(&connection, async |client| {
             act::forget_cluster(client, &args).await

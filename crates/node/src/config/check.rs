@@ -73,6 +73,8 @@ impl Check<'_> {
         let raft = self.listener(schema.listen.raft.as_ref(), RAFT_DEFAULT);
         let http = self.listener(schema.listen.http.as_ref(), HTTP_DEFAULT);
         let admin = self.admin(&schema, &data_dir);
+        let store = schema.listen.store.as_ref();
+        let store = store.map(|text| self.listener(Some(text), ""));
         self.ports(&schema.listen);
         let tls = schema.tls.as_ref().map(|tls| self.tls(tls));
         self.needs_tls(&schema, raft, admin.as_ref());
@@ -87,6 +89,10 @@ impl Check<'_> {
             data_dir,
             raft: raft?,
             admin: admin?,
+            store: match store {
+                Some(store) => Some(store?),
+                None => None,
+            },
             http: http?,
             members,
             tls,
@@ -289,6 +295,7 @@ impl Check<'_> {
         for (name, text) in [
             ("raft", &listen.raft),
             ("admin", &listen.admin),
+            ("store", &listen.store),
             ("http", &listen.http),
         ] {
             let Some(text) = text else { continue };
@@ -346,6 +353,14 @@ impl Check<'_> {
                 text,
                 "TlsMissing",
                 "beyond loopback members listen with certificates only, and `tls` is missing",
+                ACTION,
+            );
+        }
+        if let Some(text) = &schema.listen.store {
+            self.wrong(
+                text,
+                "TlsMissing",
+                "programs are known by their certificates only, and `tls` is missing",
                 ACTION,
             );
         }

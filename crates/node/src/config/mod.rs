@@ -35,6 +35,8 @@ pub(crate) struct MemberConfig {
     pub(crate) data_dir: PathBuf,
     pub(crate) raft: SocketAddr,
     pub(crate) admin: AdminAddress,
+    /// Where programs reach the replicated state; nowhere when absent.
+    pub(crate) store: Option<SocketAddr>,
     pub(crate) http: SocketAddr,
     /// Every member, this one included, ordered by id.
     pub(crate) members: Vec<Peer>,

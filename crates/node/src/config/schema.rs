@@ -35,6 +35,7 @@ pub(super) struct Member {
 pub(super) struct Listen {
     pub(super) raft: Option<Spanned<String>>,
     pub(super) admin: Option<Spanned<String>>,
+    pub(super) store: Option<Spanned<String>>,
     pub(super) http: Option<Spanned<String>>,
 }
 

@@ -95,7 +95,7 @@ pub(super) fn clusters(view: &View, member: &Member) -> Vec<ClusterDocument> {
         .collect()
 }
 
-/// Every member of the configuration, and those that vote besides.
+/// Every member of the configuration, and those of the trio besides.
 pub(super) fn members(member: &Member, asked: Asked) -> Vec<MemberDocument> {
     let status = member.replica.status();
     let mut ids: Vec<u64> = member
@@ -103,7 +103,7 @@ pub(super) fn members(member: &Member, asked: Asked) -> Vec<MemberDocument> {
         .members
         .iter()
         .map(|peer| peer.id.0)
-        .chain(status.voters.iter().copied())
+        .chain(status.members.keys().copied())
         .collect();
     ids.sort_unstable();
     ids.dedup();
@@ -115,8 +115,13 @@ pub(super) fn members(member: &Member, asked: Asked) -> Vec<MemberDocument> {
             MemberDocument {
                 id: MemberId(id),
                 role: role(&status, contact, id),
-                address: peer.map(|peer| peer.raft.clone()).unwrap_or_default(),
+                address: peer
+                    .map(|peer| &peer.raft)
+                    .or_else(|| status.members.get(&id))
+                    .cloned()
+                    .unwrap_or_default(),
                 admin: peer.and_then(|peer| peer.admin.clone()),
+                behind: status.behind.get(&id).copied(),
                 applied: (id == status.node_id).then_some(status.applied),
                 contact,
                 last_contact_ms: match id == status.node_id {
@@ -178,6 +183,9 @@ fn contact(status: &Status, proof: Proof, id: u64) -> Contact {
 /// What a member is, as far as it is heard of.
 fn role(status: &Status, contact: Contact, id: u64) -> MemberRole {
     match contact {
+        _ if status.members.contains_key(&id) && !status.voters.contains(&id) => {
+            MemberRole::Learner
+        }
         Contact::Reachable if status.leader == Some(id) => MemberRole::Leader,
         Contact::Reachable => MemberRole::Follower,
         Contact::Unreachable | Contact::Unknown => MemberRole::Unknown,
@@ -440,6 +448,8 @@ mod tests {
     #[test]
     fn a_member_is_what_the_answering_one_hears_of_it() {
         let status = |role, leader| Status {
+            members: Default::default(),
+            behind: Default::default(),
             node_id: 1,
             role,
             term: 3,

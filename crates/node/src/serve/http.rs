@@ -4,32 +4,18 @@ use super::documents;
 use super::member::Member;
 use crate::clock;
 use crate::document::{ConnectionState, ReportDocument};
-use crate::failure::{Exit, Failure};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Type of Prometheus' text format.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Opens the listener.
-pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            "CannotListen",
-            format!("cannot listen on {address}: {error}"),
-            "does another process listen there? change `listen.http`",
-        )
-    })
-}
 
 /// Serves until `stop`.
 pub(super) async fn serve(

@@ -14,8 +14,9 @@ use crate::failure::{Exit, Failure};
 use crate::log::PAGE;
 use data_encoding::HEXLOWER;
 use regraft_engine::TrackedRepository;
-use regraft_replica::{PeerAddress, Replica, StateMachine, Timings, TlsPaths};
+use regraft_replica::{PeerAddress, Replica, StateMachine, Timings, TlsPaths, serve_store};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -41,7 +42,11 @@ pub(super) async fn serve(config: MemberConfig) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let boot = random()?;
     let installation = random()?;
-    let http_listener = http::bind(config.http).await?;
+    let http_listener = bind(config.http, "listen.http").await?;
+    let store_listener = match config.store {
+        Some(address) => Some(bind(address, "listen.store").await?),
+        None => None,
+    };
     let place = Place::reserve(&config.admin).await?;
     let replica = start_replica(&config).await?;
     let stop = CancellationToken::new();
@@ -59,7 +64,12 @@ pub(super) async fn serve(config: MemberConfig) -> Result<(), Failure> {
         }
     };
     drop(replica);
-    let tasks = begin(&member, http_listener, admin_listener, &stop);
+    let listeners = Listeners {
+        http: http_listener,
+        admin: admin_listener,
+        store: store_listener,
+    };
+    let tasks = begin(&member, listeners, &stop);
     let outcome = wait(&member.replica, &mut signals, &ended).await;
     tokio::select! {
         () = shut_down(member, &stop, &ended, &tasks) => outcome,
@@ -70,13 +80,26 @@ pub(super) async fn serve(config: MemberConfig) -> Result<(), Failure> {
     }
 }
 
+/// Where others come in, besides other members.
+struct Listeners {
+    http: TcpListener,
+    admin: Listener,
+    store: Option<TcpListener>,
+}
+
+async fn bind(address: SocketAddr, field: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            "CannotListen",
+            format!("cannot listen on {address}: {error}"),
+            format!("does another process listen there? change `{field}`"),
+        )
+    })
+}
+
 /// Starts everything that listens and follows.
-fn begin(
-    member: &Arc<Member>,
-    http_listener: TcpListener,
-    admin_listener: Listener,
-    stop: &CancellationToken,
-) -> TaskTracker {
+fn begin(member: &Arc<Member>, listeners: Listeners, stop: &CancellationToken) -> TaskTracker {
     let tasks = TaskTracker::new();
     tracing::info!(
         member = %member.config.member,
@@ -92,18 +115,27 @@ fn begin(
     follow_until(&tasks, stop, follow::ticks(Arc::clone(member)));
     follow_until(&tasks, stop, follow::hangups(Arc::clone(member)));
     follow_until(&tasks, stop, announce::announce(Arc::clone(member)));
-    let serving = http::serve(Arc::clone(member), http_listener, stop.clone());
+    let serving = http::serve(Arc::clone(member), listeners.http, stop.clone());
     tasks.spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "http ended");
         }
     });
-    let serving = admin::serve(Arc::clone(member), admin_listener, stop.clone());
+    let serving = admin::serve(Arc::clone(member), listeners.admin, stop.clone());
     tasks.spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "admin ended");
         }
     });
+    // The configuration has certificates wherever it has this listener.
+    if let (Some(listener), Some(tls)) = (listeners.store, member.replica.tls()) {
+        let serving = serve_store(member.replica.clone(), tls, listener, stop.clone());
+        tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "store ended");
+            }
+        });
+    }
     tasks
 }
 
@@ -193,6 +225,7 @@ async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
         timings: Timings::default(),
         clock: Arc::new(|| clock::now().0),
         machine: Arc::new(StateMachine),
+        log_disk: None,
     });
     started.await.map_err(|error| {
         use regraft_replica::Error;

@@ -8,6 +8,7 @@
 
 mod health;
 mod refusals;
+mod replace;
 mod single;
 mod stopping;
 mod support;

@@ -118,7 +118,7 @@ pub(crate) struct Trio {
     pub(crate) members: Vec<Member>,
     http: Vec<Port>,
     admin: Vec<Port>,
-    _raft: Vec<Port>,
+    raft: Vec<Port>,
 }
 
 impl Trio {
@@ -127,16 +127,7 @@ impl Trio {
         make_certificates(&folder.path().join("certs"));
         let reserve = || -> Vec<Port> { (0..3).map(|_| Port::reserve().unwrap()).collect() };
         let (raft, admin, http) = (reserve(), reserve(), reserve());
-        let mut peers = String::new();
-        for index in 0..3 {
-            let (raft, admin) = (raft[index].number(), admin[index].number());
-            writeln!(
-                peers,
-                "  - {{id: {}, raft: '127.0.0.1:{raft}', admin: '127.0.0.1:{admin}'}}",
-                index + 1
-            )
-            .unwrap();
-        }
+        let peers = peers(&raft, &admin);
         let members = (0..3).map(|index| {
             let id = index + 1;
             let config = format!(
@@ -155,13 +146,18 @@ impl Trio {
             members,
             http,
             admin,
-            _raft: raft,
+            raft,
             folder,
         };
         for index in 0..3 {
             ready(&mut trio.members[index], trio.http[index].number());
         }
         trio
+    }
+
+    /// The three, as a configuration lists them.
+    pub(crate) fn peers(&self) -> String {
+        peers(&self.raft, &self.admin)
     }
 
     /// Sends SIGHUP to member `id` and waits for its word about it.
@@ -218,6 +214,20 @@ impl Trio {
     pub(crate) fn wait_ready(&mut self, id: usize) {
         ready(&mut self.members[id - 1], self.http[id - 1].number());
     }
+}
+
+fn peers(raft: &[Port], admin: &[Port]) -> String {
+    let mut peers = String::new();
+    for (index, (raft, admin)) in raft.iter().zip(admin).enumerate() {
+        let (raft, admin) = (raft.number(), admin.number());
+        writeln!(
+            peers,
+            "  - {{id: {}, raft: '127.0.0.1:{raft}', admin: '127.0.0.1:{admin}'}}",
+            index + 1
+        )
+        .unwrap();
+    }
+    peers
 }
 
 /// An authority, certificates of the members 1 to 3, and that of `alice`.

@@ -16,9 +16,11 @@
 //!   disk's content is unknown, so the writer stops for good and every later call fails.
 
 pub(crate) mod conversion;
+pub(crate) mod size;
 mod tail;
 mod writer;
 
+use crate::config::LogDisk;
 use crate::database::{self, Closed};
 use crate::error::{Error, with_causes};
 use crate::types::{
@@ -32,6 +34,7 @@ use openraft::{OptionalSend, RaftLogReader};
 use prost::Message as _;
 use regraft_wal::{Disk, Durability, Folder, Options, Reader};
 use regraft_wire::raft::v1 as wire;
+use size::LogSize;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
@@ -84,6 +87,7 @@ pub(crate) struct Opened {
     pub(crate) store: LogStore,
     pub(crate) disks: KnownDisks,
     pub(crate) room: Room,
+    pub(crate) size: LogSize,
     pub(crate) closed: Closed,
 }
 
@@ -103,10 +107,17 @@ struct Memory {
 }
 
 /// Opens the log in `path` and starts its writer.
-pub(crate) fn open(path: &Path, make_durable: MakeDurable) -> Result<Opened, Error> {
+pub(crate) fn open(
+    path: &Path,
+    above: Option<&LogDisk>,
+    make_durable: MakeDurable,
+) -> Result<Opened, Error> {
     let (open, closed) = database::open_and_closed();
     let folder = Folder::open(path).map_err(|error| refused(path, error))?;
-    let disk = Arc::new(folder.keeping(open));
+    let mut disk: Arc<dyn Disk> = Arc::new(folder.keeping(open));
+    if let Some(above) = above {
+        disk = above(disk);
+    }
     let under = Under {
         disk,
         closed,
@@ -161,6 +172,7 @@ pub(crate) fn open_on(
         known: Arc::new(Mutex::new(disks)),
         queue: queue.downgrade(),
     };
+    let size = LogSize(Arc::downgrade(&shared));
     let store = LogStore {
         shared,
         queue,
@@ -170,6 +182,7 @@ pub(crate) fn open_on(
         store,
         disks,
         room,
+        size,
         closed,
     })
 }

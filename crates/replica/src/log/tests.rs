@@ -20,7 +20,7 @@ pub(super) fn log_id(term: u64, index: u64) -> LogId {
 }
 
 pub(super) fn open_at(path: &Path) -> Opened {
-    open(path, Box::new(|| Ok(()))).unwrap()
+    open(path, None, Box::new(|| Ok(()))).unwrap()
 }
 
 /// Waits until the folder may be opened again.
@@ -29,9 +29,10 @@ async fn close(opened: Opened) {
         store,
         disks,
         room,
+        size,
         closed,
     } = opened;
-    drop((store, disks, room));
+    drop((store, disks, room, size));
     closed.wait().await;
 }
 
@@ -135,7 +136,7 @@ async fn nothing_is_purged_when_the_state_cannot_be_made_durable() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("wal");
     let broken: MakeDurable = Box::new(|| Err(io::Error::other("disk full")));
-    let mut opened = open(&path, broken).unwrap();
+    let mut opened = open(&path, None, broken).unwrap();
     let store = &mut opened.store;
     store
         .blocking_append((1..=5).map(|index| entry(1, index, 1)))

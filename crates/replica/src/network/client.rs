@@ -4,6 +4,7 @@ use super::{Lane, Peers, text_of};
 use crate::error::{BarrierError, ProposeError};
 use crate::home;
 use crate::local::Proposed;
+use crate::members::{MemberChange, MembersError};
 use crate::state::snapshot::{SnapshotData, Taken};
 use crate::types::{
     Snapshot, Types, Vote, entry_to_wire, log_id_from_wire, log_id_to_wire, vote_from_wire,
@@ -33,6 +34,10 @@ use tonic::{Code, Status};
 /// How long a follower may take to write entries: its disk may be slow, its election timer is fed by
 /// heartbeats on another connection.
 const LOG_APPEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a new member may take to say who it is.
+const INTRODUCE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the leader may take to change the members: longer than it does itself.
+const CHANGE_MEMBERS_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of one part of a snapshot.
 const SNAPSHOT_PART_BYTES: usize = 256 << 10;
 /// Parts that are read before they are sent.
@@ -277,12 +282,12 @@ impl Peers {
         let Ok(answer) = tokio::time::timeout(timeout, client.forward(request)).await else {
             return Err(ProposeError::Unknown);
         };
-        let response = self.settle(leader, answer).await.map_err(|status| {
-            // A refusal was certainly not proposed; anything else may have got through.
-            match status.code() {
-                Code::PermissionDenied => unavailable(&status),
-                _ => ProposeError::Unknown,
-            }
+        // A refusal was certainly not proposed; anything else may have got through, also where its answer is not believed.
+        let is_refused = matches!(&answer, Err(status) if status.code() == Code::PermissionDenied);
+        let response = self.settle(leader, answer).await;
+        let response = response.map_err(|status| match is_refused {
+            true => unavailable(&status),
+            false => ProposeError::Unknown,
         })?;
         use wire::forward_response::Outcome;
         match response.outcome {
@@ -333,6 +338,89 @@ impl Peers {
             Some(Outcome::Halted(halted)) => Err(unavailable(halted.reason)),
             None => Err(unavailable("its answer lacks an outcome".to_owned())),
         }
+    }
+}
+
+impl Peers {
+    /// Asks somebody at `address` whether it is member `id` of this cluster; gives the voters that its own log names.
+    pub(crate) async fn introduce(&self, id: u64, address: &str) -> Result<Vec<u64>, String> {
+        let transport = self
+            .transport
+            .as_ref()
+            .ok_or("this member has no certificates to speak to others: set `tls`")?;
+        let channel = self.channel(id, address, transport);
+        let mut client = Client::new(channel.map_err(|status| text_of(&status))?);
+        let request = wire::IntroduceRequest {
+            caller: Some(self.caller(id)),
+        };
+        let asked = tokio::time::timeout(INTRODUCE_TIMEOUT, client.introduce(request));
+        match asked.await {
+            Ok(Ok(response)) => Ok(response.into_inner().voters),
+            Ok(Err(status)) if status.code() == Code::Unimplemented => {
+                Err(format!("member {id} runs an older version"))
+            }
+            Ok(Err(status)) => Err(format!("member {id} at {address}: {}", text_of(&status))),
+            Err(_) => Err(format!("member {id} does not answer at {address}")),
+        }
+    }
+
+    /// Has the leader change the members.
+    pub(crate) async fn change_members(
+        &self,
+        leader: u64,
+        actor: &str,
+        change: MemberChange,
+    ) -> Result<(), MembersError> {
+        use wire::change_members_response::Outcome;
+        let unavailable = |status: &Status| MembersError::Unavailable {
+            reason: format!("the leader, member {leader}: {}", text_of(status)),
+        };
+        let mut client = self
+            .client(leader, None, Lane::Heartbeat)
+            .map_err(|status| unavailable(&status))?;
+        let request = wire::ChangeMembersRequest {
+            caller: Some(self.caller(leader)),
+            change: Some(change_to_wire(change)),
+            actor: actor.to_owned(),
+        };
+        let asked = tokio::time::timeout(CHANGE_MEMBERS_TIMEOUT, client.change_members(request));
+        let Ok(answer) = asked.await else {
+            return Err(MembersError::Unknown);
+        };
+        let response = self
+            .settle(leader, answer)
+            .await
+            .map_err(|status| match status.code() {
+                Code::PermissionDenied | Code::Unimplemented => unavailable(&status),
+                _ => MembersError::Unknown,
+            })?;
+        match response.outcome {
+            Some(Outcome::Done(_)) => Ok(()),
+            Some(Outcome::NotLeader(other)) => Err(MembersError::NotLeader {
+                leader: (other.leader > 0).then_some(other.leader),
+            }),
+            Some(Outcome::Unavailable(unavailable)) => Err(MembersError::Unavailable {
+                reason: unavailable.reason,
+            }),
+            Some(Outcome::Refused(refused)) => Err(MembersError::Refused {
+                reason: refused.reason,
+                action: refused.action,
+            }),
+            Some(Outcome::Unknown(_)) | None => Err(MembersError::Unknown),
+        }
+    }
+}
+
+fn change_to_wire(change: MemberChange) -> wire::change_members_request::Change {
+    use wire::change_members_request::Change;
+    match change {
+        MemberChange::Add { id, address } => Change::Add(wire::Node { id, address }),
+        MemberChange::Promote { id, replaces } => Change::Promote(wire::Promote {
+            id,
+            replaces: replaces.unwrap_or_default(),
+        }),
+        MemberChange::Remove { id } => Change::Remove(id),
+        MemberChange::Lead { id } => Change::Lead(id),
     }
 }
 

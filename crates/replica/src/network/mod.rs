@@ -16,16 +16,18 @@ pub(crate) mod server;
 mod stream;
 
 use crate::certs::Identity;
+use crate::config::Config;
 use crate::error::and_causes;
 use crate::log::KnownDisks;
 use crate::tls::{Peer, Tls};
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
+use regraft_state::command::COMMAND_FORMAT;
 use regraft_wire::raft::v1 as wire;
 use regraft_wire::raft::v1::raft_client::RaftClient;
 use std::collections::BTreeMap;
 use std::error::Error as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tonic::Status;
@@ -46,6 +48,8 @@ pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
 const CALLER: &str = "caller-bin";
 /// The metadata of its answer: the callee's disk.
 const DISK: &str = "disk-bin";
+/// ... and the newest format of commands that it reads.
+const FORMAT: &str = "format";
 /// Longest text kept of a trouble.
 const TROUBLE_CHARS_MAX: usize = 400;
 
@@ -77,31 +81,42 @@ pub(crate) struct Peers {
     pub(crate) disk_id: Vec<u8>,
     transport: Option<Transport>,
     runtime: Handle,
+    /// As the own configuration says them.
     addresses: BTreeMap<u64, String>,
+    /// As the membership says them.
+    members: Mutex<BTreeMap<u64, String>>,
     clients: Mutex<BTreeMap<(u64, Lane), RaftClient<Channel>>>,
     disks: KnownDisks,
+    /// Newest format of commands that this member reads.
+    format: u32,
+    /// ... and each other one that answers.
+    formats: Mutex<BTreeMap<u64, u32>>,
     troubles: Mutex<BTreeMap<u64, String>>,
 }
 
 impl Peers {
     pub(crate) fn new(
-        me: u64,
-        cluster_id: String,
+        config: &Config,
         disk_id: Vec<u8>,
         transport: Option<Transport>,
         runtime: Handle,
-        addresses: BTreeMap<u64, String>,
         disks: KnownDisks,
     ) -> Self {
+        let addresses = config.peers.iter();
         Self {
-            me,
-            cluster_id,
+            me: config.node_id,
+            cluster_id: config.cluster_id.clone(),
             disk_id,
             transport,
             runtime,
-            addresses,
+            addresses: addresses
+                .map(|(id, peer)| (*id, peer.address.clone()))
+                .collect(),
+            members: Mutex::default(),
             clients: Mutex::default(),
             disks,
+            format: config.machine.format(),
+            formats: Mutex::default(),
             troubles: Mutex::default(),
         }
     }
@@ -116,10 +131,31 @@ impl Peers {
 
     /// The last trouble with each member, until it answers again.
     pub(crate) fn troubles(&self) -> BTreeMap<u64, String> {
-        self.troubles
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.troubles).clone()
+    }
+
+    /// The newest format of commands that each member reads, of those that answer this one.
+    pub(crate) fn formats(&self) -> BTreeMap<u64, u32> {
+        lock(&self.formats).clone()
+    }
+
+    /// A stream to a member broke: it may come back as another version.
+    fn forget_format(&self, member: u64) {
+        lock(&self.formats).remove(&member);
+    }
+
+    /// Takes over who the members are.
+    pub(crate) fn learn(&self, members: BTreeMap<u64, String>) {
+        let mut known = lock(&self.members);
+        if *known == members {
+            return;
+        }
+        // Who left, or moved, is not spoken to at the old address any more.
+        let stays = |id: &u64| known.get(id).is_none_or(|had| members.get(id) == Some(had));
+        lock(&self.clients).retain(|(id, _), _| stays(id));
+        lock(&self.formats).retain(|id, _| members.contains_key(id));
+        lock(&self.troubles).retain(|id, _| members.contains_key(id));
+        *known = members;
     }
 
     /// What every request to `target` carries.
@@ -138,7 +174,7 @@ impl Peers {
         metadata.insert_bin(CALLER, MetadataValue::from_bytes(&caller));
     }
 
-    /// Checks that a stream was opened by the disk that `target` always had.
+    /// Checks that a stream was opened by the disk that `target` always had, and notes what it reads.
     async fn settle_stream<T>(
         &self,
         target: u64,
@@ -148,11 +184,21 @@ impl Peers {
             Ok(response) => match bytes_of(response.metadata(), DISK) {
                 Ok(disk) => {
                     let checked = self.check_disk(target, &disk).await;
-                    checked.map(|()| response.into_inner())
+                    checked.map(|()| (format_of(response.metadata()), response.into_inner()))
                 }
                 Err(status) => Err(status),
             },
             Err(status) => Err(status),
+        };
+        let checked = match checked {
+            Ok((format, answers)) => {
+                lock(&self.formats).insert(target, format);
+                Ok(answers)
+            }
+            Err(status) => {
+                self.forget_format(target);
+                Err(status)
+            }
         };
         self.note(target, checked.as_ref().err());
         checked
@@ -178,7 +224,8 @@ impl Peers {
         member_address: Option<&str>,
         lane: Lane,
     ) -> Result<RaftClient<Channel>, Status> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let learned = lock(&self.members).get(&target).cloned();
+        let mut clients = lock(&self.clients);
         if let Some(client) = clients.get(&(target, lane)) {
             return Ok(client.clone());
         }
@@ -187,6 +234,7 @@ impl Peers {
             .get(&target)
             .map(String::as_str)
             .or(member_address)
+            .or(learned.as_deref())
             .ok_or_else(|| {
                 Status::unavailable(format!("no address of member {target} is known"))
             })?;
@@ -254,9 +302,8 @@ impl Peers {
         let checked = match answer {
             Ok(response) => {
                 let message = response.into_inner();
-                self.check_disk(target, message.disk_id())
-                    .await
-                    .map(|()| message)
+                let checked = self.check_disk(target, message.disk_id()).await;
+                checked.map(|()| message)
             }
             Err(status) => Err(status),
         };
@@ -284,6 +331,24 @@ impl Peers {
             );
         }
         refused
+    }
+
+    /// As [`Peers::admit`], for what only a leader answers, who knows who the members are: one that was removed without
+    /// being told is told now.
+    async fn admit_member(
+        &self,
+        peer: Option<&Peer>,
+        caller: Option<&wire::Caller>,
+    ) -> Result<(), Status> {
+        self.admit(peer, caller).await?;
+        let id = caller.map_or(0, |caller| caller.node_id);
+        let members = lock(&self.members);
+        match members.is_empty() || members.contains_key(&id) {
+            true => Ok(()),
+            false => Err(Status::permission_denied(format!(
+                "member {id} is not a member: it was removed, or not added yet"
+            ))),
+        }
     }
 
     fn refusal(&self, peer: Option<&Peer>, caller: &wire::Caller) -> Option<String> {
@@ -336,15 +401,14 @@ impl Peers {
         match failure {
             Some(status) => self.note_trouble(member, text_of(status)),
             None => {
-                let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-                troubles.remove(&member);
+                lock(&self.troubles).remove(&member);
             }
         }
     }
 
     fn note_trouble(&self, member: u64, text: String) {
         let text: String = text.chars().take(TROUBLE_CHARS_MAX).collect();
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut troubles = lock(&self.troubles);
         if troubles.get(&member) != Some(&text) {
             tracing::warn!(member, reason = text, "a member cannot be reached");
             troubles.insert(member, text);
@@ -373,8 +437,20 @@ answers!(
     wire::SnapshotResponse,
     wire::TransferLeaderResponse,
     wire::ForwardResponse,
-    wire::ReadIndexResponse
+    wire::ReadIndexResponse,
+    wire::ChangeMembersResponse
 );
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The format that the answer to a stream tells; versions that know the first only do not tell it.
+fn format_of(metadata: &MetadataMap) -> u32 {
+    let told = metadata.get(FORMAT).and_then(|value| value.to_str().ok());
+    told.and_then(|told| told.parse().ok())
+        .unwrap_or(COMMAND_FORMAT)
+}
 
 fn bytes_of(metadata: &MetadataMap, name: &'static str) -> Result<Vec<u8>, Status> {
     let value = metadata

@@ -1,12 +1,13 @@
 //! Answers other members.
 
 use super::{
-    CONNECTION_WINDOW_BYTES, DISK, MESSAGE_BYTES_MAX, PING_INTERVAL, PING_TIMEOUT, Peers,
+    CONNECTION_WINDOW_BYTES, DISK, FORMAT, MESSAGE_BYTES_MAX, PING_INTERVAL, PING_TIMEOUT, Peers,
     STREAM_WINDOW_BYTES,
 };
 use crate::error::ProposeError;
 use crate::home;
 use crate::local::{Local, ReadIndexError};
+use crate::members::{self, MemberChange, MembersError};
 use crate::state::snapshot::{SnapshotData, Snapshots};
 use crate::tls::Peer;
 use crate::types::{
@@ -100,6 +101,17 @@ impl RaftService {
     ) -> Result<(), Status> {
         self.peers
             .admit(request.extensions().get::<Peer>(), caller)
+            .await
+    }
+
+    /// As [`RaftService::admit`], for what only a leader answers.
+    async fn admit_member<T>(
+        &self,
+        request: &Request<T>,
+        caller: Option<&wire::Caller>,
+    ) -> Result<(), Status> {
+        self.peers
+            .admit_member(request.extensions().get::<Peer>(), caller)
             .await
     }
 
@@ -205,6 +217,8 @@ impl RaftRpc for RaftService {
         let mut response = Response::new(answers.boxed());
         let disk = MetadataValue::from_bytes(&self.peers.disk_id);
         response.metadata_mut().insert_bin(DISK, disk);
+        let format = MetadataValue::from(self.peers.format);
+        response.metadata_mut().insert(FORMAT, format);
         Ok(response)
     }
 
@@ -313,7 +327,7 @@ impl RaftRpc for RaftService {
         request: Request<wire::ForwardRequest>,
     ) -> Result<Response<wire::ForwardResponse>, Status> {
         use wire::forward_response::Outcome;
-        self.admit(&request, request.get_ref().caller.as_ref())
+        self.admit_member(&request, request.get_ref().caller.as_ref())
             .await?;
         let outcome = match self.local.propose(request.into_inner().command).await {
             Ok(proposed) => Outcome::Proposed(wire::Proposed {
@@ -343,7 +357,7 @@ impl RaftRpc for RaftService {
         request: Request<wire::ReadIndexRequest>,
     ) -> Result<Response<wire::ReadIndexResponse>, Status> {
         use wire::read_index_response::Outcome;
-        self.admit(&request, request.get_ref().caller.as_ref())
+        self.admit_member(&request, request.get_ref().caller.as_ref())
             .await?;
         let outcome = match self.local.read_index().await {
             Ok(index) => Outcome::Index(index),
@@ -359,6 +373,67 @@ impl RaftRpc for RaftService {
             disk_id: self.disk_id(),
             outcome: Some(outcome),
         }))
+    }
+
+    async fn introduce(
+        &self,
+        request: Request<wire::IntroduceRequest>,
+    ) -> Result<Response<wire::IntroduceResponse>, Status> {
+        self.admit(&request, request.get_ref().caller.as_ref())
+            .await?;
+        Ok(Response::new(wire::IntroduceResponse {
+            disk_id: self.disk_id(),
+            format: self.peers.format,
+            voters: self.local.raft.voter_ids().collect(),
+        }))
+    }
+
+    async fn change_members(
+        &self,
+        request: Request<wire::ChangeMembersRequest>,
+    ) -> Result<Response<wire::ChangeMembersResponse>, Status> {
+        self.admit_member(&request, request.get_ref().caller.as_ref())
+            .await?;
+        let request = request.into_inner();
+        let change = change_from_wire(required(request.change, "change")?);
+        let changed = members::change(&self.local, &self.peers, &request.actor, change).await;
+        Ok(Response::new(wire::ChangeMembersResponse {
+            disk_id: self.disk_id(),
+            outcome: Some(change_outcome(changed)),
+        }))
+    }
+}
+
+fn change_from_wire(change: wire::change_members_request::Change) -> MemberChange {
+    use wire::change_members_request::Change;
+    match change {
+        Change::Add(node) => MemberChange::Add {
+            id: node.id,
+            address: node.address,
+        },
+        Change::Promote(promote) => MemberChange::Promote {
+            id: promote.id,
+            replaces: (promote.replaces > 0).then_some(promote.replaces),
+        },
+        Change::Remove(id) => MemberChange::Remove { id },
+        Change::Lead(id) => MemberChange::Lead { id },
+    }
+}
+
+fn change_outcome(changed: Result<(), MembersError>) -> wire::change_members_response::Outcome {
+    use wire::change_members_response::Outcome;
+    match changed {
+        Ok(()) => Outcome::Done(wire::Blank {}),
+        Err(MembersError::NotLeader { leader }) => Outcome::NotLeader(wire::NotLeader {
+            leader: leader.unwrap_or_default(),
+        }),
+        Err(MembersError::Unavailable { reason }) => {
+            Outcome::Unavailable(wire::Unavailable { reason })
+        }
+        Err(MembersError::Refused { reason, action }) => {
+            Outcome::Refused(wire::MembersRefused { reason, action })
+        }
+        Err(MembersError::Unknown) => Outcome::Unknown(wire::Unknown {}),
     }
 }
 

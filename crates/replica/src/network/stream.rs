@@ -47,12 +47,18 @@ pub(super) async fn append<'s, S>(
     peers: Arc<Peers>,
     target: u64,
     mut client: Client,
-    requests: S,
+    mut requests: S,
     answer_timeout: Duration,
 ) -> Result<Answers<'s>, RPCError<Types>>
 where
     S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
 {
+    // The engine pauses in here when the member was not reached before: without a request there would be no pause, for a
+    // connection that is refused takes none.
+    let Some(first) = requests.next().await else {
+        return Ok(futures::stream::empty().boxed());
+    };
+    let requests = futures::stream::iter([first]).chain(requests);
     let in_flight = InFlight {
         ranges: Arc::default(),
         slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
@@ -146,6 +152,7 @@ impl Following {
                 }
                 Ok(Err(status)) => {
                     self.peers.note(self.target, Some(&status));
+                    self.peers.forget_format(self.target);
                     return Some(Err(failed(self.target, &status)));
                 }
                 // Nothing was asked: a dead connection is noticed by its pings.

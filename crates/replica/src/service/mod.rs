@@ -14,13 +14,14 @@ mod convert;
 mod wait;
 mod watch;
 
-use crate::certs::Identity;
+use crate::certs::{ClientRole, Identity};
 use crate::error::{BarrierError, ProposeError};
 use crate::listener;
 use crate::local::Proposed;
 use crate::replica::Replica;
 use crate::tls::{Peer, Tls};
 use futures::stream::{BoxStream, StreamExt as _};
+use regraft_state::command::FORMAT;
 use regraft_state::operation::{self as state, Operation};
 use regraft_state::store::ReadError;
 use regraft_state::view::sessions as view;
@@ -83,8 +84,9 @@ impl Store for StoreService {
 
     async fn status(
         &self,
-        _: Request<wire::StatusRequest>,
+        request: Request<wire::StatusRequest>,
     ) -> Result<Response<wire::StatusResponse>, Status> {
+        allowed(&request, ClientRole::Viewer)?;
         let status = self.replica.status();
         Ok(Response::new(wire::StatusResponse {
             cluster_id: self.replica.cluster_id().to_owned(),
@@ -177,6 +179,7 @@ impl Store for StoreService {
         &self,
         request: Request<wire::WaitRequest>,
     ) -> Result<Response<wire::ChangeResponse>, Status> {
+        actor(&request)?;
         let slot = self.watch_slot()?;
         let request = request.into_inner();
         let waiting = wait::granted(&self.replica, request.session, &request.scope);
@@ -190,6 +193,7 @@ impl Store for StoreService {
         &self,
         request: Request<wire::GetRequest>,
     ) -> Result<Response<wire::GetResponse>, Status> {
+        allowed(&request, ClientRole::Viewer)?;
         let request = request.get_ref();
         self.read_point(request.consistency).await?;
         let read = self.replica.read_at(|view, revision| {
@@ -207,6 +211,7 @@ impl Store for StoreService {
         &self,
         request: Request<wire::ListRequest>,
     ) -> Result<Response<wire::ListResponse>, Status> {
+        allowed(&request, ClientRole::Viewer)?;
         let request = request.get_ref();
         self.read_point(request.consistency).await?;
         let limit = match request.limit {
@@ -233,6 +238,7 @@ impl Store for StoreService {
         &self,
         request: Request<wire::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        allowed(&request, ClientRole::Viewer)?;
         let slot = self.watch_slot()?;
         let request = request.into_inner();
         let changes = match request.after {
@@ -254,6 +260,8 @@ impl StoreService {
     }
 
     async fn propose(&self, actor: &str, operation: Operation) -> Result<Proposed, Status> {
+        let may = self.replica.check_format(FORMAT);
+        may.map_err(|error| self.not_proposed(&error))?;
         let proposed = self.replica.propose(convert::command(actor, operation));
         proposed.await.map_err(|error| self.not_proposed(&error))
     }
@@ -320,10 +328,20 @@ impl StoreService {
     }
 }
 
-/// Who asks, as the audit names it.
+/// Who asks for a change, as the audit names it.
 fn actor<T>(request: &Request<T>) -> Result<String, Status> {
+    allowed(request, ClientRole::Operator)
+}
+
+/// Who asks, if it may do as much as `needed`.
+fn allowed<T>(request: &Request<T>, needed: ClientRole) -> Result<String, Status> {
     match request.extensions().get::<Peer>() {
-        Some(Peer(Ok(Identity::Client { name }))) => Ok(format!("user/{name}")),
+        Some(Peer(Ok(Identity::Client { name, role }))) if *role >= needed => {
+            Ok(format!("user/{name}"))
+        }
+        Some(Peer(Ok(client @ Identity::Client { .. }))) => Err(Status::permission_denied(
+            format!("{client} may not do that: a certificate of an {needed} may"),
+        )),
         Some(Peer(Ok(Identity::Member { node_id, .. }))) => {
             Err(Status::permission_denied(format!(
                 "a member's certificate (of member {node_id}) speaks for no program: make one with `regraft certs client NAME`"

@@ -8,6 +8,7 @@ use super::observer::{Ledger, scopes};
 use crate::local::Proposed;
 use bytes::Bytes;
 use prost::Message as _;
+use regraft_history::{Decided, Freshness, History, Hold, Seen as Found};
 use regraft_model::id::LockScope;
 use regraft_state::operation::{
     Acquire, Answer, Delete, OpenSession, Operation, Outcome, Put, RefusalReason, Release, Request,
@@ -46,6 +47,8 @@ pub(super) struct Context<'a> {
     pub(super) tally: &'a mut Tally,
     /// Values of requests that were certainly not proposed.
     pub(super) never: &'a mut Vec<Vec<u8>>,
+    /// What the clients saw, to be judged by that alone.
+    pub(super) history: &'a mut History,
 }
 
 /// What came of requests.
@@ -72,6 +75,10 @@ pub(super) struct Client {
     favourite: u64,
     /// What the client has of locks.
     lock: Option<(LockScope, Standing)>,
+    /// When it was asked for, and told, milliseconds.
+    lock_ms: (u64, u64),
+    /// Until when its session lives, milliseconds.
+    lives_until_ms: u64,
     values: u64,
     /// Which request an ask is of: lane and its own number.
     asked: BTreeMap<u64, (Place, u64)>,
@@ -107,6 +114,7 @@ struct Call {
     number: u64,
     kind: Kind,
     ask: Ask,
+    begin_ms: u64,
     /// What was seen before it began.
     floor: u64,
     send_again_ms: u64,
@@ -118,11 +126,23 @@ struct Call {
 #[derive(Clone, Debug)]
 enum Kind {
     Open,
-    Put { key: Vec<u8>, value: Vec<u8> },
-    Delete { key: Vec<u8> },
-    Get { key: Vec<u8> },
-    StaleGet { key: Vec<u8> },
-    Acquire { scope: LockScope },
+    Put {
+        key: Vec<u8>,
+        value: Vec<u8>,
+        expected: Option<u64>,
+    },
+    Delete {
+        key: Vec<u8>,
+    },
+    Get {
+        key: Vec<u8>,
+    },
+    StaleGet {
+        key: Vec<u8>,
+    },
+    Acquire {
+        scope: LockScope,
+    },
     Release,
     Stand,
 }
@@ -144,6 +164,8 @@ impl Client {
             },
             favourite: 1,
             lock: None,
+            lock_ms: (0, 0),
+            lives_until_ms: 0,
             values: 0,
             asked: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -253,7 +275,12 @@ impl Client {
                     value: Bytes::from(value.clone()),
                     expected,
                 };
-                (Kind::Put { key, value }, Request::Put(put))
+                let kind = Kind::Put {
+                    key,
+                    value,
+                    expected,
+                };
+                (kind, Request::Put(put))
             }
             _ => {
                 let delete = Delete {
@@ -293,6 +320,7 @@ impl Client {
                 self.begin(place, Kind::Stand, ask, context);
             }
             Some((scope, _)) => {
+                self.write_hold_down(session, context);
                 let release = Release {
                     scope: scope.to_string(),
                 };
@@ -324,6 +352,7 @@ impl Client {
             number: take(context.next),
             kind,
             ask,
+            begin_ms: context.now_ms,
             floor: *context.floor,
             send_again_ms: context.now_ms,
             certainly_not: true,
@@ -417,6 +446,7 @@ impl Client {
         };
         if let (Place::Lane(lane), Ask::Change { .. }) = (place, &call.ask) {
             self.sequences[lane] -= 1;
+            self.write_down(&call, regraft_history::Answer::NotDone, context);
         }
         if let Kind::Put { value, .. } = call.kind {
             context.never.push(value);
@@ -432,6 +462,9 @@ impl Client {
             Told::Lives(ttl_ms) if *ttl_ms > 0 => {
                 let lives = (sent_ms + ttl_ms * TTL_PERCENT / 100).saturating_sub(TTL_MARGIN_MS);
                 context.ledger.book().promise(session, lives);
+                if self.session == Some(session) {
+                    self.lives_until_ms = lives.max(self.lives_until_ms);
+                }
             }
             _ => {}
         }
@@ -448,11 +481,11 @@ impl Client {
             Some(RefusalReason::SessionExpired | RefusalReason::StaleSequence)
         ));
         if !past && *first != proposed.response {
-            let text = format!(
+            let wrong = format!(
                 "client {} was answered twice, and differently: {later:?}",
                 self.id
             );
-            context.ledger.book().violate(text);
+            context.ledger.book().violate(wrong);
         }
     }
 
@@ -465,7 +498,18 @@ impl Client {
                 }
                 self.settle_change(place, call, &proposed, context);
             }
-            Told::Got { index, record } => settle_get(&call, index, record.as_ref(), context),
+            Told::Got { index, record } => {
+                settle_get(&call, index, record.as_ref(), context);
+                let record = record.map(|record| Found {
+                    value: text(&record.value),
+                    revision: record.revision,
+                });
+                let read = regraft_history::Answer::Read {
+                    revision: index,
+                    record,
+                };
+                self.write_down(&call, read, context);
+            }
             Told::Stands {
                 index,
                 fence,
@@ -473,7 +517,10 @@ impl Client {
             } => {
                 see(&call, index, Seen::Read, context);
                 self.lock = match (self.lock.take(), fence) {
-                    (Some((scope, _)), Some(fence)) => {
+                    (Some((scope, standing)), Some(fence)) => {
+                        if standing == Standing::Waits {
+                            self.lock_ms.1 = context.now_ms;
+                        }
                         context.tally.grants += 1;
                         Some((scope, Standing::Holds(fence)))
                     }
@@ -499,13 +546,14 @@ impl Client {
             .response(proposed.index)
             .map(<[u8]>::to_vec);
         if said.as_deref() != Some(&proposed.response) {
-            let text = format!(
+            let wrong = format!(
                 "client {} was told of entry {} what it did not answer",
                 self.id, proposed.index
             );
-            context.ledger.book().violate(text);
+            context.ledger.book().violate(wrong);
         }
         see(&call, proposed.index, Seen::Write, context);
+        self.write_change_down(&call, proposed, context);
         match (call.kind.clone(), outcome(proposed)) {
             (Kind::Open, Some(Outcome::Opened(opened))) => {
                 see(&call, opened.session, Seen::Write, context);
@@ -513,7 +561,7 @@ impl Client {
                 self.sequences = [0; LANES];
                 self.alive.next_ms = context.now_ms;
             }
-            (Kind::Put { key, value }, Some(Outcome::Written(written))) => {
+            (Kind::Put { key, value, .. }, Some(Outcome::Written(written))) => {
                 see(&call, written.revision, Seen::Write, context);
                 check_write(
                     &key,
@@ -532,10 +580,12 @@ impl Client {
             (Kind::Acquire { scope }, Some(Outcome::Granted(granted))) => {
                 see(&call, granted.fence, Seen::Write, context);
                 context.tally.grants += 1;
+                self.lock_ms = (call.begin_ms, context.now_ms);
                 self.lock = Some((scope, Standing::Holds(granted.fence)));
                 self.hold(place, context);
             }
             (Kind::Acquire { scope }, Some(Outcome::Queued(_))) => {
+                self.lock_ms = (call.begin_ms, context.now_ms);
                 self.lock = Some((scope, Standing::Waits));
             }
             (Kind::Release, Some(Outcome::Done(_))) => self.lock = None,
@@ -545,14 +595,101 @@ impl Client {
                 Some(RefusalReason::Busy | RefusalReason::QueueFull)
                     if matches!(kind, Kind::Acquire { .. }) => {}
                 reason => {
-                    let text = format!("client {}: {kind:?} is refused: {reason:?}", self.id);
-                    context.ledger.book().violate(text);
+                    let wrong = format!("client {}: {kind:?} is refused: {reason:?}", self.id);
+                    context.ledger.book().violate(wrong);
                 }
             },
             (kind, other) => {
-                let text = format!("client {}: {kind:?} is answered with {other:?}", self.id);
-                context.ledger.book().violate(text);
+                let wrong = format!("client {}: {kind:?} is answered with {other:?}", self.id);
+                context.ledger.book().violate(wrong);
             }
+        }
+    }
+
+    fn write_change_down(&self, call: &Call, proposed: &Proposed, context: &mut Context<'_>) {
+        use regraft_history::Answer;
+        let answer = match outcome(proposed) {
+            Some(Outcome::Written(written)) => Answer::Written {
+                revision: written.revision,
+                previous: written.previous,
+            },
+            Some(Outcome::Refused(refused))
+                if refused.known_reason() == Some(RefusalReason::RevisionChanged) =>
+            {
+                Answer::Changed {
+                    found: refused.found,
+                    decided: match call.tries {
+                        1 => Decided::At(proposed.index),
+                        _ => Decided::By(proposed.index),
+                    },
+                }
+            }
+            _ => Answer::Unknown,
+        };
+        self.write_down(call, answer, context);
+    }
+
+    fn write_down(&self, call: &Call, answer: regraft_history::Answer, context: &mut Context<'_>) {
+        let operation = self.operation(call, answer, context.now_ms);
+        context.history.operations.extend(operation);
+    }
+
+    /// A request on a record, for the history.
+    fn operation(
+        &self,
+        call: &Call,
+        answer: regraft_history::Answer,
+        now_ms: u64,
+    ) -> Option<regraft_history::Operation> {
+        use regraft_history::Call as Asked;
+        let get = |key: &[u8], freshness| Asked::Get {
+            key: text(key),
+            freshness,
+        };
+        let asked = match &call.kind {
+            Kind::Put {
+                key,
+                value,
+                expected,
+            } => Asked::Put {
+                key: text(key),
+                value: text(value),
+                expected: *expected,
+            },
+            Kind::Delete { key } => Asked::Delete {
+                key: text(key),
+                expected: None,
+            },
+            Kind::Get { key } => get(key, Freshness::Linearizable),
+            Kind::StaleGet { key } => get(key, Freshness::Stale),
+            Kind::Open | Kind::Acquire { .. } | Kind::Release | Kind::Stand => return None,
+        };
+        Some(regraft_history::Operation {
+            client: u32::try_from(self.id).unwrap_or(0),
+            begin_us: call.begin_ms * 1_000,
+            end_us: now_ms * 1_000,
+            call: asked,
+            answer,
+        })
+    }
+
+    /// The time in which it relied on its lock, which ends now.
+    fn write_hold_down(&self, session: u64, context: &mut Context<'_>) {
+        let Some((scope, Standing::Holds(fence))) = &self.lock else {
+            return;
+        };
+        let until_ms = self.lives_until_ms.min(context.now_ms);
+        let (asked_ms, from_ms) = self.lock_ms;
+        if from_ms < until_ms {
+            context.history.holds.push(Hold {
+                client: u32::try_from(self.id).unwrap_or(0),
+                session,
+                scope: scope.to_string(),
+                fence: *fence,
+                asked_us: asked_ms * 1_000,
+                from_us: from_ms * 1_000,
+                until_us: until_ms * 1_000,
+            });
         }
     }
 
@@ -566,6 +703,20 @@ impl Client {
     /// The session has ended: what was under way may have been done.
     fn lose_session(&mut self, context: &mut Context<'_>) {
         context.tally.sessions_lost += 1;
+        if let Some(session) = self.session {
+            self.write_hold_down(session, context);
+        }
+        for lane in 0..LANES {
+            let Lane::Busy(call) = &self.lanes[lane] else {
+                continue;
+            };
+            let unknown = regraft_history::Answer::Unknown;
+            context
+                .history
+                .operations
+                .extend(self.operation(call, unknown, context.now_ms));
+        }
+        self.lives_until_ms = 0;
         self.session = None;
         self.lock = None;
         let until_ms = context.now_ms + 50;
@@ -594,11 +745,11 @@ fn see(call: &Call, index: u64, seen: Seen, context: &mut Context<'_>) {
         Seen::Write => index <= call.floor,
     };
     if behind {
-        let text = format!(
+        let wrong = format!(
             "{:?} took place at {index}, though {} was seen before it began",
             call.kind, call.floor
         );
-        context.ledger.book().violate(text);
+        context.ledger.book().violate(wrong);
     }
     *context.floor = index.max(*context.floor);
 }
@@ -615,8 +766,8 @@ fn settle_get(call: &Call, index: u64, record: Option<&Record>, context: &mut Co
     };
     let mut book = context.ledger.book();
     if book.record(key, index) != record {
-        let text = format!("{:?} at {index} gives {record:?}", call.kind);
-        book.violate(text);
+        let wrong = format!("{:?} at {index} gives {record:?}", call.kind);
+        book.violate(wrong);
     }
 }
 
@@ -652,4 +803,8 @@ fn outcome(proposed: &Proposed) -> Option<Outcome> {
 fn take(next: &mut u64) -> u64 {
     *next += 1;
     *next
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

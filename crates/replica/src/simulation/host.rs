@@ -336,6 +336,7 @@ impl Host {
             timings: self.timings.clone(),
             clock: Arc::new(move || wall.load(Ordering::Relaxed) + offset.load(Ordering::Relaxed)),
             machine: Arc::new(Recorder::new(self.id, self.ledger.clone())),
+            log_disk: None,
         }
     }
 

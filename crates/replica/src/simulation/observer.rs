@@ -1,6 +1,6 @@
 //! What every member applies, seen where it is applied: the truth that members and clients are held against.
 
-use crate::machine::Machine;
+use crate::machine::{Machine, StateMachine};
 use crate::planted::{self, Bug};
 use prost::Message as _;
 use regraft_model::id::LockScope;
@@ -75,6 +75,10 @@ impl Machine for Recorder {
             Err(halt) => book.violate(format!("member {} halts at {index}: {halt}", self.member)),
         }
         applied
+    }
+
+    fn format(&self) -> u32 {
+        StateMachine.format()
     }
 }
 

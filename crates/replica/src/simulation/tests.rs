@@ -7,6 +7,8 @@ const SEEDS: u64 = 40;
 /// Within so many seeds each planted bug is found.
 const SEEDS_FOR_A_BUG: u64 = 60;
 
+/// After so many seeds it is told how far it is.
+const TOLD_EVERY: u64 = 100;
 /// Lines that are shown of a broken seed: the last.
 const TRACE_LINES: usize = 400;
 
@@ -75,6 +77,9 @@ fn check(first: u64, count: u64) -> Sum {
     for seed in first..first + count {
         let outcome = run(seed, None);
         sum.add(&outcome);
+        if sum.seeds.is_multiple_of(TOLD_EVERY) {
+            sum.print();
+        }
         if !outcome.violations.is_empty() {
             tell(&outcome);
             panic!("seed {seed} is broken: {:?}", outcome.violations);

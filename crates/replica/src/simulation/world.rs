@@ -8,6 +8,7 @@ use super::pipe::Network;
 use crate::config::Timings;
 use crate::types::{Entry, entry_to_wire};
 use prost::Message as _;
+use regraft_history::{History, Operation, Searched};
 use regraft_wal::testing::Dice;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,6 +26,8 @@ const REST_MS: u64 = 60_000;
 const LOOK_MS: u64 = 1_000;
 /// A letter to a member that does not run, or over a cut link, is lost this many times in a hundred; else it is late.
 const LOST_PERCENT: u64 = 30;
+/// Steps of the search for an order that no revision tells, for each key; it gives up after them.
+const SEARCH_STEPS: usize = 5_000;
 /// Ids of clients as ends of links.
 const CLIENT_LINK: u64 = 1_000;
 
@@ -74,6 +77,7 @@ pub(super) struct World {
     next: u64,
     floor: u64,
     never: Vec<Vec<u8>>,
+    history: History,
     tally: Tally,
     digest: u64,
     trace: Vec<String>,
@@ -134,6 +138,8 @@ impl World {
             timings: Timings {
                 snapshot_every_entries: [15, 40, 120, 100_000][draw(&mut dice, 4)],
                 keep_entries: [0, 5, 30][draw(&mut dice, 3)],
+                // 0: as few segments as there may be.
+                log_bytes_max: [0, 512 << 20][draw(&mut dice, 2)],
                 ..Timings::default()
             },
             network: network.clone(),
@@ -158,6 +164,7 @@ impl World {
             next: 0,
             floor: 0,
             never: Vec::new(),
+            history: History::default(),
             tally: Tally::default(),
             digest: 0,
             trace: Vec::new(),
@@ -221,6 +228,7 @@ impl World {
             letters: &mut letters,
             tally: &mut self.tally,
             never: &mut self.never,
+            history: &mut self.history,
         };
         act(&mut clients[number], &mut context);
         for (member, asked, ask) in letters {
@@ -341,11 +349,31 @@ impl World {
     fn check_at_rest(&mut self) {
         self.check_states();
         self.check_logs();
+        self.check_history();
         let mut book = self.ledger.book();
         for value in &self.never {
             if book.was_written(value) {
                 let text = String::from_utf8_lossy(value).into_owned();
                 book.violate(format!("{text} was not proposed, and was written"));
+            }
+        }
+    }
+
+    /// What the clients saw is what one honest state could have answered: by the revisions it gave, and without them.
+    fn check_history(&mut self) {
+        let mut book = self.ledger.book();
+        for violation in regraft_history::check(&self.history) {
+            book.violate(format!("{violation:?}"));
+        }
+        let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
+        for operation in &self.history.operations {
+            keys.entry(operation.call.key())
+                .or_default()
+                .push(operation);
+        }
+        for (key, operations) in keys {
+            if regraft_history::search(&operations, SEARCH_STEPS) == Searched::NotLinearizable {
+                book.violate(format!("no order explains what was seen of {key}"));
             }
         }
     }

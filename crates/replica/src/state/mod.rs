@@ -232,6 +232,13 @@ impl StateStore {
             }
             fresh.db.write_without_wal(batch).map_err(io::Error::other)
         })?;
+        let (view, known) = (View::live(&fresh.db), self.machine.format());
+        let format = regraft_state::format::of(&view).map_err(io::Error::other)?;
+        if format > known {
+            return Err(io::Error::other(format!(
+                "the snapshot is of a state in format {format}, this version reads up to {known}: start the newer version"
+            )));
+        }
         let position = Position {
             applied: Some(applied),
             membership: meta.last_membership.clone(),

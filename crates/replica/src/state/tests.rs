@@ -39,6 +39,10 @@ impl Machine for Puts {
             response,
         })
     }
+
+    fn format(&self) -> u32 {
+        1
+    }
 }
 
 fn command(index: u64, text: &str) -> Entry {
@@ -106,7 +110,7 @@ impl StoreBuilder<Types, LogStore, Applier, Guard> for Builder {
         let applier = applier(dir.path());
         let state = Arc::clone(&applier.state);
         let make_durable = Box::new(move || state.make_durable());
-        let opened = log::open(&dir.path().join("wal"), make_durable).unwrap();
+        let opened = log::open(&dir.path().join("wal"), None, make_durable).unwrap();
         let guard = Guard {
             closed: Some(opened.closed),
             _dir: dir,

@@ -12,12 +12,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
 use std::time::Duration;
 
 /// Generous: the machine may be busy with other things.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(10);
+/// Below those that Linux gives out for connections (32768 and up).
+const PORT_FIRST: u16 = 10_000;
+const PORTS: u16 = 9_000;
 
 /// `key=value` puts; the answer is what was there. `halt` halts.
 pub(crate) struct Puts;
@@ -46,6 +49,10 @@ impl Machine for Puts {
             response,
         })
     }
+
+    fn format(&self) -> u32 {
+        1
+    }
 }
 
 /// The folders, certificates and addresses of some members.
@@ -67,15 +74,7 @@ impl Fleet {
             Overwrite::Refuse,
         )
         .unwrap();
-        // Held together, so that no two members get the same port.
-        let listeners: Vec<_> = (0..members)
-            .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        let addresses = listeners
-            .iter()
-            .enumerate()
-            .map(|(at, listener)| (at as u64 + 1, listener.local_addr().unwrap()))
-            .collect();
+        let addresses = (1..=members).map(|id| (id, free_address())).collect();
         Self {
             dir,
             authority,
@@ -123,6 +122,7 @@ impl Fleet {
             timings: self.timings.clone(),
             clock: Arc::new(move || clock_ms.load(Ordering::Relaxed)),
             machine: Arc::new(Puts),
+            log_disk: None,
         }
     }
 
@@ -137,6 +137,22 @@ impl Fleet {
         }
         members
     }
+}
+
+/// An address nobody listens on: none that the system gives out itself, for a connection could take it in between.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test programs that run side by side begin at different places.
+    let begin = std::process::id().wrapping_mul(7919);
+    for _ in 0..PORTS {
+        let offset = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).into());
+        let port = PORT_FIRST + u16::try_from(offset % u32::from(PORTS)).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no port is free");
 }
 
 /// Certificates are checked against the real time.

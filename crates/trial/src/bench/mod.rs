@@ -5,6 +5,7 @@
 //! a ratio is of one round, so that it is of two neighbours in time; the median and the range of the rounds are told
 //! ```
 
+pub(crate) mod failover;
 mod load;
 mod report;
 
@@ -15,7 +16,8 @@ use regraft_testbed::{TestDir, end_cleanly_on_signals};
 
 use crate::trio::{Certificates, Kind, Trio};
 use load::Load;
-use report::{Output, Report, Row};
+pub(crate) use report::Output;
+use report::{Report, Row};
 
 /// What is measured, and how long.
 #[derive(clap::Args)]

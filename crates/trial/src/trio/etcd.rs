@@ -44,7 +44,7 @@ pub(super) fn start(folder: &Path, certificates: &Certificates) -> Result<Trio> 
                 "--initial-cluster-token=trial".to_owned(),
                 "--log-level=warn".to_owned(),
             ]);
-        let tls = certificates.member(id)?;
+        let tls = certificates.member(id, LOOPBACK)?;
         for side in ["", "peer-"] {
             program = program.args([
                 format!("--{side}cert-file={}", tls.cert.display()),

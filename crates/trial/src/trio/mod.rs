@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hyper_util::rt::TokioIo;
-use regraft_replica::certs::{Authority, Files, Overwrite};
+use regraft_replica::certs::{Authority, ClientRole, Files, Overwrite};
 use regraft_replica::{Tls, TlsPaths};
 use regraft_testbed::{Port, Process};
 use rustls_pki_types::ServerName;
@@ -43,9 +43,9 @@ pub(crate) struct Trio {
     pub(crate) kind: Kind,
     pub(crate) processes: Vec<Process>,
     pub(crate) folders: Vec<std::path::PathBuf>,
-    addresses: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<SocketAddr>,
     _ports: Vec<Port>,
-    tls: Arc<Tls>,
+    pub(crate) tls: Arc<Tls>,
     /// Which of them leads.
     pub(crate) leader: usize,
 }
@@ -66,19 +66,26 @@ impl Certificates {
     /// Makes them in `folder`.
     pub(crate) fn create(folder: &Path) -> Result<Self> {
         let authority = Authority::create(folder, "trial", clock::wall_ms(), Overwrite::Refuse)?;
-        let client = authority.client("driver", clock::wall_ms(), Overwrite::Refuse)?;
+        let client = authority.client(
+            "driver",
+            ClientRole::Operator,
+            clock::wall_ms(),
+            Overwrite::Refuse,
+        )?;
         Ok(Self { authority, client })
     }
 
-    fn member(&self, id: u64) -> Result<TlsPaths> {
-        let names = [LOOPBACK.to_owned()];
+    /// Of a member at this address; made anew each time.
+    pub(crate) fn member(&self, id: u64, host: &str) -> Result<TlsPaths> {
+        let names = [host.to_owned()];
         let files = self
             .authority
             .member(id, &names, clock::wall_ms(), Overwrite::Force)?;
         Ok(self.paths(files))
     }
 
-    fn client(&self) -> TlsPaths {
+    /// Of the client.
+    pub(crate) fn client(&self) -> TlsPaths {
         self.paths(self.client.clone())
     }
 
@@ -139,22 +146,9 @@ impl Trio {
         self.connect_to(self.leader).await
     }
 
-    async fn connect_to(&self, at: usize) -> Result<Channel> {
-        let address = self.addresses[at];
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
-        let tls = Arc::clone(&self.tls);
-        let connector = tower::service_fn(move |_| {
-            let tls = Arc::clone(&tls);
-            async move {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                let name = ServerName::try_from(LOOPBACK).map_err(std::io::Error::other)?;
-                let connector = tokio_rustls::TlsConnector::from(tls.client_config());
-                connector.connect(name, stream).await.map(TokioIo::new)
-            }
-        });
-        let connected = endpoint.connect_with_connector(connector).await;
-        connected.with_context(|| format!("connect to {address}"))
+    /// A connection to this one.
+    pub(crate) async fn connect_to(&self, at: usize) -> Result<Channel> {
+        connect(&self.tls, self.addresses[at]).await
     }
 
     /// A client over this connection.
@@ -164,6 +158,24 @@ impl Trio {
             Kind::Etcd => Client::Etcd(etcd::Client::new(channel).await?),
         })
     }
+}
+
+/// Connects to a member whose certificate names this address.
+pub(crate) async fn connect(tls: &Arc<Tls>, address: SocketAddr) -> Result<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+    let tls = Arc::clone(tls);
+    let connector = tower::service_fn(move |_| {
+        let tls = Arc::clone(&tls);
+        async move {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            let name = ServerName::IpAddress(address.ip().into());
+            let connector = tokio_rustls::TlsConnector::from(tls.client_config());
+            connector.connect(name, stream).await.map(TokioIo::new)
+        }
+    });
+    let connected = endpoint.connect_with_connector(connector).await;
+    connected.with_context(|| format!("connect to {address}"))
 }
 
 impl Client {

@@ -31,7 +31,7 @@ pub(super) fn start(folder: &Path, certificates: &Certificates) -> Result<Trio> 
     let (mut processes, mut folders, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
     for ((id, client), peer) in (1..=MEMBERS).zip(clients).zip(peers) {
         let data = folder.join(format!("regraft-{id}"));
-        let tls = certificates.member(id)?;
+        let tls = certificates.member(id, LOOPBACK)?;
         let program = Program::new(&binary).args(["member"]).args(&all).args([
             format!("--node-id={id}"),
             format!("--data-dir={}", data.display()),
@@ -58,13 +58,22 @@ pub(super) fn start(folder: &Path, certificates: &Certificates) -> Result<Trio> 
     })
 }
 
-/// Whether the member at the other end leads.
+/// Whether the member at the other end leads, and takes sessions: all must have said that they know them.
 pub(super) async fn leads(channel: Channel) -> Result<bool> {
-    let status = StoreClient::new(channel)
-        .status(store::StatusRequest {})
-        .await?
-        .into_inner();
-    Ok(status.leader == status.node_id)
+    let mut client = StoreClient::new(channel);
+    let status = client.status(store::StatusRequest {}).await?.into_inner();
+    if status.leader != status.node_id {
+        return Ok(false);
+    }
+    let request = store::OpenSessionRequest {
+        ttl_ms: SESSION_TTL_MS,
+    };
+    let opened = client.open_session(request).await?.into_inner();
+    let session = opened.session;
+    client
+        .close_session(store::CloseSessionRequest { session })
+        .await?;
+    Ok(true)
 }
 
 pub(crate) struct Client {

@@ -156,6 +156,24 @@ fn purged_segments_are_deleted_and_one_spare_is_kept() {
 }
 
 #[test]
+fn a_purge_to_the_first_of_the_newest_segments_leaves_so_many() {
+    let disk = MemoryDisk::new();
+    let (mut writer, reader, _) = open_on(&disk).unwrap();
+    for index in 1..=50 {
+        append(&mut writer, index, 500).unwrap();
+    }
+    assert!(reader.segments() > 4, "{:?}", disk.files());
+    let all = reader.segments();
+    assert_eq!(reader.first_of_newest(all), None);
+    assert_eq!(reader.first_of_newest(usize::MAX - 1), None);
+    let first = reader.first_of_newest(3).unwrap();
+    let purge = Operation::PurgeTo { index: first - 1 };
+    writer.write(&[purge], Durability::Synced).unwrap();
+    assert_eq!(reader.segments(), 3);
+    assert_eq!(read_all(&reader).first(), Some(&first));
+}
+
+#[test]
 fn a_segment_that_cannot_be_deleted_is_told_and_tried_again_before_the_ones_behind_it() {
     let disk = MemoryDisk::new();
     let (mut writer, _, _) = open_on(&disk).unwrap();

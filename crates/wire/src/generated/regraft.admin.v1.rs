@@ -110,6 +110,45 @@ pub struct ForgetClusterRequest {
     pub cluster: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangeMembersRequest {
+    #[prost(oneof = "change_members_request::Change", tags = "1, 2, 3, 4")]
+    pub change: ::core::option::Option<change_members_request::Change>,
+}
+/// Nested message and enum types in `ChangeMembersRequest`.
+pub mod change_members_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Change {
+        #[prost(message, tag = "1")]
+        Add(super::NewMember),
+        #[prost(message, tag = "2")]
+        Promote(super::Promotion),
+        /// Removes this member.
+        #[prost(uint64, tag = "3")]
+        Remove(u64),
+        /// Has this member lead.
+        #[prost(uint64, tag = "4")]
+        Lead(u64),
+    }
+}
+/// Somebody who gets the log, and no vote yet.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NewMember {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// `host:port` of its Raft listener.
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
+}
+/// Gives a vote to a new member that has the log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Promotion {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// The member whose place it takes, 0 when there is none.
+    #[prost(uint64, tag = "2")]
+    pub replaces: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Accepted {
     /// For people.
     #[prost(string, tag = "1")]
@@ -584,6 +623,28 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("regraft.admin.v1.Admin", "ForgetCluster"));
             self.inner.unary(req, path, codec).await
         }
+        /// Changes who the members are. One change at a time; a caller that stops half-way asks again.
+        pub async fn change_members(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ChangeMembersRequest>,
+        ) -> std::result::Result<tonic::Response<super::Accepted>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/regraft.admin.v1.Admin/ChangeMembers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("regraft.admin.v1.Admin", "ChangeMembers"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -658,6 +719,11 @@ pub mod admin_server {
         async fn forget_cluster(
             &self,
             request: tonic::Request<super::ForgetClusterRequest>,
+        ) -> std::result::Result<tonic::Response<super::Accepted>, tonic::Status>;
+        /// Changes who the members are. One change at a time; a caller that stops half-way asks again.
+        async fn change_members(
+            &self,
+            request: tonic::Request<super::ChangeMembersRequest>,
         ) -> std::result::Result<tonic::Response<super::Accepted>, tonic::Status>;
     }
     /// The caller is known by its client certificate, or by its user id on a Unix socket.
@@ -1243,6 +1309,51 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ForgetClusterSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/regraft.admin.v1.Admin/ChangeMembers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ChangeMembersSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ChangeMembersRequest>
+                    for ChangeMembersSvc<T> {
+                        type Response = super::Accepted;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ChangeMembersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::change_members(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ChangeMembersSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

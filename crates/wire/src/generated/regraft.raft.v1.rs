@@ -161,6 +161,7 @@ pub struct SnapshotStart {
     pub caller: ::core::option::Option<Caller>,
     #[prost(message, optional, tag = "2")]
     pub ballot: ::core::option::Option<Ballot>,
+    /// 0: not known yet, for it is read while it is sent.
     #[prost(uint64, tag = "3")]
     pub size_bytes: u64,
 }
@@ -274,6 +275,94 @@ pub mod read_index_response {
         #[prost(message, tag = "5")]
         Halted(super::Halted),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IntroduceRequest {
+    #[prost(message, optional, tag = "1")]
+    pub caller: ::core::option::Option<Caller>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IntroduceResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub disk_id: ::prost::alloc::vec::Vec<u8>,
+    /// Newest format of commands that it reads.
+    #[prost(uint32, tag = "2")]
+    pub format: u32,
+    /// Voters that its own log names; none when it is as empty as a new member should be.
+    #[prost(uint64, repeated, tag = "3")]
+    pub voters: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangeMembersRequest {
+    #[prost(message, optional, tag = "1")]
+    pub caller: ::core::option::Option<Caller>,
+    /// Who asks, as the audit names it.
+    #[prost(string, tag = "6")]
+    pub actor: ::prost::alloc::string::String,
+    #[prost(oneof = "change_members_request::Change", tags = "2, 3, 4, 5")]
+    pub change: ::core::option::Option<change_members_request::Change>,
+}
+/// Nested message and enum types in `ChangeMembersRequest`.
+pub mod change_members_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Change {
+        /// Begins to send the log to a new member, which does not vote yet.
+        #[prost(message, tag = "2")]
+        Add(super::Node),
+        #[prost(message, tag = "3")]
+        Promote(super::Promote),
+        /// Removes a member, whether it votes or not.
+        #[prost(uint64, tag = "4")]
+        Remove(u64),
+        /// Hands leadership over to this member.
+        #[prost(uint64, tag = "5")]
+        Lead(u64),
+    }
+}
+/// Gives a vote to a member that has the log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Promote {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// The voter whose place it takes, 0 when there is none.
+    #[prost(uint64, tag = "2")]
+    pub replaces: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangeMembersResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub disk_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(oneof = "change_members_response::Outcome", tags = "2, 3, 4, 5, 6")]
+    pub outcome: ::core::option::Option<change_members_response::Outcome>,
+}
+/// Nested message and enum types in `ChangeMembersResponse`.
+pub mod change_members_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        /// It is done.
+        #[prost(message, tag = "2")]
+        Done(super::Blank),
+        #[prost(message, tag = "3")]
+        NotLeader(super::NotLeader),
+        /// It was not begun: may be tried again.
+        #[prost(message, tag = "4")]
+        Unavailable(super::Unavailable),
+        /// It must not be done.
+        #[prost(message, tag = "5")]
+        Refused(super::MembersRefused),
+        /// It may or may not be done, now or later.
+        #[prost(message, tag = "6")]
+        Unknown(super::Unknown),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MembersRefused {
+    /// What stands against it.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    /// What a person does next.
+    #[prost(string, tag = "2")]
+    pub action: ::prost::alloc::string::String,
 }
 /// The first frame of a snapshot file.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -422,7 +511,8 @@ pub mod raft_client {
             self.inner.unary(req, path, codec).await
         }
         /// Appends log entries, request after request, each answered in turn. The caller is in the metadata `caller-bin`, and the
-        /// callee's disk in the metadata `disk-bin` of its answer: both are checked once.
+        /// callee's disk in the metadata `disk-bin` of its answer: both are checked once. The newest format of commands that the
+        /// callee reads is in the metadata `format` of its answer; a version that knows the first only leaves it out.
         pub async fn append_stream(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::AppendRequest>,
@@ -590,6 +680,56 @@ pub mod raft_client {
                 .insert(GrpcMethod::new("regraft.raft.v1.Raft", "ReadIndex"));
             self.inner.unary(req, path, codec).await
         }
+        /// Asks somebody who is to become a member who it is and what it brings.
+        pub async fn introduce(
+            &mut self,
+            request: impl tonic::IntoRequest<super::IntroduceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::IntroduceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/regraft.raft.v1.Raft/Introduce",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("regraft.raft.v1.Raft", "Introduce"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Has the leader change the members. The callee does not forward it any further.
+        pub async fn change_members(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ChangeMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ChangeMembersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/regraft.raft.v1.Raft/ChangeMembers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("regraft.raft.v1.Raft", "ChangeMembers"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -617,7 +757,8 @@ pub mod raft_server {
             + std::marker::Send
             + 'static;
         /// Appends log entries, request after request, each answered in turn. The caller is in the metadata `caller-bin`, and the
-        /// callee's disk in the metadata `disk-bin` of its answer: both are checked once.
+        /// callee's disk in the metadata `disk-bin` of its answer: both are checked once. The newest format of commands that the
+        /// callee reads is in the metadata `format` of its answer; a version that knows the first only leaves it out.
         async fn append_stream(
             &self,
             request: tonic::Request<tonic::Streaming<super::AppendRequest>>,
@@ -662,6 +803,22 @@ pub mod raft_server {
             request: tonic::Request<super::ReadIndexRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ReadIndexResponse>,
+            tonic::Status,
+        >;
+        /// Asks somebody who is to become a member who it is and what it brings.
+        async fn introduce(
+            &self,
+            request: tonic::Request<super::IntroduceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::IntroduceResponse>,
+            tonic::Status,
+        >;
+        /// Has the leader change the members. The callee does not forward it any further.
+        async fn change_members(
+            &self,
+            request: tonic::Request<super::ChangeMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ChangeMembersResponse>,
             tonic::Status,
         >;
     }
@@ -1081,6 +1238,94 @@ pub mod raft_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReadIndexSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/regraft.raft.v1.Raft/Introduce" => {
+                    #[allow(non_camel_case_types)]
+                    struct IntroduceSvc<T: Raft>(pub Arc<T>);
+                    impl<T: Raft> tonic::server::UnaryService<super::IntroduceRequest>
+                    for IntroduceSvc<T> {
+                        type Response = super::IntroduceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::IntroduceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Raft>::introduce(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = IntroduceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/regraft.raft.v1.Raft/ChangeMembers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ChangeMembersSvc<T: Raft>(pub Arc<T>);
+                    impl<
+                        T: Raft,
+                    > tonic::server::UnaryService<super::ChangeMembersRequest>
+                    for ChangeMembersSvc<T> {
+                        type Response = super::ChangeMembersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ChangeMembersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Raft>::change_members(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ChangeMembersSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

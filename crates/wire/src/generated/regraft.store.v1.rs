@@ -250,6 +250,7 @@ pub struct WatchResponse {
     /// Everything up to this revision was told.
     #[prost(uint64, tag = "1")]
     pub revision: u64,
+    /// None when nothing below the prefix changed for long.
     #[prost(message, repeated, tag = "2")]
     pub changes: ::prost::alloc::vec::Vec<Change>,
 }

@@ -10,6 +10,7 @@ mod act;
 mod caller;
 mod diff;
 mod listen;
+mod members;
 mod read;
 mod refusal;
 
@@ -85,35 +86,35 @@ impl Admin for Service {
 
     async fn sync(&self, request: Request<wire::SyncRequest>) -> Answer<wire::Accepted> {
         answer(request, async |caller, request| {
-            act::sync(&self.0, caller.person()?, request).await
+            act::sync(&self.0, caller.operator()?, request).await
         })
         .await
     }
 
     async fn suspend(&self, request: Request<wire::SuspendRequest>) -> Answer<wire::Accepted> {
         answer(request, async |caller, request| {
-            act::suspend(&self.0, caller.person()?, request).await
+            act::suspend(&self.0, caller.operator()?, request).await
         })
         .await
     }
 
     async fn resume(&self, request: Request<wire::ResumeRequest>) -> Answer<wire::Accepted> {
         answer(request, async |caller, request| {
-            act::resume(&self.0, caller.person()?, request).await
+            act::resume(&self.0, caller.operator()?, request).await
         })
         .await
     }
 
     async fn approve(&self, request: Request<wire::ApproveRequest>) -> Answer<wire::Accepted> {
         answer(request, async |caller, request| {
-            act::approve(&self.0, caller.person()?, request).await
+            act::approve(&self.0, caller.operator()?, request).await
         })
         .await
     }
 
     async fn veto(&self, request: Request<wire::VetoRequest>) -> Answer<wire::Accepted> {
         answer(request, async |caller, request| {
-            act::veto(&self.0, caller.person()?, request).await
+            act::veto(&self.0, caller.operator()?, request).await
         })
         .await
     }
@@ -123,7 +124,7 @@ impl Admin for Service {
         request: Request<wire::ConfirmDeleteRequest>,
     ) -> Answer<wire::Accepted> {
         answer(request, async |caller, request| {
-            act::confirm_delete(&self.0, caller.person()?, request).await
+            act::confirm_delete(&self.0, caller.operator()?, request).await
         })
         .await
     }
@@ -133,7 +134,17 @@ impl Admin for Service {
         request: Request<wire::ForgetClusterRequest>,
     ) -> Answer<wire::Accepted> {
         answer(request, async |caller, request| {
-            act::forget_cluster(&self.0, caller.person()?, request).await
+            act::forget_cluster(&self.0, caller.operator()?, request).await
+        })
+        .await
+    }
+
+    async fn change_members(
+        &self,
+        request: Request<wire::ChangeMembersRequest>,
+    ) -> Answer<wire::Accepted> {
+        answer(request, async |caller, request| {
+            members::change(&self.0, caller.admin()?, request).await
         })
         .await
     }

@@ -3,7 +3,7 @@
 use crate::serve::propose::{Undecided, UndecidedKind};
 use prost::Message as _;
 use regraft_model::id::IncidentId;
-use regraft_replica::BarrierError;
+use regraft_replica::{BarrierError, MembersError};
 use regraft_state::command::{Rejection, RejectionReason};
 use regraft_state::store::ReadError;
 use regraft_wire::admin::v1 as wire;
@@ -100,6 +100,35 @@ impl From<BarrierError> for Refusal {
                 "Halted",
                 error.to_string(),
                 "ask another member, and look at this one's log",
+            ),
+        }
+    }
+}
+
+impl From<MembersError> for Refusal {
+    fn from(error: MembersError) -> Self {
+        let message = error.to_string();
+        match error {
+            MembersError::NotLeader { .. } => Self::new(
+                Code::Unavailable,
+                "NoLeader",
+                message,
+                "nothing was changed: try again in a second",
+            ),
+            MembersError::Unavailable { .. } => Self::new(
+                Code::Unavailable,
+                "NotYet",
+                message,
+                "nothing was changed: try again",
+            ),
+            MembersError::Refused { action, .. } => {
+                Self::new(Code::FailedPrecondition, "MembersRefused", message, action)
+            }
+            MembersError::Unknown => Self::new(
+                Code::DeadlineExceeded,
+                "OutcomeUnknown",
+                message,
+                "look at `regraft get members` before asking again",
             ),
         }
     }

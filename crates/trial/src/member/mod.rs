@@ -1,17 +1,22 @@
 //! A member's replicated state, without the rest of the product: it is measured and tried as a process of its own.
 
+pub(crate) mod faults;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
-use regraft_replica::{Config, PeerAddress, Replica, StateMachine, Timings, TlsPaths, serve_store};
+use anyhow::{Context as _, Result, bail};
+use regraft_replica::{
+    Clock, Config, LogDisk, PeerAddress, Replica, StateMachine, Timings, TlsPaths, serve_store,
+};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use faults::Faults;
 
 /// Which member, and where.
 #[derive(clap::Args)]
@@ -40,6 +45,12 @@ pub(crate) struct Options {
     /// Its key
     #[arg(long)]
     key: PathBuf,
+    /// Entries between two snapshots, a tenth of which stay in the log
+    #[arg(long)]
+    snapshot_every: Option<u64>,
+    /// Where somebody says what faults its clock and its disk have; what is not synced is kept in memory then
+    #[arg(long)]
+    faults: Option<PathBuf>,
 }
 
 fn peer(text: &str) -> Result<(u64, String), String> {
@@ -48,10 +59,11 @@ fn peer(text: &str) -> Result<(u64, String), String> {
     Ok((id, address.to_owned()))
 }
 
-/// Runs until SIGTERM.
+/// Runs until SIGTERM, or until the state is halted: as in the product, somebody else starts it again.
 pub(crate) async fn run(options: Options) -> Result<()> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(false)
         .with_max_level(tracing::Level::INFO)
         .init();
     let listener = TcpListener::bind(options.store).await?;
@@ -68,6 +80,17 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         cert: options.cert,
         key: options.key,
     };
+    let faults = options.faults.map(Faults::new);
+    let clock: Clock = match faults.clone() {
+        Some(faults) => Arc::new(move || faults.wall_ms()),
+        None => Arc::new(clock::wall_ms),
+    };
+    let log_disk = faults.map(|faults| -> LogDisk { Arc::new(move |disk| faults.above(disk)) });
+    let mut timings = Timings::default();
+    if let Some(entries) = options.snapshot_every {
+        timings.snapshot_every_entries = entries;
+        timings.keep_entries = entries / 10;
+    }
     let replica = Replica::start(Config {
         node_id: options.node_id,
         cluster_id: "trial".to_owned(),
@@ -75,9 +98,10 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         raft_listen: options.raft,
         peers,
         tls: Some(tls),
-        timings: Timings::default(),
-        clock: Arc::new(clock::wall_ms),
+        timings,
+        clock,
         machine: Arc::new(StateMachine),
+        log_disk,
     })
     .await?;
     let stop = CancellationToken::new();
@@ -85,11 +109,31 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let serving = serve_store(replica.clone(), tls, listener, stop.clone());
     let mut terminate = signal(SignalKind::terminate())?;
     let told = async {
-        terminate.recv().await;
+        let reason = tokio::select! {
+            _ = terminate.recv() => None,
+            reason = halted(&replica) => Some(reason),
+        };
         stop.cancel();
+        reason
     };
-    let (served, ()) = tokio::join!(serving, told);
+    let (served, reason) = tokio::join!(serving, told);
     served?;
     replica.shutdown().await;
-    Ok(())
+    match reason {
+        None => Ok(()),
+        Some(reason) => bail!("the replicated state is halted: {reason}"),
+    }
+}
+
+/// Resolves when the member applies no more, with the reason.
+async fn halted(replica: &Replica) -> String {
+    let mut status = replica.watch_status();
+    loop {
+        if let Some(reason) = status.borrow_and_update().fatal.clone() {
+            return reason;
+        }
+        if status.changed().await.is_err() {
+            return "its engine ended".to_owned();
+        }
+    }
 }

@@ -1,0 +1,275 @@
+//! The client at three real members, while they stop, start and hand leadership over.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+#![expect(
+    dead_code,
+    reason = "the other tests use more of what they have in common"
+)]
+
+mod support;
+
+use hyper_util::rt::TokioIo;
+use regraft_client::{
+    Changed, Client, Connect, Connecting, Consistency, Error, LockRequest, Session, Settings, Start,
+};
+use regraft_replica::certs::{Identity, Overwrite};
+use regraft_replica::{Replica, StateMachine, Tls, TlsPaths, serve_store};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use support::{Fleet, kill, kill_all, leader_of, now_ms, until};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+
+const TTL: Duration = Duration::from_secs(60);
+const SESSIONS: u64 = 4;
+/// Changes of each session in each stretch between two events, at least.
+const CHANGES: u64 = 5;
+
+/// Three members that serve programs, each always at the same address.
+struct Served {
+    fleet: Fleet,
+    members: BTreeMap<u64, Replica>,
+    addresses: BTreeMap<u64, SocketAddr>,
+    stops: BTreeMap<u64, CancellationToken>,
+    serving: BTreeMap<u64, JoinSet<Result<(), tonic::transport::Error>>>,
+}
+
+/// Checks that the member that answers is the one that was meant.
+struct Secure(Arc<Tls>);
+
+impl Connect for Secure {
+    fn connect<'a>(&'a self, member: u64, address: &'a str) -> Connecting<'a> {
+        let (tls, address) = (Arc::clone(&self.0), address.to_owned());
+        let connector = tower::service_fn(move |_: tonic::transport::Uri| {
+            let (tls, address) = (Arc::clone(&tls), address.clone());
+            async move {
+                let expected = Identity::Member {
+                    node_id: member,
+                    cluster_id: "shop".to_owned(),
+                };
+                tls.connect(&address, &expected).await.map(TokioIo::new)
+            }
+        });
+        let endpoint = Endpoint::from_static("http://member");
+        Box::pin(async move { Ok(endpoint.connect_with_connector(connector).await?) })
+    }
+}
+
+impl Served {
+    async fn start() -> Self {
+        let mut served = Self {
+            fleet: Fleet::new(3),
+            members: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            stops: BTreeMap::new(),
+            serving: BTreeMap::new(),
+        };
+        for id in 1..=3 {
+            served.start_member(id).await;
+        }
+        leader_of(&served.members).await;
+        served
+    }
+
+    async fn start_member(&mut self, id: u64) {
+        let mut config = self.fleet.config(id);
+        config.machine = Arc::new(StateMachine);
+        let member = Replica::start(config).await.unwrap();
+        let known = self.addresses.get(&id).copied();
+        let listener = TcpListener::bind(known.unwrap_or(([127, 0, 0, 1], 0).into()));
+        let listener = listener.await.unwrap();
+        self.addresses.insert(id, listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        self.stops.insert(id, stop.clone());
+        let tls = member.tls().unwrap();
+        let mut serving = JoinSet::new();
+        serving.spawn(serve_store(member.clone(), tls, listener, stop));
+        self.serving.insert(id, serving);
+        self.members.insert(id, member);
+    }
+
+    /// Hands leadership over if it leads, and stops.
+    async fn stop_member(&mut self, id: u64) {
+        self.stops[&id].cancel();
+        let member = self.members.remove(&id).unwrap();
+        member.shutdown().await;
+        self.serving.remove(&id);
+    }
+
+    /// Stops without a word.
+    async fn kill_member(&mut self, id: u64) {
+        self.stops[&id].cancel();
+        self.serving.remove(&id);
+        kill(self.members.remove(&id).unwrap()).await;
+    }
+
+    fn client(&self) -> Client {
+        let authority = &self.fleet.authority;
+        let files = authority.client("tester", now_ms(), Overwrite::Force);
+        let files = files.unwrap();
+        let tls = Tls::load(TlsPaths {
+            ca: authority.certificate_file(),
+            cert: files.cert,
+            key: files.key,
+        });
+        let addresses = self.addresses.iter();
+        let addresses = addresses.map(|(id, address)| (*id, address.to_string()));
+        let secure = Secure(Arc::new(tls.unwrap()));
+        Client::new(addresses.collect(), secure, Settings::default())
+    }
+
+    async fn end(self) {
+        for stop in self.stops.values() {
+            stop.cancel();
+        }
+        kill_all(self.members.into_values()).await;
+    }
+}
+
+/// What sessions that count up have seen.
+#[derive(Default)]
+struct Counted {
+    done: AtomicU64,
+    unknown: AtomicU64,
+    stop: AtomicBool,
+}
+
+async fn read(client: &Client) -> (u64, u64) {
+    let read = client
+        .get("count", Consistency::Linearizable)
+        .await
+        .unwrap();
+    let value = read.value.map(|record| (record.revision, record.value));
+    value.map_or((0, 0), |(revision, value)| {
+        (revision, String::from_utf8(value).unwrap().parse().unwrap())
+    })
+}
+
+async fn count(client: Client, session: Session, counted: Arc<Counted>) {
+    while !counted.stop.load(Ordering::Relaxed) {
+        let (revision, value) = read(&client).await;
+        let value = (value + 1).to_string();
+        match session.compare_and_swap("count", value, revision).await {
+            Ok(_) => counted.done.fetch_add(1, Ordering::Relaxed),
+            Err(Error::Refused(refusal)) if refusal.reason == "RevisionChanged" => continue,
+            Err(Error::NotDone { .. }) => continue,
+            Err(Error::Unknown { .. }) => counted.unknown.fetch_add(1, Ordering::Relaxed),
+            Err(error) => panic!("{error}"),
+        };
+    }
+}
+
+/// Lets the sessions count on.
+async fn progress(counted: &Counted) {
+    let goal = counted.done.load(Ordering::Relaxed) + SESSIONS * CHANGES;
+    until("they count on", async || {
+        match counted.done.load(Ordering::Relaxed) {
+            done if done >= goal => Ok(()),
+            done => Err(format!("{done} of {goal}")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_was_counted_once_whoever_leads() {
+    let mut served = Served::start().await;
+    let client = served.client();
+    let counted = Arc::new(Counted::default());
+    let mut counting = JoinSet::new();
+    for _ in 0..SESSIONS {
+        let session = client.open_session(TTL).await.unwrap();
+        counting.spawn(count(client.clone(), session, Arc::clone(&counted)));
+    }
+    progress(&counted).await;
+    for farewell in [true, false, true, false] {
+        let leader = leader_of(&served.members).await;
+        match farewell {
+            true => served.stop_member(leader).await,
+            false => served.kill_member(leader).await,
+        }
+        progress(&counted).await;
+        served.start_member(leader).await;
+        progress(&counted).await;
+    }
+    // And one that does not lead.
+    let leader = leader_of(&served.members).await;
+    let follower = served.members.keys().copied().find(|id| *id != leader);
+    let follower = follower.unwrap();
+    served.kill_member(follower).await;
+    progress(&counted).await;
+    served.start_member(follower).await;
+    counted.stop.store(true, Ordering::Relaxed);
+    while let Some(ended) = counting.join_next().await {
+        ended.unwrap();
+    }
+    let (_, value) = read(&client).await;
+    let done = counted.done.load(Ordering::Relaxed);
+    let unknown = counted.unknown.load(Ordering::Relaxed);
+    assert!(
+        (done..=done + unknown).contains(&value),
+        "{value}, but {done} and {unknown} in doubt"
+    );
+    served.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_locks_and_watches_outlive_the_leader() {
+    let mut served = Served::start().await;
+    let client = served.client();
+    let ttl = Duration::from_secs(4);
+    let holder = client.open_session(ttl).await.unwrap();
+    let lock = holder
+        .try_acquire(&LockRequest::new("cluster/eu-1"))
+        .await
+        .unwrap();
+    let waiting = client.open_session(TTL).await.unwrap();
+    let mut watch = client.watch("w/", Start::Now).await.unwrap();
+    let wanted = LockRequest::new("namespace/eu-1/shop");
+    let patient = waiting.within(TTL);
+    let leading = async {
+        let leader = leader_of(&served.members).await;
+        served.kill_member(leader).await;
+        leader_of(&served.members).await;
+        holder.put("w/1", "after it").await.unwrap();
+        let told = watch.next().await.unwrap();
+        let [Changed::Put(record)] = &told.changes[..] else {
+            panic!("{told:?}");
+        };
+        assert_eq!(record.value, b"after it");
+        served.start_member(leader).await;
+        assert_eq!((holder.loss(), lock.loss()), (None, None));
+        let fence = lock.fence();
+        lock.release().await.unwrap();
+        fence
+    };
+    let (granted, fence) = tokio::join!(patient.acquire(&wanted), leading);
+    let granted = granted.unwrap();
+    assert!(granted.fence() > fence);
+    // Silent for its time to live: its lock is somebody else's then.
+    drop(holder);
+    let (lost, stopped) = (granted.lost(), waiting.lost());
+    waiting.close().await.unwrap();
+    tokio::join!(lost, stopped);
+    assert!(matches!(
+        granted.release().await,
+        Err(Error::SessionLost { .. })
+    ));
+    let next = client.open_session(TTL).await.unwrap();
+    next.try_acquire(&wanted)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    served.end().await;
+}
