@@ -97,6 +97,8 @@ enum Place {
 enum Standing {
     Waits,
     Holds(u64),
+    /// It gives the lock, or its place, back.
+    Leaves,
 }
 
 struct KeepAlive {
@@ -321,6 +323,7 @@ impl Client {
             }
             Some((scope, _)) => {
                 self.write_hold_down(session, context);
+                self.lock = Some((scope.clone(), Standing::Leaves));
                 let release = Release {
                     scope: scope.to_string(),
                 };
