@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
-use crate::bootstrap::{Parts, Prepared};
+use crate::bootstrap::Parts;
 use crate::drive::Profile;
 use crate::forests::Output;
 use crate::workspace::Workspace;
@@ -86,7 +86,7 @@ enum Command {
     },
     /// Judge series of other people, and show how good that is beside floors and bars
     Quality(quality::Options),
-    /// Simulate seeded worlds and check every invariant
+    /// Simulate seeded worlds and check every invariant; or, with `replica --seeds N`, members of the replicated state
     Sim {
         /// Arguments of the simulator, such as --seeds N, --seed S, --plant BUG; see --help after --
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -189,8 +189,7 @@ fn act(cli: &Cli) -> Result<()> {
         }
         Command::Bench { what, profile } => bench(&workspace, what, *profile),
         Command::Quality(options) => quality::quality(&workspace, options),
-        // The simulation links pure crates only: nothing has to be prepared.
-        Command::Sim { args } => sim::run(&workspace, &Prepared::default(), args),
+        Command::Sim { args } => sim::run(&workspace, args),
         Command::Torture { args } => torture::torture(&workspace, args),
         Command::Bootstrap { parts } => bootstrap::prepare(&workspace, *parts).map(drop),
     }

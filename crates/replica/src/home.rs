@@ -7,6 +7,9 @@
 //! - Assumptions: what is read while entries are applied is in memory, or comes from a disk that answers.
 
 use crate::error::Error;
+use futures::FutureExt as _;
+use std::future::Future;
+use std::io;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -42,8 +45,34 @@ impl Home {
         Ok(home)
     }
 
+    /// The runtime that this is called in: a simulation has no threads.
+    #[cfg(test)]
+    pub(crate) fn here() -> Self {
+        Self {
+            runtime: Handle::current(),
+            ended: CancellationToken::new(),
+        }
+    }
+
     /// Ends the thread; tasks that have not ended by then are dropped.
     pub(crate) fn end(&self) {
         self.ended.cancel();
     }
+}
+
+/// Starts what may wait for the disk, away from this thread; a simulation, where no disk is waited for, does it at once.
+///
+/// # Errors
+/// When it did not come to its end.
+pub(crate) fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = io::Result<T>> + Send {
+    #[cfg(test)]
+    let started = match crate::simulation::is_here() {
+        true => futures::future::Either::Left(std::future::ready(Ok(work()))),
+        false => futures::future::Either::Right(tokio::task::spawn_blocking(work)),
+    };
+    #[cfg(not(test))]
+    let started = tokio::task::spawn_blocking(work);
+    started.map(|ended| ended.map_err(io::Error::other))
 }

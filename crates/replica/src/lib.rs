@@ -39,9 +39,12 @@ mod machine;
 mod members;
 mod network;
 mod opening;
+mod planted;
 mod replica;
 mod restore;
 mod service;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod status;
 mod tls;

@@ -227,6 +227,7 @@ pub(crate) async fn follow(local: Arc<Local>, liveness: Arc<Liveness>, stop: Can
             }
         };
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             _ = every.tick() => {
                 let (given_up, followed) = liveness.tick();

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::line::{OwnDisk, Promises};
 use crate::local::Raft;
 use crate::log::size::LogSize;
-use crate::log::{self, KnownDisks, LogStore, Room};
+use crate::log::{self, KnownDisks, LogStore, MakeDurable, Opened, Room};
 use crate::network::Peers;
 use crate::network::client::PeerClients;
 use crate::state::StateStore;
@@ -68,6 +68,19 @@ pub(crate) async fn listen(config: &Config) -> Result<TcpListener, Error> {
 
 pub(crate) fn open_storage(config: &Config) -> Result<Storage, Error> {
     let dir = &config.data_dir;
+    let wal = dir.join(log::FOLDER);
+    open_storage_with(config, |make_durable| {
+        log::conversion::convert(dir, &wal)?;
+        log::open(&wal, config.log_disk.as_ref(), make_durable)
+    })
+}
+
+/// Opens everything, and last the log as it is told.
+pub(crate) fn open_storage_with(
+    config: &Config,
+    open_log: impl FnOnce(MakeDurable) -> Result<Opened, Error>,
+) -> Result<Storage, Error> {
+    let dir = &config.data_dir;
     let disk = Disk::claim(dir, &config.cluster_id, config.node_id)?;
     let state = Arc::new(StateStore::open(
         &dir.join(StateStore::FOLDER),
@@ -75,10 +88,7 @@ pub(crate) fn open_storage(config: &Config) -> Result<Storage, Error> {
     )?);
     let snapshots = Arc::new(open_snapshots(config, &state)?);
     let durable = Arc::clone(&state);
-    let wal = dir.join(log::FOLDER);
-    log::conversion::convert(dir, &wal)?;
-    let above = config.log_disk.as_ref();
-    let opened = log::open(&wal, above, Box::new(move || durable.make_durable()))?;
+    let opened = open_log(Box::new(move || durable.make_durable()))?;
     let closed = [opened.closed, state.closed()];
     Ok(Storage {
         closed,

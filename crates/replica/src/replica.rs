@@ -6,20 +6,21 @@ use crate::config::Config;
 use crate::database::Closed;
 use crate::error::{BackupError, BarrierError, Error, ProposeError};
 use crate::format::{self, Formats};
-use crate::home::Home;
+use crate::home::{self, Home};
+use crate::listener;
 use crate::liveness::{self, Liveness};
 use crate::local::{Local, Proposed, Raft, ReadIndexError, check_size};
 use crate::log::{self, size::LogSize};
 use crate::members::{self, MemberChange, MembersError};
-use crate::network::Peers;
 use crate::network::server::{self, RaftService};
+use crate::network::{Peers, Transport};
 use crate::opening::{
     Storage, check_certificate, check_format, check_promises, listen, open_storage, own_disk,
     start_engine,
 };
 use crate::state::snapshot::Snapshots;
 use crate::status::{Status, status_of};
-use crate::tls::Tls;
+use crate::tls::{Peer, Tls};
 use futures::FutureExt as _;
 use futures::stream::Stream;
 use openraft::Instant as _;
@@ -27,13 +28,15 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
 use regraft_state::store::{Read, ReadError, Walk};
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::transport::server::Connected;
 
 /// How long a leader that leaves waits for another one.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -41,6 +44,18 @@ const TRANSFER_TIMEOUT: Duration = Duration::from_secs(1);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a watched status is fresh when nothing else changes (times since last contact).
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Where a member runs, and how it and others reach each other.
+pub(crate) struct Surroundings<I> {
+    pub(crate) home: Home,
+    /// None: it is alone.
+    pub(crate) transport: Option<Transport>,
+    /// The connections of others.
+    pub(crate) incoming: Option<I>,
+    /// Ends what comes in, and all that the member runs beside its engine.
+    pub(crate) stop: CancellationToken,
+}
+
 /// A member: proposes, reads and follows the replicated state. Clones are handles of the same member.
 #[derive(Clone)]
 pub struct Replica(Arc<Inner>);
@@ -106,22 +121,32 @@ impl Replica {
         if let Some(tls) = &tls {
             check_certificate(&config, tls)?;
         }
-        let listener = match &tls {
+        let stop = CancellationToken::new();
+        let incoming = match &tls {
             // A member without TLS is alone: nobody may speak to it.
             None => None,
-            Some(_) => Some(listen(&config).await?),
+            Some(tls) => {
+                let listener = listen(&config).await?;
+                Some(listener::incoming(listener, Arc::clone(tls), stop.clone()))
+            }
         };
         let storage = {
             let config = config.clone();
-            tokio::task::spawn_blocking(move || open_storage(&config))
+            home::blocking(move || open_storage(&config))
                 .await
                 .map_err(|error| Error::Raft {
                     operation: "opening the data folder",
                     reason: error.to_string(),
                 })??
         };
+        let surroundings = Surroundings {
+            home,
+            transport: tls.map(Transport::Tls),
+            incoming,
+            stop,
+        };
         let closed = storage.closed.clone();
-        let started = Self::start_on(home, config, tls, listener, storage).await;
+        let started = Self::start_on(surroundings, config, storage).await;
         if started.is_err() {
             // A process that exits while a database is open may crash in its threads.
             wait_closed(closed).await;
@@ -129,19 +154,26 @@ impl Replica {
         started
     }
 
-    async fn start_on(
-        home: Home,
+    pub(crate) async fn start_on<C>(
+        surroundings: Surroundings<impl Stream<Item = io::Result<C>> + Send + 'static>,
         config: Config,
-        tls: Option<Arc<Tls>>,
-        listener: Option<TcpListener>,
         storage: Storage,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, Error>
+    where
+        C: AsyncRead + AsyncWrite + Connected<ConnectInfo = Peer> + Unpin + Send + 'static,
+    {
+        let Surroundings {
+            home,
+            transport,
+            incoming,
+            stop,
+        } = surroundings;
         check_promises(&config, &storage)?;
         check_format(&config, &storage)?;
         let peers = Arc::new(Peers::new(
             &config,
             own_disk(&config, &storage),
-            tls.clone(),
+            transport,
             home.runtime.clone(),
             storage.disks,
         ));
@@ -169,15 +201,15 @@ impl Replica {
             recovered: Arc::new(AtomicBool::new(false)),
             liveness: Arc::default(),
             formats: Formats::default(),
-            stop: CancellationToken::new(),
+            stop,
             tasks: TaskTracker::new(),
             home,
             snapshots: Arc::clone(&storage.snapshots),
             backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
             closed: storage.closed,
         }));
-        if let (Some(listener), Some(tls)) = (listener, tls) {
-            replica.0.serve(listener, tls, storage.snapshots);
+        if let Some(incoming) = incoming {
+            replica.0.serve(incoming, storage.snapshots);
         }
         replica.0.follow_status();
         replica.0.follow_recovery();
@@ -450,9 +482,15 @@ impl Replica {
 }
 
 impl Inner {
-    fn serve(&self, listener: TcpListener, tls: Arc<Tls>, snapshots: Arc<Snapshots>) {
+    fn serve<C>(
+        &self,
+        incoming: impl Stream<Item = io::Result<C>> + Send + 'static,
+        snapshots: Arc<Snapshots>,
+    ) where
+        C: AsyncRead + AsyncWrite + Connected<ConnectInfo = Peer> + Unpin + Send + 'static,
+    {
         let service = RaftService::new(Arc::clone(&self.peers), Arc::clone(&self.local), snapshots);
-        let serving = server::serve(listener, tls, service, self.stop.clone());
+        let serving = server::serve(incoming, service, self.stop.clone());
         self.tasks.spawn_on(serving, &self.home.runtime);
     }
 

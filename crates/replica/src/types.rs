@@ -21,7 +21,14 @@ openraft::declare_raft_types!(
         R = Vec<u8>,
         NodeId = u64,
         Node = BasicNode,
+        AsyncRuntime = Runtime,
 );
+
+#[cfg(not(test))]
+type Runtime = openraft_rt_tokio::TokioRuntime;
+/// Draws election timeouts from a seed where one is simulated.
+#[cfg(test)]
+type Runtime = crate::simulation::Runtime;
 
 pub(crate) type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
 pub(crate) type LogId = openraft::LogId<LeaderId>;

@@ -45,7 +45,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tail::Tail;
 use tokio::sync::{mpsc, oneshot};
 use writer::Job;
-pub(crate) use writer::Room;
+pub(crate) use writer::{Room, Writing};
 
 /// Name of its folder in a data folder.
 pub(crate) const FOLDER: &str = "wal";
@@ -121,17 +121,35 @@ pub(crate) fn open(
     if let Some(above) = above {
         disk = above(disk);
     }
-    open_on(disk, closed, path, make_durable)
+    let under = Under {
+        disk,
+        closed,
+        options: Options::default(),
+    };
+    open_on(under, path, make_durable, writer::run_on_a_thread)
 }
 
-fn open_on(
-    disk: Arc<dyn Disk>,
-    closed: Closed,
+/// What the log is kept on.
+pub(crate) struct Under {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) closed: Closed,
+    pub(crate) options: Options,
+}
+
+/// Opens the log; `drive` runs its writer.
+pub(crate) fn open_on(
+    under: Under,
     path: &Path,
     make_durable: MakeDurable,
+    drive: impl FnOnce(Writing) -> Result<(), Error>,
 ) -> Result<Opened, Error> {
+    let Under {
+        disk,
+        closed,
+        options,
+    } = under;
     let (mut wal, reader, recovered) =
-        regraft_wal::open(disk, Options::default()).map_err(|error| refused(path, error))?;
+        regraft_wal::open(disk, options).map_err(|error| refused(path, error))?;
     if let Some(torn) = &recovered.torn {
         tracing::info!(path = %path.display(), file = torn.file, offset = torn.offset, bytes = torn.bytes, "a write that was cut off is left out of the log");
     }
@@ -150,7 +168,9 @@ fn open_on(
         memory: Mutex::new(memory),
     });
     let (queue, jobs) = mpsc::channel(QUEUE_JOBS_MAX);
-    let room = writer::start(Arc::clone(&shared), wal, &queue, jobs, make_durable)?;
+    let writing = Writing::new(Arc::clone(&shared), wal, &queue, jobs, make_durable);
+    let room = writing.room();
+    drive(writing)?;
     let disks = KnownDisks {
         known: Arc::new(Mutex::new(disks)),
         queue: queue.downgrade(),

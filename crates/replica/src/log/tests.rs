@@ -185,7 +185,17 @@ async fn a_full_disk_is_told_and_writes_wait_for_room() {
     let disk = MemoryDisk::new();
     let (_, closed) = database::open_and_closed();
     let keeps: MakeDurable = Box::new(|| Ok(()));
-    let mut opened = open_on(Arc::new(disk.clone()), closed, Path::new("memory"), keeps).unwrap();
+    let mut opened = open_on(
+        Under {
+            disk: Arc::new(disk.clone()),
+            closed,
+            options: Options::default(),
+        },
+        Path::new("memory"),
+        keeps,
+        writer::run_on_a_thread,
+    )
+    .unwrap();
     let store = &mut opened.store;
     store.blocking_append([entry(1, 1, 10)]).await.unwrap();
     until("there is room", || opened.room.lacking().is_none()).await;

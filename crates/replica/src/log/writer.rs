@@ -1,10 +1,11 @@
-//! The one thread that writes the log: takes everything that waits, writes it in one synced batch,
+//! The one that writes the log, on a thread of its own: takes everything that waits, writes it in one synced batch,
 //! answers in order.
 
 use super::{
     COMMITTED_KEY, MakeDurable, PURGED_KEY, Shared, VOTE_KEY, disk_key, encode_log_id, encode_vote,
 };
 use crate::error::{Error, with_causes};
+use crate::planted::{self, Bug};
 use crate::types::{LogId, Types, Vote};
 use openraft::storage::IOFlushed;
 use regraft_wal::{Durability, Operation, Space, Writer};
@@ -29,6 +30,9 @@ pub(crate) struct Room {
     lacking: Arc<Mutex<Option<String>>>,
     queue: mpsc::WeakSender<Job>,
 }
+
+/// There was no room on the disk.
+struct FullDisk;
 
 pub(super) enum Job {
     Append {
@@ -57,8 +61,8 @@ pub(super) enum Job {
     Look,
 }
 
-/// The thread's own.
-struct Writing {
+/// The writer's own.
+pub(crate) struct Writing {
     shared: Arc<Shared>,
     wal: Writer,
     jobs: mpsc::Receiver<Job>,
@@ -67,32 +71,15 @@ struct Writing {
 }
 
 /// Starts the thread; it ends when the last sender is gone or a write failed.
-pub(super) fn start(
-    shared: Arc<Shared>,
-    wal: Writer,
-    queue: &mpsc::Sender<Job>,
-    jobs: mpsc::Receiver<Job>,
-    make_durable: MakeDurable,
-) -> Result<Room, Error> {
-    let room = Room {
-        lacking: Arc::default(),
-        queue: queue.downgrade(),
-    };
-    let mut writing = Writing {
-        shared,
-        wal,
-        jobs,
-        make_durable,
-        room: room.clone(),
-    };
-    std::thread::Builder::new()
+pub(super) fn run_on_a_thread(mut writing: Writing) -> Result<(), Error> {
+    let started = std::thread::Builder::new()
         .name(THREAD.to_owned())
-        .spawn(move || writing.run())
-        .map_err(|source| Error::Thread {
-            name: THREAD,
-            source,
-        })?;
-    Ok(room)
+        .spawn(move || writing.run());
+    let failed = |source| Error::Thread {
+        name: THREAD,
+        source,
+    };
+    started.map(drop).map_err(failed)
 }
 
 impl Room {
@@ -126,33 +113,92 @@ impl Room {
 }
 
 impl Writing {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        wal: Writer,
+        queue: &mpsc::Sender<Job>,
+        jobs: mpsc::Receiver<Job>,
+        make_durable: MakeDurable,
+    ) -> Self {
+        let room = Room {
+            lacking: Arc::default(),
+            queue: queue.downgrade(),
+        };
+        Self {
+            shared,
+            wal,
+            jobs,
+            make_durable,
+            room,
+        }
+    }
+
+    pub(super) fn room(&self) -> Room {
+        self.room.clone()
+    }
+
     fn run(&mut self) {
         while let Some(first) = self.jobs.blocking_recv() {
             let group = self.gather(first);
-            let written = self.write(&group);
-            let failed = written.err().map(|error| error.to_string());
-            match &failed {
-                None => mark_written(&self.shared, &group),
-                // Before anybody is answered: who asks from now on is told that the writer has stopped.
-                Some(_) => self.jobs.close(),
+            let mut written = self.begin(&group);
+            while let Ok(Some(FullDisk)) = written {
+                std::thread::park_timeout(FULL_DISK_REST);
+                written = self.write(&group);
             }
-            for job in group {
-                answer(job, failed.as_deref());
-            }
-            if let Some(reason) = failed {
+            if let Err(reason) = self.settle(group, written.err()) {
                 while let Some(job) = self.jobs.blocking_recv() {
                     answer(job, Some(&reason));
                 }
-                tracing::error!(
-                    path = %self.shared.path.display(),
-                    reason,
-                    "the log cannot be written: this member stops"
-                );
                 return;
             }
-            self.look();
         }
         self.leave();
+    }
+
+    /// As [`Self::run`], as a task, on a disk that takes its time.
+    #[cfg(test)]
+    pub(crate) async fn run_simulated(mut self, disk: crate::simulation::DiskPace) {
+        while let Some(first) = self.jobs.recv().await {
+            // What comes meanwhile is of the same group, as it is while a thread is woken.
+            disk.wait().await;
+            let group = self.gather(first);
+            let mut written = self.begin(&group);
+            while let Ok(Some(FullDisk)) = written {
+                disk.rest(FULL_DISK_REST).await;
+                written = self.write(&group);
+            }
+            disk.wait().await;
+            if let Err(reason) = self.settle(group, written.err()) {
+                while let Some(job) = self.jobs.recv().await {
+                    answer(job, Some(&reason));
+                }
+                return;
+            }
+        }
+        self.leave();
+    }
+
+    /// Answers a group that was written, or was not. The error is why nothing more is.
+    fn settle(&mut self, group: Vec<Job>, failed: Option<io::Error>) -> Result<(), String> {
+        let failed = failed.map(|error| error.to_string());
+        match &failed {
+            None => mark_written(&self.shared, &group),
+            // Before anybody is answered: who asks from now on is told that the writer has stopped.
+            Some(_) => self.jobs.close(),
+        }
+        for job in group {
+            answer(job, failed.as_deref());
+        }
+        if let Some(reason) = failed {
+            tracing::error!(
+                path = %self.shared.path.display(),
+                reason,
+                "the log cannot be written: this member stops"
+            );
+            return Err(reason);
+        }
+        self.look();
+        Ok(())
     }
 
     /// What was committed last may be on no disk yet: the next start need not wait for a leader to say it again.
@@ -195,10 +241,20 @@ impl Writing {
         group
     }
 
-    fn write(&mut self, group: &[Job]) -> io::Result<()> {
+    /// Writes a group for the first time.
+    fn begin(&mut self, group: &[Job]) -> io::Result<Option<FullDisk>> {
         // Purged entries can only be had again from the state that they made.
         if group.iter().any(|job| matches!(job, Job::Purge { .. })) {
             (self.make_durable)()?;
+        }
+        self.write(group)
+    }
+
+    /// Writes a group, unless the disk is full: then it may be tried again.
+    fn write(&mut self, group: &[Job]) -> io::Result<Option<FullDisk>> {
+        if self.room.lock().is_some() {
+            // Also what failed before is tried again.
+            self.wal.space();
         }
         let values = Values::of(group, self.committed(group));
         let mut batch = Vec::new();
@@ -206,7 +262,7 @@ impl Writing {
             job.add_to(value, &mut batch);
         }
         if batch.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         if let Some(committed) = &values.committed {
             batch.push(Operation::Set {
@@ -214,20 +270,20 @@ impl Writing {
                 bytes: committed,
             });
         }
-        loop {
-            match self.wal.write(&batch, Durability::Synced) {
-                Ok(()) => return Ok(()),
-                Err(
-                    error @ (regraft_wal::Error::DiskFull { .. }
-                    | regraft_wal::Error::Prepare { .. }),
-                ) if !self.jobs.is_closed() => {
-                    self.room.tell(Some(with_causes(&error)));
-                    // Nobody is answered meanwhile, so nobody takes for written what is not.
-                    std::thread::park_timeout(FULL_DISK_REST);
-                    self.wal.space();
-                }
-                Err(error) => return Err(io::Error::other(with_causes(&error))),
+        let durability = match planted::has(Bug::UnsyncedAppend) {
+            true => Durability::NotYet,
+            false => Durability::Synced,
+        };
+        match self.wal.write(&batch, durability) {
+            Ok(()) => Ok(None),
+            Err(
+                error @ (regraft_wal::Error::DiskFull { .. } | regraft_wal::Error::Prepare { .. }),
+            ) if !self.jobs.is_closed() => {
+                // Nobody is answered meanwhile, so nobody takes for written what is not.
+                self.room.tell(Some(with_causes(&error)));
+                Ok(Some(FullDisk))
             }
+            Err(error) => Err(io::Error::other(with_causes(&error))),
         }
     }
 

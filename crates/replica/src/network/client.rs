@@ -178,6 +178,7 @@ impl RaftNetworkV2<Types> for PeerClient {
             |mut client| async move { client.install_snapshot(parts).await },
         );
         let response = tokio::select! {
+            biased;
             closed = cancel => return Err(closed.into()),
             response = sending => response?,
         };
@@ -333,9 +334,11 @@ impl Peers {
 impl Peers {
     /// Asks somebody at `address` whether it is member `id` of this cluster; gives the voters that its own log names.
     pub(crate) async fn introduce(&self, id: u64, address: &str) -> Result<Vec<u64>, String> {
-        let tls = self.tls().cloned();
-        let tls = tls.ok_or("this member has no certificates to speak to others: set `tls`")?;
-        let channel = self.channel(id, address, tls);
+        let transport = self
+            .transport
+            .as_ref()
+            .ok_or("this member has no certificates to speak to others: set `tls`")?;
+        let channel = self.channel(id, address, transport);
         let mut client = Client::new(channel.map_err(|status| text_of(&status))?);
         let request = wire::IntroduceRequest {
             caller: Some(self.caller(id)),

@@ -65,12 +65,22 @@ pub(crate) enum Lane {
     Snapshot,
 }
 
+/// How members reach each other.
+#[derive(Clone)]
+pub(crate) enum Transport {
+    /// Connections with certificates at both ends.
+    Tls(Arc<Tls>),
+    /// What a simulation has in their place.
+    #[cfg(test)]
+    Pipes(crate::simulation::Pipes),
+}
+
 /// This member among the others.
 pub(crate) struct Peers {
     pub(crate) me: u64,
     pub(crate) cluster_id: String,
     own: OwnDisk,
-    tls: Option<Arc<Tls>>,
+    transport: Option<Transport>,
     runtime: Handle,
     /// As the own configuration says them.
     addresses: BTreeMap<u64, String>,
@@ -89,7 +99,7 @@ impl Peers {
     pub(crate) fn new(
         config: &Config,
         own: OwnDisk,
-        tls: Option<Arc<Tls>>,
+        transport: Option<Transport>,
         runtime: Handle,
         disks: KnownDisks,
     ) -> Self {
@@ -98,7 +108,7 @@ impl Peers {
             me: config.node_id,
             cluster_id: config.cluster_id.clone(),
             own,
-            tls,
+            transport,
             runtime,
             addresses: addresses
                 .map(|(id, peer)| (*id, peer.address.clone()))
@@ -118,7 +128,11 @@ impl Peers {
     }
 
     pub(crate) fn tls(&self) -> Option<&Arc<Tls>> {
-        self.tls.as_ref()
+        match self.transport.as_ref()? {
+            Transport::Tls(tls) => Some(tls),
+            #[cfg(test)]
+            Transport::Pipes(_) => None,
+        }
     }
 
     /// The last trouble with each member, until it answers again.
@@ -230,10 +244,10 @@ impl Peers {
             .ok_or_else(|| {
                 Status::unavailable(format!("no address of member {target} is known"))
             })?;
-        let tls = self.tls.as_ref().ok_or_else(|| {
+        let transport = self.transport.as_ref().ok_or_else(|| {
             Status::unavailable("this member has no certificates to speak to others")
         })?;
-        let channel = self.channel(target, address, Arc::clone(tls))?;
+        let channel = self.channel(target, address, transport)?;
         let client = RaftClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -241,7 +255,12 @@ impl Peers {
         Ok(client)
     }
 
-    fn channel(&self, target: u64, address: &str, tls: Arc<Tls>) -> Result<Channel, Status> {
+    fn channel(
+        &self,
+        target: u64,
+        address: &str,
+        transport: &Transport,
+    ) -> Result<Channel, Status> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| {
                 Status::unavailable(format!(
@@ -254,18 +273,30 @@ impl Peers {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        let expected = Identity::Member {
-            node_id: target,
-            cluster_id: self.cluster_id.clone(),
-        };
-        let address = address.to_owned();
-        let connector = tower::service_fn(move |_| {
-            let (tls, address, expected) = (Arc::clone(&tls), address.clone(), expected.clone());
-            async move { tls.connect(&address, &expected).await.map(TokioIo::new) }
-        });
         // Its tasks must not end with whoever asks first.
         let _home = self.runtime.enter();
-        Ok(endpoint.connect_with_connector_lazy(connector))
+        Ok(match transport {
+            Transport::Tls(tls) => {
+                let expected = Identity::Member {
+                    node_id: target,
+                    cluster_id: self.cluster_id.clone(),
+                };
+                let (tls, address) = (Arc::clone(tls), address.to_owned());
+                endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
+                    let (tls, address, expected) =
+                        (Arc::clone(&tls), address.clone(), expected.clone());
+                    async move { tls.connect(&address, &expected).await.map(TokioIo::new) }
+                }))
+            }
+            #[cfg(test)]
+            Transport::Pipes(pipes) => {
+                let pipes = pipes.clone();
+                endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
+                    let pipes = pipes.clone();
+                    async move { pipes.connect(target).await.map(TokioIo::new) }
+                }))
+            }
+        })
     }
 
     /// Checks an answer of `target` and notes how it went with it.

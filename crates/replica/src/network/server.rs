@@ -5,16 +5,16 @@ use super::{
     STREAM_WINDOW_BYTES,
 };
 use crate::error::ProposeError;
-use crate::listener;
+use crate::home;
 use crate::local::{Local, ReadIndexError};
 use crate::members::{self, MemberChange, MembersError};
 use crate::state::snapshot::{SnapshotData, Snapshots};
-use crate::tls::{Peer, Tls};
+use crate::tls::Peer;
 use crate::types::{
     Lacks, Snapshot, entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire,
     vote_to_wire,
 };
-use futures::stream::{BoxStream, StreamExt as _};
+use futures::stream::{BoxStream, Stream, StreamExt as _};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult,
     TransferLeaderRequest, VoteRequest, VoteResponse,
@@ -25,10 +25,11 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataValue;
+use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Snapshots received at the same time: there is one leader.
@@ -48,13 +49,15 @@ pub(crate) struct RaftService {
     receiving: Semaphore,
 }
 
-/// Serves on `listener` until `stop`.
-pub(crate) fn serve(
-    listener: TcpListener,
-    tls: Arc<Tls>,
+/// Serves the connections that come in until `stop`.
+pub(crate) fn serve<C>(
+    incoming: impl Stream<Item = io::Result<C>>,
     service: RaftService,
     stop: CancellationToken,
-) -> impl Future<Output = ()> {
+) -> impl Future<Output = ()>
+where
+    C: AsyncRead + AsyncWrite + Connected<ConnectInfo = Peer> + Unpin + Send + 'static,
+{
     let service = RaftServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -65,10 +68,7 @@ pub(crate) fn serve(
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
         .add_service(service)
-        .serve_with_incoming_shutdown(
-            listener::incoming(listener, tls, stop.clone()),
-            stop.clone().cancelled_owned(),
-        );
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     async move {
         let stopped = async {
             stop.cancelled().await;
@@ -267,12 +267,12 @@ impl RaftRpc for RaftService {
         let file = self.receive(start.size_bytes, &mut parts).await?;
         let snapshots = Arc::clone(&self.snapshots);
         let checking = file.clone();
-        let meta = tokio::task::spawn_blocking(move || {
+        let meta = home::blocking(move || {
             checking.sync()?;
             snapshots.verify(&checking)
         })
         .await
-        .map_err(|error| Status::internal(error.to_string()))?
+        .and_then(|checked| checked)
         .map_err(|error| broken(&error))?;
         tracing::info!(
             index = meta.last_log_id.map_or(0, |id| id.index),

@@ -11,6 +11,7 @@
 
 use super::Peers;
 use super::client::{Answers, Client, failed, timed_out};
+use crate::planted::{self, Bug};
 use crate::types::{Types, entry_to_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 use futures::stream::{Stream, StreamExt as _};
 use openraft::errors::{NetworkError, RPCError};
@@ -144,6 +145,11 @@ impl Following {
         let message = loop {
             match tokio::time::timeout(self.answer_timeout, self.answers.message()).await {
                 Ok(Ok(message)) => break message?,
+                Ok(Err(_)) if planted::has(Bug::LostAnswerIsYes) => {
+                    let range = self.in_flight.lock().pop_front()?;
+                    self.in_flight.slots.add_permits(1);
+                    return Some(Ok(Ok(range.last)));
+                }
                 Ok(Err(status)) => {
                     self.peers.note(self.target, Some(&status));
                     self.peers.forget_format(self.target);

@@ -3,6 +3,7 @@
 use super::generation::Generation;
 use super::snapshot::{SnapshotData, Snapshots, Taken};
 use super::{AppliedEntries, Patience, StateStore};
+use crate::home;
 use crate::types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, Types};
 use futures::stream::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -72,7 +73,7 @@ impl RaftStateMachine<Types> for Applier {
         let state = Arc::clone(&self.state);
         let snapshots = Arc::clone(&self.snapshots);
         let meta = meta.clone();
-        tokio::task::spawn_blocking(move || {
+        home::blocking(move || {
             let file = match snapshot {
                 SnapshotData::Received(file) => file,
                 SnapshotData::Taken(taken) => snapshots.receive(&taken)?,
@@ -82,8 +83,7 @@ impl RaftStateMachine<Types> for Applier {
             // Before the log is purged: a follower that is further behind will want it.
             snapshots.take(&state.generation().db).map(drop)
         })
-        .await
-        .map_err(io::Error::other)?
+        .await?
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<SnapshotData>>, io::Error> {
@@ -94,8 +94,7 @@ impl RaftStateMachine<Types> for Applier {
 impl Applier {
     async fn apply_patiently(&self, entries: Vec<Entry>) -> io::Result<AppliedEntries> {
         let state = Arc::clone(&self.state);
-        let applying = tokio::task::spawn_blocking(move || state.apply(&entries, Patience::Waits));
-        let applied = applying.await.map_err(io::Error::other)?;
+        let applied = home::blocking(move || state.apply(&entries, Patience::Waits)).await?;
         applied.ok_or_else(|| io::Error::other("a write that may wait was not done"))
     }
 }
@@ -107,8 +106,7 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<SnapshotData>, io::Error> {
         let generation = Arc::clone(&self.generation);
         let snapshots = Arc::clone(&self.snapshots);
-        let taking = tokio::task::spawn_blocking(move || snapshots.take(&generation.db));
-        let taken = taking.await.map_err(io::Error::other)??;
+        let taken = home::blocking(move || snapshots.take(&generation.db)).await??;
         tracing::info!(
             index = taken.meta().last_log_id.map_or(0, |id| id.index),
             "a snapshot was taken"

@@ -1,6 +1,7 @@
 //! A snapshot on its way out: parts of bytes, no faster than others can spare.
 
 use super::snapshot::Taken;
+use crate::home;
 use futures::stream::Stream;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
@@ -30,7 +31,7 @@ pub(crate) fn parts(
         parts,
         runtime: Handle::current(),
     };
-    tokio::task::spawn_blocking(move || {
+    let reading = home::blocking(move || {
         let out = BufWriter::with_capacity(PART_BYTES, parts.clone());
         if let Err(error) = taken.write_to(out) {
             // Nobody is told where nobody takes it.
@@ -38,6 +39,8 @@ pub(crate) fn parts(
         }
         drop((taken, until));
     });
+    // It goes on by itself.
+    drop(reading);
     let each = Duration::from_secs(1) * PART_BYTES as u32 / BYTES_PER_S;
     let mut pace = tokio::time::interval(each);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -15,6 +15,7 @@ use super::frames::{self, CHUNK_BYTES, FrameError, FrameWriter};
 use super::{View, database, read_position};
 use crate::database::Open;
 use crate::error::Error;
+use crate::planted::{self, Bug};
 use crate::types::{
     SnapshotMeta, log_id_from_wire, log_id_to_wire, stored_membership_from_wire,
     stored_membership_to_wire,
@@ -139,8 +140,14 @@ impl Snapshots {
     /// What it holds is durable.
     pub(crate) fn take(&self, db: &DB) -> io::Result<Arc<Taken>> {
         let path = self.checkpoint(db)?;
-        let taken = Arc::new(self.taken(path.clone(), 0)?);
+        let mut taken = self.taken(path.clone(), 0)?;
         let mut current = self.lock();
+        if planted::has(Bug::OldSnapshot)
+            && let Some(old) = &*current
+        {
+            taken.path.clone_from(&old.path);
+        }
+        let taken = Arc::new(taken);
         if let Some(newer) = &*current
             && newer.meta.last_log_id >= taken.meta.last_log_id
         {
@@ -150,7 +157,8 @@ impl Snapshots {
         let name = path.file_name().unwrap_or_default();
         point_to(&self.dir, &name.to_string_lossy())?;
         if let Some(old) = current.replace(Arc::clone(&taken)) {
-            old.retired.store(true, Ordering::Release);
+            let still_needed = planted::has(Bug::OldSnapshot);
+            old.retired.store(!still_needed, Ordering::Release);
         }
         Ok(taken)
     }

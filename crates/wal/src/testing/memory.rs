@@ -149,6 +149,13 @@ impl MemoryDisk {
         self.lock().faults.delete = Some(nth);
     }
 
+    /// Whether something that was to fail has not yet.
+    pub fn will_fail(&self) -> bool {
+        let faults = &self.lock().faults;
+        let counts = [faults.power, faults.sync, faults.write, faults.delete];
+        counts.iter().any(Option::is_some)
+    }
+
     /// Lets all files together take no more than this; `None`: as much as they want.
     pub fn set_room(&self, bytes: Option<u64>) {
         self.lock().faults.room_bytes = bytes;

@@ -1,0 +1,156 @@
+use super::world::Outcome;
+use super::*;
+use std::collections::BTreeMap;
+
+/// Seeds of every run of the tests; the long search is `cargo xtask sim replica --seeds 1000`.
+const SEEDS: u64 = 40;
+/// Within so many seeds each planted bug is found.
+const SEEDS_FOR_A_BUG: u64 = 60;
+
+/// After so many seeds it is told how far it is.
+const TOLD_EVERY: u64 = 100;
+/// Lines that are shown of a broken seed: the last.
+const TRACE_LINES: usize = 400;
+
+/// What many seeds came to.
+#[derive(Default)]
+struct Sum {
+    seeds: u64,
+    simulated_ms: u64,
+    entries: u64,
+    answered: u64,
+    resent: u64,
+    grants: u64,
+    reads: u64,
+    sessions_lost: u64,
+    faults: BTreeMap<&'static str, u64>,
+    broken: Vec<u64>,
+}
+
+impl Sum {
+    fn add(&mut self, outcome: &Outcome) {
+        self.seeds += 1;
+        self.simulated_ms += outcome.simulated_ms;
+        self.entries += outcome.entries;
+        self.answered += outcome.tally.answered;
+        self.resent += outcome.tally.resent;
+        self.grants += outcome.tally.grants;
+        self.reads += outcome.tally.reads;
+        self.sessions_lost += outcome.tally.sessions_lost;
+        for (fault, count) in &outcome.faults {
+            *self.faults.entry(fault).or_default() += count;
+        }
+        if !outcome.violations.is_empty() {
+            self.broken.push(outcome.seed);
+        }
+    }
+
+    fn print(&self) {
+        println!(
+            "{} seeds, {} simulated seconds, {} entries, {} answers, {} sent again, {} grants, {} reads, {} sessions lost; broken: {:?}",
+            self.seeds,
+            self.simulated_ms / 1_000,
+            self.entries,
+            self.answered,
+            self.resent,
+            self.grants,
+            self.reads,
+            self.sessions_lost,
+            self.broken
+        );
+        println!("{:?}", self.faults);
+    }
+}
+
+fn tell(outcome: &Outcome) {
+    let shown = outcome.trace.len().saturating_sub(TRACE_LINES);
+    for line in outcome.trace.iter().skip(shown) {
+        println!("{line}");
+    }
+    println!("seed {}: {:#?}", outcome.seed, outcome.violations);
+    println!("again: cargo xtask sim replica --seed {}", outcome.seed);
+}
+
+/// Runs seeds until the first one that is broken.
+fn check(first: u64, count: u64) -> Sum {
+    let mut sum = Sum::default();
+    for seed in first..first + count {
+        let outcome = run(seed, None);
+        sum.add(&outcome);
+        if sum.seeds.is_multiple_of(TOLD_EVERY) {
+            sum.print();
+        }
+        if !outcome.violations.is_empty() {
+            tell(&outcome);
+            panic!("seed {seed} is broken: {:?}", outcome.violations);
+        }
+    }
+    sum.print();
+    sum
+}
+
+fn check_is_found(bug: Bug) {
+    let found = (1..=SEEDS_FOR_A_BUG).find_map(|seed| {
+        let outcome = run(seed, Some(bug));
+        outcome.violations.first().map(|text| (seed, text.clone()))
+    });
+    let (seed, text) = found.unwrap_or_else(|| panic!("{bug:?} is not found"));
+    println!("{bug:?} is found by seed {seed}: {text}");
+}
+
+#[test]
+fn members_keep_their_promises_whatever_happens() {
+    check(1, SEEDS);
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 1..4 {
+        let (one, other) = (run(seed, None), run(seed, None));
+        if one.digest != other.digest {
+            let mut lines = one.trace.iter().zip(&other.trace);
+            let same = lines.clone().take_while(|(a, b)| a == b).count();
+            let differs = lines.nth(same);
+            for line in one.trace.iter().take(same).skip(same.saturating_sub(60)) {
+                println!("{line}");
+            }
+            panic!("seed {seed} differs: {differs:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_commit_without_a_quorum_is_found() {
+    check_is_found(Bug::LostAnswerIsYes);
+}
+
+#[test]
+fn an_answer_before_the_sync_is_found() {
+    check_is_found(Bug::UnsyncedAppend);
+}
+
+#[test]
+fn a_snapshot_older_than_it_says_is_found() {
+    check_is_found(Bug::OldSnapshot);
+}
+
+#[test]
+fn a_read_without_a_quorum_is_found() {
+    check_is_found(Bug::ReadWithoutQuorum);
+}
+
+#[test]
+fn a_request_applied_twice_is_found() {
+    check_is_found(Bug::NoDedupe);
+}
+
+/// For `cargo xtask sim replica`: SIMULATION_SEED, SIMULATION_SEEDS.
+#[test]
+#[ignore = "runs as many seeds as it is told to"]
+fn many_seeds() {
+    let number = |name: &str, or: u64| {
+        let text = std::env::var(name).unwrap_or_default();
+        text.parse().unwrap_or(or)
+    };
+    check(number("SIMULATION_SEED", 1), number("SIMULATION_SEEDS", 1));
+}
