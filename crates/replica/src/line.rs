@@ -99,7 +99,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let new = own(dir.path(), Promises::None);
         assert_eq!(line_of(&new.id()), None);
-        assert_eq!(new.belongs_with(b"one.aa").unwrap(), true);
+        assert!(new.belongs_with(b"one.aa").unwrap());
         assert_eq!(line_of(&new.id()), Some(b"one".as_slice()));
         for (other, belongs) in [("one.bb", true), ("two.aa", false), ("aa", false)] {
             assert_eq!(
@@ -116,13 +116,13 @@ mod tests {
     fn who_has_promised_something_takes_no_line() {
         let dir = tempfile::tempdir().unwrap();
         let old = own(dir.path(), Promises::Some);
-        assert_eq!(old.belongs_with(b"one.aa").unwrap(), false);
-        assert_eq!(old.belongs_with(b"aa").unwrap(), true);
+        assert!(!old.belongs_with(b"one.aa").unwrap());
+        assert!(old.belongs_with(b"aa").unwrap());
 
         let dir = tempfile::tempdir().unwrap();
         let new = own(dir.path(), Promises::None);
         // The first that speaks to it has no line, so it has none either.
-        assert_eq!(new.belongs_with(b"aa").unwrap(), true);
-        assert_eq!(new.belongs_with(b"one.aa").unwrap(), false);
+        assert!(new.belongs_with(b"aa").unwrap());
+        assert!(!new.belongs_with(b"one.aa").unwrap());
     }
 }
