@@ -17,7 +17,8 @@
 //!   what overlaps what another one holds, and fences rise; a session that was told that it lives does; a member stops
 //!   only where its disk failed. At rest: logs have no holes and say the same, and all members have applied the same.
 //! - Guarantees: the same seed is the same run. RocksDB's own threads change nothing that is seen.
-//! - Left out: TLS (the pipe tells who is at its other end) and damage of what a disk holds; tests of real processes and
+//!   What clients saw is judged by that alone, too, with and without the revisions they were told (`regraft_history`).
+//! - Left out: changes of the membership, TLS (the pipe tells who is at its other end) and damage of what a disk holds; tests of real processes and
 //!   those of the log have both. What a crash takes of RocksDB is what it has in memory.
 #![expect(
     clippy::disallowed_methods,
