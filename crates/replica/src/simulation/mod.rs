@@ -15,10 +15,11 @@
 //!   lies before it in the log (linearizability of all records together, with the log's order as the witness); a
 //!   request sent again has one effect and one answer; what was certainly not proposed is never applied; nobody holds
 //!   what overlaps what another one holds, and fences rise; a session that was told that it lives does; a member stops
-//!   only where its disk failed. At rest: logs have no holes and say the same, and all members have applied the same.
+//!   only where its disk failed. At rest: logs have no holes and say the same, and all members have applied the same; and
+//!   what clients saw is judged by that alone, with and without the revisions they were told (`regraft_history`).
 //! - Guarantees: the same seed is the same run. RocksDB's own threads change nothing that is seen.
-//! - Left out: TLS (the pipe tells who is at its other end) and damage of what a disk holds; tests of real processes and
-//!   those of the log have both. What a crash takes of RocksDB is what it has in memory.
+//! - Left out: changes of the membership, TLS (the pipe tells who is at its other end) and damage of what a disk holds;
+//!   tests of real processes and those of the log have the last two. What a crash takes of RocksDB is what it has in memory.
 #![expect(
     clippy::disallowed_methods,
     reason = "time and tasks are the simulated ones here"
