@@ -21,7 +21,7 @@ use support::{Fleet, applied, get, kill, kill_all, leader_of, now_ms, put, until
 use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
 
-/// Asks member 1 for a read point, with these certificates and these claims.
+/// Asks member 1 who it is, with these certificates and these claims.
 async fn ask(
     fleet: &Fleet,
     tls: TlsPaths,
@@ -41,7 +41,7 @@ async fn ask(
             let (tls, address, expected) = (Arc::clone(&tls), address.clone(), expected.clone());
             async move { tls.connect(&address, &expected).await.map(TokioIo::new) }
         }));
-    let request = wire::ReadIndexRequest {
+    let request = wire::IntroduceRequest {
         caller: Some(wire::Caller {
             cluster_id: cluster_id.to_owned(),
             node_id,
@@ -49,9 +49,9 @@ async fn ask(
             disk_id: b"a disk".to_vec(),
         }),
     };
-    match RaftClient::new(channel).read_index(request).await {
-        Ok(answer) => match answer.into_inner().outcome {
-            Some(wire::read_index_response::Outcome::Index(_)) => "admitted".to_owned(),
+    match RaftClient::new(channel).introduce(request).await {
+        Ok(answer) => match answer.into_inner().voters.as_slice() {
+            [1] => "admitted".to_owned(),
             other => format!("admitted: {other:?}"),
         },
         Err(status) => {
