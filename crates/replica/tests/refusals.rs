@@ -105,7 +105,7 @@ async fn only_the_member_that_its_certificate_names_is_admitted() {
         .unwrap();
     insta::assert_snapshot!(
         ask(&fleet, client_paths(&fleet.authority, alice), "shop", 2, 1).await,
-        @r#"PermissionDenied: the caller says it is member 2 of cluster shop, but its certificate is of client alice"#
+        @r#"PermissionDenied: the caller says it is member 2 of cluster shop, but its certificate is of client alice (operator)"#
     );
     kill(member).await;
 }
