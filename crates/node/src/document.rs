@@ -18,9 +18,10 @@ use regraft_state::record::{Head, Lock, Suspension};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Every field of a document that is a moment.
-const MOMENTS: [&str; 15] = [
+const MOMENTS: [&str; 16] = [
     "appliedAt",
     "at",
     "confirmedAt",
@@ -34,6 +35,7 @@ const MOMENTS: [&str; 15] = [
     "recordedAt",
     "since",
     "startedAt",
+    "takenAt",
     "verifiedAt",
     "wait",
 ];
@@ -58,6 +60,65 @@ fn moments(value: &mut Value) {
         }
         _ => {}
     }
+}
+
+/// What a backup is of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BackupDocument {
+    pub(crate) file: PathBuf,
+    pub(crate) cluster: String,
+    /// Log index of the last entry in it.
+    pub(crate) index: u64,
+    pub(crate) taken_at: Timestamp,
+    /// Of the replicated state; none of the figures counts entries of the log.
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// Of the file.
+    pub(crate) sha256: String,
+    /// Newest format of commands in its state.
+    pub(crate) format: u32,
+    pub(crate) members: Vec<BackupMemberDocument>,
+}
+
+/// Who was a member when a backup was taken.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BackupMemberDocument {
+    pub(crate) id: MemberId,
+    pub(crate) address: String,
+    pub(crate) votes: bool,
+}
+
+/// A data folder that was made of a backup.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RestoreDocument {
+    pub(crate) member: MemberId,
+    pub(crate) cluster: String,
+    pub(crate) data_dir: PathBuf,
+    /// The same for all members that belong together.
+    pub(crate) line: String,
+    /// Log index where the new log begins.
+    pub(crate) index: u64,
+    pub(crate) backup: BackupDocument,
+}
+
+/// What became of looking through the audit chain.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AuditVerdictDocument {
+    pub(crate) whole: bool,
+    /// How many were looked at.
+    pub(crate) entries: usize,
+    /// Numbers of the oldest and the newest entry, 0 when there is none.
+    pub(crate) oldest: u64,
+    pub(crate) newest: u64,
+    /// Hash of the newest.
+    pub(crate) hash: String,
+    /// Why it is not whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<String>,
 }
 
 /// One application in one cluster.

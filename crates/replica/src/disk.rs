@@ -2,11 +2,12 @@
 //!
 //! The marker names the cluster, the member and the disk. A folder of somebody else is refused: a
 //! member that starts with another member's votes could elect two leaders. The disk id is made once
-//! with the folder, so that the others notice a member that came back without what it promised.
+//! with the folder, so that the others notice a member that came back without what it promised. A folder that was
+//! restored from a backup names its line, too: see [`crate::line`].
 
 use crate::certs::Identity;
 use crate::error::Error;
-use crate::{database, tls};
+use crate::{database, line, tls};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write as _};
@@ -14,7 +15,9 @@ use std::path::Path;
 
 const MARKER: &str = "member.json";
 const MARKER_NEW: &str = "member.json.new";
-const FORMAT: u32 = 1;
+/// Newest format of a marker. One without a line is still written in the first, which older versions read.
+const FORMAT: u32 = 2;
+const FORMAT_WITHOUT_LINE: u32 = 1;
 const DISK_ID_BYTES: usize = 16;
 
 /// The marker of a data folder.
@@ -26,28 +29,25 @@ pub(crate) struct Disk {
     node_id: u64,
     /// Hexadecimal.
     disk_id: String,
+    /// Names the members that were restored together, and who joined them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    line: Option<String>,
+    /// Whether the folder is being filled from a backup; nobody starts on it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    restoring: bool,
 }
 
 impl Disk {
     /// Reads the marker of `dir`, or writes it when the folder is new.
     pub(crate) fn claim(dir: &Path, cluster_id: &str, node_id: u64) -> Result<Self, Error> {
-        let path = dir.join(MARKER);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Self::write_new(dir, cluster_id, node_id);
-            }
-            Err(source) => return Err(Error::ReadFile { path, source }),
+        let Some(disk) = Self::read(dir)? else {
+            let disk = Self::new(dir, cluster_id, node_id)?;
+            disk.write(dir)?;
+            return Ok(disk);
         };
-        let disk: Self = serde_json::from_str(&text).map_err(|error| Error::DamagedDatabase {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
-        if disk.format > FORMAT {
-            return Err(Error::NewerDisk {
-                path,
-                found: disk.format,
-                known: FORMAT,
+        if disk.restoring {
+            return Err(Error::HalfRestored {
+                path: dir.to_owned(),
             });
         }
         if disk.cluster_id != cluster_id || disk.node_id != node_id {
@@ -67,37 +67,105 @@ impl Disk {
         Ok(disk)
     }
 
-    /// What requests carry.
-    pub(crate) fn id(&self) -> Vec<u8> {
-        self.disk_id.clone().into_bytes()
+    /// Marks a new folder as one that is being filled from a backup.
+    pub(crate) fn begin_restore(
+        dir: &Path,
+        cluster_id: &str,
+        node_id: u64,
+        line: String,
+    ) -> Result<Self, Error> {
+        let disk = Self {
+            format: FORMAT,
+            line: Some(line),
+            restoring: true,
+            ..Self::new(dir, cluster_id, node_id)?
+        };
+        disk.write(dir)?;
+        Ok(disk)
     }
 
-    fn write_new(dir: &Path, cluster_id: &str, node_id: u64) -> Result<Self, Error> {
+    /// Marks the folder as filled.
+    pub(crate) fn end_restore(mut self, dir: &Path) -> Result<(), Error> {
+        self.restoring = false;
+        self.write(dir)
+    }
+
+    /// Has the folder's member belong to a line.
+    pub(crate) fn join_line(mut self, dir: &Path, line: String) -> Result<Self, Error> {
+        self.format = FORMAT;
+        self.line = Some(line);
+        self.write(dir)?;
+        Ok(self)
+    }
+
+    /// What requests carry.
+    pub(crate) fn id(&self) -> Vec<u8> {
+        line::id_in(self.line.as_deref(), &self.disk_id)
+    }
+
+    fn read(dir: &Path) -> Result<Option<Self>, Error> {
+        let path = dir.join(MARKER);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(Error::ReadFile { path, source }),
+        };
+        let disk: Self = serde_json::from_str(&text).map_err(|error| Error::DamagedDatabase {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        match disk.format {
+            found if found > FORMAT => Err(Error::NewerDisk {
+                path,
+                found,
+                known: FORMAT,
+            }),
+            _ => Ok(Some(disk)),
+        }
+    }
+
+    fn new(dir: &Path, cluster_id: &str, node_id: u64) -> Result<Self, Error> {
+        let mut random = [0; DISK_ID_BYTES];
+        let filled = tls::provider().secure_random.fill(&mut random);
+        filled.map_err(|_| Error::WriteFile {
+            path: dir.join(MARKER),
+            source: io::Error::other("the system gives no randomness"),
+        })?;
+        Ok(Self {
+            format: FORMAT_WITHOUT_LINE,
+            cluster_id: cluster_id.to_owned(),
+            node_id,
+            disk_id: HEXLOWER.encode(&random),
+            line: None,
+            restoring: false,
+        })
+    }
+
+    fn write(&self, dir: &Path) -> Result<(), Error> {
         let failed = |source| Error::WriteFile {
             path: dir.join(MARKER),
             source,
         };
         std::fs::create_dir_all(dir).map_err(failed)?;
-        let mut random = [0; DISK_ID_BYTES];
-        tls::provider()
-            .secure_random
-            .fill(&mut random)
-            .map_err(|_| failed(io::Error::other("the system gives no randomness")))?;
-        let disk = Self {
-            format: FORMAT,
-            cluster_id: cluster_id.to_owned(),
-            node_id,
-            disk_id: HEXLOWER.encode(&random),
-        };
-        let text = serde_json::to_string_pretty(&disk).map_err(|error| failed(error.into()))?;
+        let text = serde_json::to_string_pretty(self).map_err(|error| failed(error.into()))?;
         let beside = dir.join(MARKER_NEW);
         let mut file = std::fs::File::create(&beside).map_err(failed)?;
         writeln!(file, "{text}").map_err(failed)?;
         file.sync_all().map_err(failed)?;
         std::fs::rename(&beside, dir.join(MARKER)).map_err(failed)?;
-        database::sync_dir(dir).map_err(failed)?;
-        Ok(disk)
+        database::sync_dir(dir).map_err(failed)
     }
+}
+
+/// Whether a restore into the folder was cut off.
+pub(crate) fn is_half_restored(dir: &Path) -> Result<bool, Error> {
+    Ok(Disk::read(dir)?.is_some_and(|disk| disk.restoring))
+}
+
+/// Has the folder be nobody's.
+pub(crate) fn remove_marker(dir: &Path) -> io::Result<()> {
+    std::fs::remove_file(dir.join(MARKER))?;
+    database::sync_dir(dir)
 }
 
 #[cfg(test)]
@@ -119,6 +187,27 @@ mod tests {
         assert_eq!(claim("shop", 1).unwrap(), disk);
         insta::assert_snapshot!(claim("shop", 2).unwrap_err(), @"the data folder DIR belongs to member 1 of cluster shop, but this member is member 2 of cluster shop: give every member its own folder, or use the configuration the folder was made with");
         insta::assert_snapshot!(claim("bank", 1).unwrap_err(), @"the data folder DIR belongs to member 1 of cluster shop, but this member is member 1 of cluster bank: give every member its own folder, or use the configuration the folder was made with");
+    }
+
+    #[test]
+    fn a_folder_without_a_line_is_read_by_the_versions_of_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let marker = || {
+            let text = std::fs::read_to_string(dir.path().join(MARKER)).unwrap();
+            let marker: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let names: Vec<_> = marker.as_object().unwrap().keys().cloned().collect();
+            (marker["format"].clone(), names.join(" "))
+        };
+        let disk = Disk::claim(dir.path(), "shop", 1).unwrap();
+        assert_eq!(
+            marker(),
+            (1.into(), "clusterId diskId format nodeId".into())
+        );
+        disk.join_line(dir.path(), "abc".to_owned()).unwrap();
+        assert_eq!(
+            marker(),
+            (2.into(), "clusterId diskId format line nodeId".into())
+        );
     }
 
     #[test]

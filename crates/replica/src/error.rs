@@ -161,6 +161,53 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A backup is not whole, or none.
+    #[error("the backup {} cannot be used: {reason}", path.display())]
+    DamagedBackup {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A newer version made the backup.
+    #[error(
+        "the backup {} has {what} {found}, this version reads up to {known}",
+        path.display()
+    )]
+    NewerBackup {
+        /// Which file.
+        path: PathBuf,
+        /// Which of its formats.
+        what: &'static str,
+        /// Its number.
+        found: u32,
+        /// The newest that this version reads.
+        known: u32,
+    },
+    /// A backup is of another cluster than its state should go on in.
+    #[error("the backup {} is of cluster {found}, but this member is of cluster {expected}", path.display())]
+    OtherClustersBackup {
+        /// Which file.
+        path: PathBuf,
+        /// The cluster it is of.
+        found: String,
+        /// This member's.
+        expected: String,
+    },
+    /// Only a new member gets its state from a backup.
+    #[error("the data folder {} is not empty: it holds {found}", path.display())]
+    FolderNotEmpty {
+        /// The data folder.
+        path: PathBuf,
+        /// Something in it.
+        found: String,
+    },
+    /// A restore was cut off before its end.
+    #[error("the data folder {} was not restored to its end", path.display())]
+    HalfRestored {
+        /// The data folder.
+        path: PathBuf,
+    },
     /// The Raft listener could not be opened.
     #[error("cannot listen on {address} for other members")]
     Listen {
@@ -244,6 +291,27 @@ pub enum BarrierError {
     Halted {
         /// Why.
         reason: String,
+    },
+}
+
+/// No backup is taken.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// What is applied here cannot be known to be the newest.
+    #[error(transparent)]
+    NotFresh(#[from] BarrierError),
+    /// As many as may be are being taken.
+    #[error("another backup is being taken from this member")]
+    Busy,
+    /// There is nothing to take a backup of.
+    #[error("nothing is applied yet")]
+    Empty,
+    /// The state could not be frozen.
+    #[error("the state cannot be frozen for a backup")]
+    Freeze {
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
 }
 

@@ -11,7 +11,8 @@
 //!
 //! [`Replica::start`] runs a member; [`Replica::propose`] has a command applied, once it is on a
 //! quorum's disks; [`Replica::barrier`] and then [`Replica::read`] read linearizably;
-//! [`Replica::changes`] follows. [`certs`] makes the certificates that members know each other by.
+//! [`Replica::changes`] follows. [`Replica::backup`] gives the whole state as a stream, and [`backup`] makes data folders of
+//! it. [`certs`] makes the certificates that members know each other by.
 //!
 //! The consensus engine is openraft; none of its types is part of this crate's interface or of a
 //! format on disk or on the wire.
@@ -20,6 +21,7 @@
 //! answers another member before it knows who asks.
 #![forbid(unsafe_code)]
 
+pub mod backup;
 pub mod certs;
 mod changes;
 mod config;
@@ -28,6 +30,7 @@ mod disk;
 mod error;
 mod format;
 mod home;
+mod line;
 mod listener;
 mod liveness;
 mod local;
@@ -38,6 +41,7 @@ mod network;
 mod opening;
 mod planted;
 mod replica;
+mod restore;
 mod service;
 #[cfg(test)]
 mod simulation;
@@ -48,7 +52,7 @@ mod types;
 
 pub use changes::{Change, ChangesError, Subscription};
 pub use config::{Clock, Config, LogDisk, PeerAddress, Timings};
-pub use error::{BarrierError, Error, ProposeError};
+pub use error::{BackupError, BarrierError, Error, ProposeError};
 pub use listener::{Connection, incoming};
 pub use local::{COMMAND_BYTES_MAX, Proposed};
 pub use machine::{Machine, StateMachine};

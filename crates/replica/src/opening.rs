@@ -5,6 +5,7 @@ use crate::config::{Config, Timings};
 use crate::database::Closed;
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::line::{OwnDisk, Promises};
 use crate::local::Raft;
 use crate::log::size::LogSize;
 use crate::log::{self, KnownDisks, LogStore, MakeDurable, Opened, Room};
@@ -67,7 +68,7 @@ pub(crate) async fn listen(config: &Config) -> Result<TcpListener, Error> {
 
 pub(crate) fn open_storage(config: &Config) -> Result<Storage, Error> {
     let dir = &config.data_dir;
-    let wal = dir.join("wal");
+    let wal = dir.join(log::FOLDER);
     open_storage_with(config, |make_durable| {
         log::conversion::convert(dir, &wal)?;
         log::open(&wal, config.log_disk.as_ref(), make_durable)
@@ -82,7 +83,7 @@ pub(crate) fn open_storage_with(
     let dir = &config.data_dir;
     let disk = Disk::claim(dir, &config.cluster_id, config.node_id)?;
     let state = Arc::new(StateStore::open(
-        &dir.join("state"),
+        &dir.join(StateStore::FOLDER),
         Arc::clone(&config.machine),
     )?);
     let snapshots = Arc::new(open_snapshots(config, &state)?);
@@ -117,7 +118,7 @@ fn open_snapshots(config: &Config, state: &StateStore) -> Result<Snapshots, Erro
 pub(crate) fn check_promises(config: &Config, storage: &Storage) -> Result<(), Error> {
     match storage.state.position().applied {
         Some(applied) if !storage.log.has_vote() => Err(Error::DamagedDatabase {
-            path: config.data_dir.join("wal"),
+            path: config.data_dir.join(log::FOLDER),
             reason: format!(
                 "it holds no vote, but the state beside it is applied up to entry {}: the log was lost",
                 applied.index
@@ -127,9 +128,19 @@ pub(crate) fn check_promises(config: &Config, storage: &Storage) -> Result<(), E
     }
 }
 
+/// The disk as others know it. Who forms the cluster by itself belongs to nobody else's line.
+pub(crate) fn own_disk(config: &Config, storage: &Storage) -> OwnDisk {
+    let promised = storage.log.has_vote() || !storage.disks.is_empty() || config.forms_cluster();
+    let promises = match promised {
+        true => Promises::Some,
+        false => Promises::None,
+    };
+    OwnDisk::new(config.data_dir.clone(), storage.disk.clone(), promises)
+}
+
 /// Others may propose what this version does not read: it would halt, so it does not begin.
 pub(crate) fn check_format(config: &Config, storage: &Storage) -> Result<(), Error> {
-    let path = config.data_dir.join("state");
+    let path = config.data_dir.join(StateStore::FOLDER);
     let read = storage
         .state
         .read(|read, _| regraft_state::format::of(read));

@@ -1,9 +1,10 @@
 //! A running member.
 
+use crate::backup::{self, BACKUPS_MAX};
 use crate::changes::Subscription;
 use crate::config::Config;
 use crate::database::Closed;
-use crate::error::{BarrierError, Error, ProposeError};
+use crate::error::{BackupError, BarrierError, Error, ProposeError};
 use crate::format::{self, Formats};
 use crate::home::{self, Home};
 use crate::listener;
@@ -14,7 +15,8 @@ use crate::members::{self, MemberChange, MembersError};
 use crate::network::server::{self, RaftService};
 use crate::network::{Peers, Transport};
 use crate::opening::{
-    Storage, check_certificate, check_format, check_promises, listen, open_storage, start_engine,
+    Storage, check_certificate, check_format, check_promises, listen, open_storage, own_disk,
+    start_engine,
 };
 use crate::state::snapshot::Snapshots;
 use crate::status::{Status, status_of};
@@ -31,7 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::server::Connected;
@@ -90,6 +92,9 @@ struct Inner {
     stop: CancellationToken,
     tasks: TaskTracker,
     home: Home,
+    snapshots: Arc<Snapshots>,
+    /// Backups that may be taken.
+    backups: Arc<Semaphore>,
     /// Of the log and the state.
     closed: [Closed; 2],
 }
@@ -167,7 +172,7 @@ impl Replica {
         check_format(&config, &storage)?;
         let peers = Arc::new(Peers::new(
             &config,
-            storage.disk.id(),
+            own_disk(&config, &storage),
             transport,
             home.runtime.clone(),
             storage.disks,
@@ -199,6 +204,8 @@ impl Replica {
             stop,
             tasks: TaskTracker::new(),
             home,
+            snapshots: Arc::clone(&storage.snapshots),
+            backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
             closed: storage.closed,
         }));
         if let Some(incoming) = incoming {
@@ -405,6 +412,21 @@ impl Replica {
             operation: "taking a snapshot",
             reason: error.to_string(),
         })
+    }
+
+    /// The state with everything that was acknowledged before, as the bytes of a backup file. Who receives it checks it
+    /// with [`backup::read`], for it may end early.
+    ///
+    /// # Errors
+    /// When this member cannot know that its state is the newest, or cannot freeze it, and while another backup is taken.
+    pub async fn backup(
+        &self,
+    ) -> Result<impl Stream<Item = backup::Part> + Send + Unpin + use<>, BackupError> {
+        self.barrier().await?;
+        let inner = &self.0;
+        let generation = inner.local.state.generation();
+        let (snapshots, slots) = (Arc::clone(&inner.snapshots), Arc::clone(&inner.backups));
+        backup::take(generation, snapshots, slots, (inner.config.clock)()).await
     }
 
     /// Reads the certificates again; connections made from now on use them.

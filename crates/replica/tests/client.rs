@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use regraft_client::{
     Changed, Client, Connect, Connecting, Consistency, Error, LockRequest, Session, Settings, Start,
 };
-use regraft_replica::certs::{Identity, Overwrite};
+use regraft_replica::certs::{ClientRole, Identity, Overwrite};
 use regraft_replica::{Replica, StateMachine, Tls, TlsPaths, serve_store};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,7 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use support::{Fleet, kill, kill_all, leader_of, now_ms, until};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
@@ -34,12 +35,22 @@ const SESSIONS: u64 = 4;
 /// Changes of each session in each stretch between two events, at least.
 const CHANGES: u64 = 5;
 
+/// Between two moments at which all connections of programs break: some changes get through in it, others break in
+/// the middle.
+const CUT_EVERY: Duration = Duration::from_millis(25);
+
 /// Three members that serve programs, each always at the same address.
 struct Served {
     fleet: Fleet,
     members: BTreeMap<u64, Replica>,
     addresses: BTreeMap<u64, SocketAddr>,
     stops: BTreeMap<u64, CancellationToken>,
+    /// Between programs and members.
+    relays: JoinSet<()>,
+    /// Where programs find the relays.
+    outside: BTreeMap<u64, SocketAddr>,
+    /// Breaks all connections that pass the relays now.
+    cut: watch::Sender<u64>,
     serving: BTreeMap<u64, JoinSet<Result<(), tonic::transport::Error>>>,
 }
 
@@ -71,10 +82,17 @@ impl Served {
             members: BTreeMap::new(),
             addresses: BTreeMap::new(),
             stops: BTreeMap::new(),
+            relays: JoinSet::new(),
+            outside: BTreeMap::new(),
+            cut: watch::Sender::new(0),
             serving: BTreeMap::new(),
         };
         for id in 1..=3 {
             served.start_member(id).await;
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            served.outside.insert(id, listener.local_addr().unwrap());
+            let relay = relay(listener, served.addresses[&id], served.cut.subscribe());
+            served.relays.spawn(relay);
         }
         leader_of(&served.members).await;
         served
@@ -114,14 +132,14 @@ impl Served {
 
     fn client(&self) -> Client {
         let authority = &self.fleet.authority;
-        let files = authority.client("tester", now_ms(), Overwrite::Force);
+        let files = authority.client("tester", ClientRole::Operator, now_ms(), Overwrite::Force);
         let files = files.unwrap();
         let tls = Tls::load(TlsPaths {
             ca: authority.certificate_file(),
             cert: files.cert,
             key: files.key,
         });
-        let addresses = self.addresses.iter();
+        let addresses = self.outside.iter();
         let addresses = addresses.map(|(id, address)| (*id, address.to_string()));
         let secure = Secure(Arc::new(tls.unwrap()));
         Client::new(addresses.collect(), secure, Settings::default())
@@ -132,6 +150,25 @@ impl Served {
             stop.cancel();
         }
         kill_all(self.members.into_values()).await;
+    }
+}
+
+/// Passes bytes on, until they are cut.
+async fn relay(outside: TcpListener, inside: SocketAddr, cut: watch::Receiver<u64>) {
+    let mut passing = JoinSet::new();
+    loop {
+        let (mut near, _) = outside.accept().await.unwrap();
+        let mut cut = cut.clone();
+        cut.mark_unchanged();
+        passing.spawn(async move {
+            let Ok(mut far) = TcpStream::connect(inside).await else {
+                return;
+            };
+            tokio::select! {
+                _ = cut.changed() => {}
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+            }
+        });
     }
 }
 
@@ -185,6 +222,15 @@ async fn what_is_acknowledged_was_counted_once_whoever_leads() {
     let mut served = Served::start().await;
     let client = served.client();
     let counted = Arc::new(Counted::default());
+    let mut cutting = JoinSet::new();
+    let cut = served.cut.clone();
+    cutting.spawn(async move {
+        let mut every = tokio::time::interval(CUT_EVERY);
+        loop {
+            every.tick().await;
+            cut.send_modify(|cuts| *cuts += 1);
+        }
+    });
     let mut counting = JoinSet::new();
     for _ in 0..SESSIONS {
         let session = client.open_session(TTL).await.unwrap();
@@ -208,6 +254,7 @@ async fn what_is_acknowledged_was_counted_once_whoever_leads() {
     served.kill_member(follower).await;
     progress(&counted).await;
     served.start_member(follower).await;
+    cutting.shutdown().await;
     counted.stop.store(true, Ordering::Relaxed);
     while let Some(ended) = counting.join_next().await {
         ended.unwrap();

@@ -2,9 +2,11 @@
 
 use crate::Halt;
 use crate::record::AuditEntry;
+use crate::store::{Batch, Read, ReadError, Walk};
 use crate::table;
 use crate::transaction::Transaction;
 use data_encoding::HEXLOWER;
+use regraft_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -34,6 +36,58 @@ impl Default for AuditHead {
             hash: "0".repeat(64),
             checkpoint: "0".repeat(64),
         }
+    }
+}
+
+/// The chain, or a part of it, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Chain {
+    /// Where the whole chain stands.
+    pub head: AuditHead,
+    /// Entries without a gap, oldest first.
+    pub entries: Vec<AuditEntry>,
+}
+
+impl Chain {
+    /// At most `limit` entries from number `from` on, and the head beside them. Errors: the store cannot be read.
+    pub fn read(read: &dyn Read, from: u64, limit: usize) -> Result<Self, ReadError> {
+        let mut chain = Self::default();
+        let mut refused = Ok(());
+        if let Some(value) = read.get(table::AUDIT_HEAD.as_bytes())? {
+            chain.add(table::AUDIT_HEAD.as_bytes(), &value)?;
+        }
+        let after = table::audit(from.saturating_sub(1));
+        read.scan_after(
+            table::prefix::AUDIT.as_bytes(),
+            after.as_bytes(),
+            &mut |key, value| {
+                if chain.entries.len() < limit {
+                    refused = chain.add(key, value);
+                }
+                match chain.entries.len() < limit && refused.is_ok() {
+                    true => Walk::Continue,
+                    false => Walk::Stop,
+                }
+            },
+        )?;
+        refused.map(|()| chain)
+    }
+
+    /// Takes a pair of the store in, if it is of the chain; entries come in their order. Errors: the record cannot be
+    /// read.
+    pub fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
+        let unreadable = |error: serde_json::Error| {
+            let key = String::from_utf8_lossy(key);
+            ReadError(format!("state record {key} cannot be read: {error}"))
+        };
+        if key == table::AUDIT_HEAD.as_bytes() {
+            self.head = serde_json::from_slice(value).map_err(unreadable)?;
+        } else if key.starts_with(table::prefix::AUDIT.as_bytes()) {
+            let entry = serde_json::from_slice(value).map_err(unreadable)?;
+            self.entries.push(entry);
+        }
+        Ok(())
     }
 }
 
@@ -76,6 +130,24 @@ pub fn verify(head: &AuditHead, entries: &[AuditEntry]) -> Result<(), BrokenChai
     } else {
         Err(BrokenChain::NotContinued(head.newest))
     }
+}
+
+/// What a state from a backup gets before it is used: the word of it in the chain. `index` is that of the new log's
+/// beginning, `taken` when the backup was taken. The same for every member, as everything in the state is. Errors: the
+/// store cannot be read.
+pub fn note_restore(
+    read: &dyn Read,
+    index: u64,
+    taken: Timestamp,
+    message: String,
+) -> Result<Batch, Halt> {
+    let mut transaction = Transaction::new(read, index, taken, "restore".to_owned());
+    let before: Timestamp = transaction.get(table::TIME)?.unwrap_or_default();
+    transaction.now = before.max(taken);
+    append(&mut transaction, "StateRestored", "state", message)?;
+    let now = transaction.now;
+    transaction.put(table::TIME.to_owned(), &now)?;
+    Ok(transaction.into_batch())
 }
 
 /// Appends an entry about `subject`.

@@ -5,7 +5,7 @@ use std::process::Command;
 #[test]
 fn members_that_are_killed_keep_what_they_promised() {
     let output = Command::new(env!("CARGO_BIN_EXE_trial"))
-        .args(["torture", "--minutes=0.1", "--seed=1", "--clients=6"])
+        .args(["torture", "--minutes=0.3", "--seed=1", "--clients=6"])
         .args(["--faults=kill,clock-jump", "--output=json"])
         .output()
         .unwrap();

@@ -212,6 +212,18 @@ async fn what_is_in_doubt_when_it_is_given_up_is_never_done_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_in_doubt_also_when_its_members_are_stopped_and_nothing_says_so() {
+    let trio = Trio::start().await;
+    let session = session(&trio).await;
+    for member in 1..=3 {
+        trio.mute(member, true);
+    }
+    let told = session.within(SHORT).put("k", "v").await.unwrap_err();
+    assert!(matches!(told, Error::Unknown { .. }), "{told:?}");
+    assert_eq!(trio.value("k"), Some((b"v".to_vec(), 1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refusals_are_told_with_their_reason_and_not_sent_again() {
     let trio = Trio::start().await;
     let session = session(&trio).await;
@@ -391,9 +403,11 @@ async fn a_connection_is_kept_until_its_member_is_silent_on_it() {
         session.put("k", "v").await.unwrap();
     }
     assert_eq!(dials.load(Ordering::Relaxed), 1);
-    trio.script(1, "put", &[Fault::Silent]);
+    trio.mute(1, true);
     session.put("k", "v").await.unwrap();
+    trio.mute(1, false);
     client.leader().await.unwrap();
     session.put("k", "v").await.unwrap();
     assert_eq!(dials.load(Ordering::Relaxed), 2);
+    assert_eq!(trio.value("k").unwrap().1, 5);
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -68,6 +69,7 @@ pub(crate) struct State {
     /// Members that know no change up to this revision.
     pub(crate) compacted: BTreeMap<u64, u64>,
     cuts: BTreeMap<u64, CancellationToken>,
+    mute: BTreeMap<u64, watch::Sender<bool>>,
 }
 
 pub(crate) struct Trio {
@@ -149,6 +151,12 @@ impl Trio {
         self.state().cut(member);
     }
 
+    /// Whether anything that a member says gets through: not even that time ran out, as of a process that is stopped.
+    pub(crate) fn mute(&self, member: u64, mute: bool) {
+        let mut state = self.state();
+        state.mute.entry(member).or_default().send_replace(mute);
+    }
+
     /// What was asked since the last look, of one kind.
     pub(crate) fn asked(&self, call: &'static str) -> Vec<Asked> {
         let mut state = self.state();
@@ -225,9 +233,31 @@ async fn relay(state: Arc<Mutex<State>>, id: u64, outside: TcpListener, inside: 
     loop {
         let (mut near, _) = outside.accept().await.unwrap();
         let cut = state.lock().unwrap().cuts.entry(id).or_default().clone();
+        let mut mute = state
+            .lock()
+            .unwrap()
+            .mute
+            .entry(id)
+            .or_default()
+            .subscribe();
         passing.spawn(cut.run_until_cancelled_owned(async move {
             let mut far = TcpStream::connect(inside).await.unwrap();
-            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            let (mut asking, mut told) = near.split();
+            let (mut telling, mut asked) = far.split();
+            let there = tokio::io::copy(&mut asking, &mut asked);
+            let back = async {
+                let mut bytes = vec![0; 64 << 10];
+                while let Ok(count @ 1..) = telling.read(&mut bytes).await {
+                    mute.wait_for(|mute| !mute).await.unwrap();
+                    if told.write_all(&bytes[..count]).await.is_err() {
+                        break;
+                    }
+                }
+            };
+            tokio::select! {
+                _ = there => {}
+                () = back => {}
+            }
         }));
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! arguments ─┬─ serve ──────────────────> crate::serve
-//!            ├─ certs, health, completion  on this machine alone
+//!            ├─ certs, health, restore, completion  on this machine alone
 //!            └─ everything else ─ gRPC ──> any member ─> Document (JSON) ─> table, json, yaml
 //! ```
 
 mod act;
+mod backup;
 mod certs;
+mod chain;
 mod compare;
 mod connection;
 mod health;
@@ -16,6 +18,7 @@ mod members;
 mod output;
 mod overview;
 mod read;
+mod restore;
 mod story;
 mod table;
 #[cfg(test)]
@@ -119,6 +122,10 @@ enum Command {
     /// Change who the members are; `regraft get members` shows them
     #[command(subcommand)]
     Members(members::Members),
+    /// Take the whole state into one file, or check one
+    Backup(backup::BackupArgs),
+    /// Make the data folder of a new member from a backup
+    Restore(restore::RestoreArgs),
     /// Judge the health of objects without a cluster
     Health(health::HealthArgs),
     /// Print the completion script of a shell
@@ -195,9 +202,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Diff(args) => connection::ask(&connection, async |client| {
             compare::diff(client, &args).await
         }),
-        Command::Audit(args) => {
-            connection::ask(&connection, async |client| read::audit(client, &args).await)
-        }
+        Command::Audit(args) => audit(&connection, &args),
+        Command::Backup(args) => backup::run(&connection, &args),
+        Command::Restore(args) => restore::run(connection.config.as_deref(), &args),
         Command::Sync(args) => {
             connection::ask(&connection, async |client| act::sync(client, &args).await)
         }
@@ -222,5 +229,15 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::ForgetCluster(args) => connection::ask(&connection, async |client| {
             act::forget_cluster(client, &args).await
         }),
+    }
+}
+
+fn audit(connection: &Connection, args: &read::AuditArgs) -> Result<(), Failure> {
+    match &args.what {
+        None => connection::ask(connection, async |client| read::audit(client, args).await),
+        Some(read::Audit::Verify(args)) => match args.file() {
+            Some(file) => chain::verify_file(file, args),
+            None => connection::ask(connection, async |client| chain::verify(client, args).await),
+        },
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Exit, Failure, Format};
 use crate::document::for_people;
+use serde::Serialize;
 use serde_json::Value;
 use std::io::{ErrorKind, Write as _};
 
@@ -34,6 +35,15 @@ pub(super) fn render(
         Format::Table => table(document),
         Format::Json => json(document),
         Format::Yaml => yaml(document),
+    }
+}
+
+/// A document for programs; as JSON where nothing else is asked for.
+pub(super) fn written(document: &impl Serialize, format: Format) -> Result<String, Failure> {
+    let document = serde_json::to_value(document).map_err(|error| broken(&error))?;
+    match format {
+        Format::Table | Format::Json => json(&document),
+        Format::Yaml => yaml(&document),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Commands that only look.
 
+use super::chain::VerifyArgs;
 use super::listing::{self, Look};
 use super::table::Width;
 use super::{
@@ -134,7 +135,10 @@ pub(crate) enum Describe {
 }
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct AuditArgs {
+    #[command(subcommand)]
+    pub(super) what: Option<Audit>,
     /// The newest so many
     #[arg(long, default_value_t = AUDIT_ENTRIES_DEFAULT)]
     limit: u32,
@@ -143,6 +147,12 @@ pub(crate) struct AuditArgs {
     output: Format,
     #[command(flatten)]
     freshness: Freshness,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Audit {
+    /// Check that no entry was taken out or changed; exit code 1 when one was
+    Verify(VerifyArgs),
 }
 
 pub(super) async fn status(mut client: Client, args: &StatusArgs) -> Result<(), Failure> {
@@ -209,7 +219,7 @@ async fn show(client: &mut Client, args: &GetArgs, document: &Value) -> Result<(
 }
 
 /// Says that what was shown may be old: only the status itself says so in its document.
-async fn warn_when_old(client: &mut Client, freshness: Freshness) {
+pub(super) async fn warn_when_old(client: &mut Client, freshness: Freshness) {
     if !freshness.stale {
         return;
     }
@@ -481,7 +491,7 @@ async fn list(
     document(client.list(request).await)
 }
 
-fn consistency(freshness: Freshness) -> i32 {
+pub(super) fn consistency(freshness: Freshness) -> i32 {
     match freshness.stale {
         true => wire::Consistency::Stale.into(),
         false => wire::Consistency::Linearizable.into(),

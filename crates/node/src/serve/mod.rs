@@ -29,6 +29,8 @@ mod start;
 mod state;
 mod waits;
 
+pub(crate) use start::replica_config;
+
 use crate::failure::{Exit, Failure};
 use crate::{config, log};
 use std::path::Path;

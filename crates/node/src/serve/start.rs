@@ -203,7 +203,8 @@ fn settings(config: &MemberConfig, installation: String) -> regraft_engine::Sett
     }
 }
 
-async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
+/// A member's part of the replicated state, as its configuration says.
+pub(crate) fn replica_config(config: &MemberConfig) -> regraft_replica::Config {
     let peers = config.members.iter().map(|peer| {
         let address = PeerAddress {
             address: peer.raft.clone(),
@@ -211,7 +212,7 @@ async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
         };
         (peer.id.0, address)
     });
-    let started = Replica::start(regraft_replica::Config {
+    regraft_replica::Config {
         node_id: config.member.0,
         cluster_id: config.cluster.clone(),
         data_dir: config.data_dir.clone(),
@@ -226,7 +227,11 @@ async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
         clock: Arc::new(|| clock::now().0),
         machine: Arc::new(StateMachine),
         log_disk: None,
-    });
+    }
+}
+
+async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
+    let started = Replica::start(replica_config(config));
     started.await.map_err(|error| {
         use regraft_replica::Error;
         let (exit, reason, action) = match &error {
@@ -234,6 +239,11 @@ async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
                 Exit::Usage,
                 "ForeignData",
                 "name this member's own `dataDir`",
+            ),
+            Error::HalfRestored { .. } => (
+                Exit::Usage,
+                "HalfRestored",
+                "give the same `regraft restore` again: it begins anew",
             ),
             Error::WrongCertificate { .. } | Error::ReadCertificate { .. } | Error::Tls { .. } => (
                 Exit::Usage,

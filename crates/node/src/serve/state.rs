@@ -4,6 +4,7 @@ use regraft_model::id::IncidentId;
 use regraft_model::incident::Incident;
 use regraft_model::time::Timestamp;
 use regraft_replica::Replica;
+use regraft_state::audit::Chain;
 use regraft_state::record::{AuditEntry, Lock, Subject, Suspension};
 use regraft_state::store::ReadError;
 use regraft_state::view::{self, View};
@@ -51,4 +52,9 @@ pub(super) fn audit(replica: &Replica, limit: usize) -> Result<Vec<AuditEntry>, 
     let older = entries.len().saturating_sub(limit);
     entries.drain(..older);
     Ok(entries)
+}
+
+/// At most `limit` entries of the audit chain from number `from` on, with its head.
+pub(super) fn audit_chain(replica: &Replica, from: u64, limit: usize) -> Result<Chain, ReadError> {
+    replica.read(|read| Chain::read(read, from, limit))?
 }

@@ -1,10 +1,10 @@
 //! A member that lost its machine is replaced, by who may do that.
 
-use crate::support::{READY_BOUND, Trio, regraft};
+use crate::support::{READY_BOUND, Trio, page, regraft};
 use regraft_testbed::{Member, MemberOptions, Port, wait};
 
 impl Trio {
-    fn make_certificate(&self, what: &[&str]) {
+    pub(crate) fn make_certificate(&self, what: &[&str]) {
         let folder = self.folder.path().join("certs");
         let folder = folder.to_str().unwrap();
         let answer = regraft(&[&["certs"], what, &["--dir", folder]].concat());
@@ -34,6 +34,13 @@ impl Trio {
             environment: Vec::new(),
         };
         let member = Member::start(self.folder.path(), &options).unwrap();
+        wait::until("the fourth member runs", READY_BOUND, || {
+            match page(http.number(), "/healthz") {
+                Ok((200, _)) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .unwrap();
         (member, format!("127.0.0.1:{}", raft.number()))
     }
 }

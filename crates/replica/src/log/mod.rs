@@ -16,6 +16,7 @@
 //!   disk's content is unknown, so the writer stops for good and every later call fails.
 
 pub(crate) mod conversion;
+pub(crate) mod fresh;
 pub(crate) mod size;
 mod tail;
 mod writer;
@@ -46,6 +47,8 @@ use tokio::sync::{mpsc, oneshot};
 use writer::Job;
 pub(crate) use writer::{Room, Writing};
 
+/// Name of its folder in a data folder.
+pub(crate) const FOLDER: &str = "wal";
 /// Writes that wait for the disk; the engine waits when the queue is full.
 const QUEUE_JOBS_MAX: usize = 1024;
 /// Entries that one read for replication returns at most, by bytes (at least one entry).
@@ -344,6 +347,12 @@ impl RaftLogReader<Types> for LogReader {
 }
 
 impl KnownDisks {
+    /// Whether no other member was ever heard of.
+    pub(crate) fn is_empty(&self) -> bool {
+        let known = self.known.lock();
+        known.unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Whether `disk` is the one `member` always had; a member never seen before is remembered.
     pub(crate) async fn is_of(&self, member: u64, disk: &[u8]) -> io::Result<bool> {
         {

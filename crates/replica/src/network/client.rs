@@ -2,9 +2,9 @@
 
 use super::{Lane, Peers, text_of};
 use crate::error::{BarrierError, ProposeError};
-use crate::home;
 use crate::local::Proposed;
 use crate::members::{MemberChange, MembersError};
+use crate::state::sending;
 use crate::state::snapshot::{SnapshotData, Taken};
 use crate::types::{
     Snapshot, Types, Vote, entry_to_wire, log_id_from_wire, log_id_to_wire, vote_from_wire,
@@ -24,11 +24,8 @@ use openraft::raft::{
 use openraft::{OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
 use regraft_wire::raft::v1 as wire;
 use std::future::Future;
-use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::time::MissedTickBehavior;
 use tonic::{Code, Status};
 
 /// How long a follower may take to write entries: its disk may be slow, its election timer is fed by
@@ -38,13 +35,6 @@ const LOG_APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 const INTRODUCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the leader may take to change the members: longer than it does itself.
 const CHANGE_MEMBERS_TIMEOUT: Duration = Duration::from_secs(15);
-/// Bytes of one part of a snapshot.
-const SNAPSHOT_PART_BYTES: usize = 256 << 10;
-/// Parts that are read before they are sent.
-const SNAPSHOT_PARTS_AHEAD: usize = 4;
-/// How fast a snapshot is sent at most: the log has the same disk and the same network.
-const SNAPSHOT_BYTES_PER_S: u32 = 128 << 20;
-
 pub(super) type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>;
 
 /// Makes the engine's clients.
@@ -387,13 +377,16 @@ impl Peers {
         let Ok(answer) = asked.await else {
             return Err(MembersError::Unknown);
         };
-        let response = self
-            .settle(leader, answer)
-            .await
-            .map_err(|status| match status.code() {
-                Code::PermissionDenied | Code::Unimplemented => unavailable(&status),
-                _ => MembersError::Unknown,
-            })?;
+        // As in `forward`: only a refusal that is the leader's own says that nothing was done.
+        let is_refused = matches!(
+            &answer,
+            Err(status) if matches!(status.code(), Code::PermissionDenied | Code::Unimplemented)
+        );
+        let response = self.settle(leader, answer).await;
+        let response = response.map_err(|status| match is_refused {
+            true => unavailable(&status),
+            false => MembersError::Unknown,
+        })?;
         match response.outcome {
             Some(Outcome::Done(_)) => Ok(()),
             Some(Outcome::NotLeader(other)) => Err(MembersError::NotLeader {
@@ -433,31 +426,18 @@ fn vote_response(response: &wire::VoteResponse) -> Result<VoteResponse<Types>, R
     ))
 }
 
-/// The snapshot in parts, no faster than [`SNAPSHOT_BYTES_PER_S`]. Ends early when it cannot be read: the receiver
-/// misses the rest and refuses it.
+/// The snapshot in parts. Ends early when it cannot be read: the receiver misses the rest and refuses it.
 fn parts_of(
     start: wire::SnapshotStart,
     taken: Arc<Taken>,
 ) -> impl Stream<Item = wire::SnapshotPart> {
+    use wire::snapshot_part::Part;
     let part = |part| wire::SnapshotPart { part: Some(part) };
-    let start = part(wire::snapshot_part::Part::Start(start));
-    let (parts, read) = mpsc::channel(SNAPSHOT_PARTS_AHEAD);
-    let reading = home::blocking(move || {
-        let out = BufWriter::with_capacity(SNAPSHOT_PART_BYTES, Parts(parts));
-        if let Err(error) = taken.write_to(out) {
-            tracing::warn!(%error, "a snapshot was not sent to its end");
-        }
-    });
-    // It goes on by itself.
-    drop(reading);
-    let each = Duration::from_secs(1) * SNAPSHOT_PART_BYTES as u32 / SNAPSHOT_BYTES_PER_S;
-    let mut pace = tokio::time::interval(each);
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let rest = futures::stream::unfold((read, pace), move |(mut read, mut pace)| async move {
-        pace.tick().await;
-        let bytes = read.recv().await?;
-        let part = part(wire::snapshot_part::Part::Data(bytes));
-        Some((part, (read, pace)))
+    let start = part(Part::Start(start));
+    let rest = sending::parts(taken, ()).scan((), move |(), bytes| {
+        let bytes =
+            bytes.inspect_err(|error| tracing::warn!(%error, "a snapshot was not sent to its end"));
+        std::future::ready(bytes.ok().map(|bytes| part(Part::Data(bytes))))
     });
     futures::stream::once(std::future::ready(start)).chain(rest)
 }
@@ -483,25 +463,6 @@ pub(super) fn timed_out(
         target,
         timeout,
     })
-}
-
-/// Writes into a stream; waits while it is behind.
-struct Parts(mpsc::Sender<Vec<u8>>);
-
-impl Write for Parts {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let gone = || io::Error::other("nobody receives it any more");
-        match self.0.try_send(bytes.to_vec()) {
-            Ok(()) => {}
-            Err(TrySendError::Closed(_)) => return Err(gone()),
-            Err(TrySendError::Full(part)) => self.0.blocking_send(part).map_err(|_| gone())?,
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 fn lacks(what: &str) -> RPCError<Types> {

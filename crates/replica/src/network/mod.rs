@@ -17,7 +17,8 @@ mod stream;
 
 use crate::certs::Identity;
 use crate::config::Config;
-use crate::error::and_causes;
+use crate::error::{and_causes, with_causes};
+use crate::line::OwnDisk;
 use crate::log::KnownDisks;
 use crate::tls::{Peer, Tls};
 use hyper_util::rt::TokioIo;
@@ -78,7 +79,7 @@ pub(crate) enum Transport {
 pub(crate) struct Peers {
     pub(crate) me: u64,
     pub(crate) cluster_id: String,
-    pub(crate) disk_id: Vec<u8>,
+    own: OwnDisk,
     transport: Option<Transport>,
     runtime: Handle,
     /// As the own configuration says them.
@@ -97,7 +98,7 @@ pub(crate) struct Peers {
 impl Peers {
     pub(crate) fn new(
         config: &Config,
-        disk_id: Vec<u8>,
+        own: OwnDisk,
         transport: Option<Transport>,
         runtime: Handle,
         disks: KnownDisks,
@@ -106,7 +107,7 @@ impl Peers {
         Self {
             me: config.node_id,
             cluster_id: config.cluster_id.clone(),
-            disk_id,
+            own,
             transport,
             runtime,
             addresses: addresses
@@ -119,6 +120,11 @@ impl Peers {
             formats: Mutex::default(),
             troubles: Mutex::default(),
         }
+    }
+
+    /// This member's disk.
+    pub(crate) fn disk_id(&self) -> Vec<u8> {
+        self.own.id()
     }
 
     pub(crate) fn tls(&self) -> Option<&Arc<Tls>> {
@@ -164,7 +170,7 @@ impl Peers {
             cluster_id: self.cluster_id.clone(),
             node_id: self.me,
             target_node_id: target,
-            disk_id: self.disk_id.clone(),
+            disk_id: self.disk_id(),
         }
     }
 
@@ -385,6 +391,20 @@ impl Peers {
     }
 
     async fn check_disk(&self, member: u64, disk: &[u8]) -> Result<(), Status> {
+        match self.own.belongs_with(disk) {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(Status::permission_denied(format!(
+                    "member {member} and this one do not come from the same restore of a backup, so one of them is of a trio that is over: stop that one for good, or restore all members from one file with the same `peers`"
+                )));
+            }
+            Err(error) => {
+                return Err(Status::unavailable(format!(
+                    "this member cannot write down where it belongs: {}",
+                    with_causes(&error)
+                )));
+            }
+        }
         match self.disks.is_of(member, disk).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Status::permission_denied(format!(

@@ -116,7 +116,7 @@ impl RaftService {
     }
 
     fn disk_id(&self) -> Vec<u8> {
-        self.peers.disk_id.clone()
+        self.peers.disk_id()
     }
 
     fn vote_response(&self, response: &VoteResponse<crate::types::Types>) -> wire::VoteResponse {
@@ -215,7 +215,7 @@ impl RaftRpc for RaftService {
         let requests = futures::stream::unfold(request.into_inner(), next_append);
         let answers = self.local.raft.stream_append(requests).map(appended);
         let mut response = Response::new(answers.boxed());
-        let disk = MetadataValue::from_bytes(&self.peers.disk_id);
+        let disk = MetadataValue::from_bytes(&self.peers.disk_id());
         response.metadata_mut().insert_bin(DISK, disk);
         let format = MetadataValue::from(self.peers.format);
         response.metadata_mut().insert(FORMAT, format);

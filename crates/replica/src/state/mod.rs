@@ -15,8 +15,10 @@
 //! - Errors: [`Halt`] of the machine and failed writes stop applying for good.
 
 pub(crate) mod engine;
+pub(crate) mod frames;
 pub(crate) mod generation;
 mod pending;
+pub(crate) mod sending;
 pub(crate) mod snapshot;
 
 use crate::changes::Changes;
@@ -98,6 +100,9 @@ pub(crate) struct View<'a> {
 }
 
 impl StateStore {
+    /// Name of its folder in a data folder.
+    pub(crate) const FOLDER: &str = "state";
+
     /// Opens the state in `dir`.
     pub(crate) fn open(dir: &Path, machine: Arc<dyn Machine>) -> Result<Self, Error> {
         let generations = Generations::open(dir)?;
@@ -260,6 +265,15 @@ impl StateStore {
         *self.lock() = prepared.position;
         self.changes.reset(index);
         Ok(())
+    }
+
+    /// Writes what no entry wrote, and makes it durable: only before the state is in use.
+    pub(crate) fn amend(&self, writes: Vec<Write>) -> io::Result<()> {
+        let generation = self.generations.current();
+        let batch = batch_of(&[(0, writes)], &self.position());
+        let written = write(&generation.db, batch, Patience::Waits);
+        written.map_err(io::Error::other)?;
+        self.make_durable()
     }
 
     /// Tells when every database of the state is closed.

@@ -3,10 +3,6 @@
 //! ```text
 //! state --checkpoint (hard links)--> snapshots/checkpoint-N/ --read while it is sent--> stream
 //! stream --> N.tmp --verified--> a fresh generation of the state --> a checkpoint of it
-//!
-//! "RGRFSNAP" | format u32 | frame...
-//! frame = kind u8 | length u32 | sha256(sequence u64, kind, payload) | payload
-//! header, chunk..., end        (numbers big-endian; payloads are messages of raft.proto)
 //! ```
 //!
 //! - Expected flow: taking one costs hard links and what is in memory only, however large the state is; writing goes on
@@ -15,6 +11,7 @@
 //!   snapshot is never replaced by an older one.
 //! - Errors: say which file and what is wrong with it.
 
+use super::frames::{self, CHUNK_BYTES, FrameError, FrameWriter};
 use super::{View, database, read_position};
 use crate::database::Open;
 use crate::error::Error;
@@ -23,37 +20,22 @@ use crate::types::{
     SnapshotMeta, log_id_from_wire, log_id_to_wire, stored_membership_from_wire,
     stored_membership_to_wire,
 };
-use prost::Message;
 use regraft_state::store::Walk;
 use regraft_wire::raft::v1 as wire;
 use rocksdb::DB;
 use rocksdb::checkpoint::Checkpoint;
-use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read as _, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Newest snapshot format this version writes and reads.
-const FORMAT: u32 = 1;
-const MAGIC: &[u8; 8] = b"RGRFSNAP";
-/// Pairs of one chunk, by bytes (at least one pair).
-const CHUNK_BYTES: usize = 256 << 10;
-/// Longest frame a reader accepts: a chunk and its largest pair.
-const FRAME_BYTES_MAX: usize = 64 << 20;
-const DIGEST_BYTES: usize = 32;
 
 /// Names the checkpoint that is current.
 const POINTER: &str = "CURRENT";
 const POINTER_NEW: &str = "CURRENT.tmp";
 const CHECKPOINT_PREFIX: &str = "checkpoint-";
 const TEMPORARY_SUFFIX: &str = ".tmp";
-
-const HEADER: u8 = 1;
-const CHUNK: u8 = 2;
-const END: u8 = 3;
 
 /// What the engine hands around.
 #[derive(Clone)]
@@ -68,18 +50,20 @@ pub(crate) enum SnapshotData {
 pub(crate) struct Taken {
     cluster_id: String,
     meta: SnapshotMeta,
+    /// Milliseconds since the epoch; 0 when nobody wants to know.
+    taken_ms: i64,
     path: PathBuf,
     retired: AtomicBool,
     /// Whoever waits for all databases to be closed waits for this one's readers, too.
     _open: Open,
 }
 
-/// A file with a received stream; removed with this.
+/// A file with a stream; one that was received is removed with this.
 #[derive(Clone)]
 pub(crate) struct SnapshotFile {
     file: Arc<File>,
     path: PathBuf,
-    _temporary: Arc<Temporary>,
+    _temporary: Option<Arc<Temporary>>,
 }
 
 /// The folder of snapshots: one is current.
@@ -136,7 +120,7 @@ impl Snapshots {
         };
         if let Some(name) = named {
             let path = dir.join(name);
-            match snapshots.taken(path.clone()) {
+            match snapshots.taken(path.clone(), 0) {
                 Ok(taken) => *snapshots.lock() = Some(Arc::new(taken)),
                 Err(error) => {
                     // The state itself is the truth; another snapshot is taken of it.
@@ -155,15 +139,8 @@ impl Snapshots {
     /// Takes a snapshot of what is applied now, and makes it the current one unless that is newer; gives the current one.
     /// What it holds is durable.
     pub(crate) fn take(&self, db: &DB) -> io::Result<Arc<Taken>> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{CHECKPOINT_PREFIX}{number}");
-        let beside = self.dir.join(format!("{name}{TEMPORARY_SUFFIX}"));
-        Checkpoint::new(db)
-            .and_then(|checkpoint| checkpoint.create_checkpoint(&beside))
-            .map_err(io::Error::other)?;
-        let path = self.dir.join(&name);
-        std::fs::rename(&beside, &path)?;
-        let mut taken = self.taken(path)?;
+        let path = self.checkpoint(db)?;
+        let mut taken = self.taken(path.clone(), 0)?;
         let mut current = self.lock();
         if planted::has(Bug::OldSnapshot)
             && let Some(old) = &*current
@@ -177,7 +154,8 @@ impl Snapshots {
             taken.retired.store(true, Ordering::Release);
             return Ok(Arc::clone(newer));
         }
-        point_to(&self.dir, &name)?;
+        let name = path.file_name().unwrap_or_default();
+        point_to(&self.dir, &name.to_string_lossy())?;
         if let Some(old) = current.replace(Arc::clone(&taken)) {
             let still_needed = planted::has(Bug::OldSnapshot);
             old.retired.store(!still_needed, Ordering::Release);
@@ -185,7 +163,27 @@ impl Snapshots {
         Ok(taken)
     }
 
-    fn taken(&self, path: PathBuf) -> io::Result<Taken> {
+    /// As [`Snapshots::take`], but it becomes nothing else: it goes when nobody reads it.
+    pub(crate) fn take_apart(&self, db: &DB, taken_ms: i64) -> io::Result<Arc<Taken>> {
+        let path = self.checkpoint(db)?;
+        let taken = self.taken(path, taken_ms)?;
+        taken.retired.store(true, Ordering::Release);
+        Ok(Arc::new(taken))
+    }
+
+    fn checkpoint(&self, db: &DB) -> io::Result<PathBuf> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{CHECKPOINT_PREFIX}{number}");
+        let beside = self.dir.join(format!("{name}{TEMPORARY_SUFFIX}"));
+        Checkpoint::new(db)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(&beside))
+            .map_err(io::Error::other)?;
+        let path = self.dir.join(&name);
+        std::fs::rename(&beside, &path)?;
+        Ok(path)
+    }
+
+    fn taken(&self, path: PathBuf, taken_ms: i64) -> io::Result<Taken> {
         let db = database::open_to_read(&path)?;
         let position = read_position(&View::live(&db))?;
         Ok(Taken {
@@ -194,6 +192,7 @@ impl Snapshots {
                 last_log_id: position.applied,
                 last_membership: position.membership,
             },
+            taken_ms,
             path,
             retired: AtomicBool::new(false),
             _open: self.open.clone(),
@@ -212,7 +211,7 @@ impl Snapshots {
         Ok(SnapshotFile {
             file: Arc::new(file),
             path: path.clone(),
-            _temporary: Arc::new(Temporary(path)),
+            _temporary: Some(Arc::new(Temporary(path))),
         })
     }
 
@@ -262,17 +261,14 @@ impl Taken {
     /// Writes everything as a stream.
     pub(crate) fn write_to(&self, out: impl Write) -> io::Result<()> {
         let db = database::open_to_read(&self.path)?;
-        let mut writer = FrameWriter::new(out)?;
-        writer.frame(
-            HEADER,
-            &wire::SnapshotHeader {
-                cluster_id: self.cluster_id.clone(),
-                last_log: self.meta.last_log_id.as_ref().map(log_id_to_wire),
-                membership: Some(stored_membership_to_wire(&self.meta.last_membership)),
-            },
-        )?;
+        let header = wire::SnapshotHeader {
+            cluster_id: self.cluster_id.clone(),
+            last_log: self.meta.last_log_id.as_ref().map(log_id_to_wire),
+            membership: Some(stored_membership_to_wire(&self.meta.last_membership)),
+            taken_ms: self.taken_ms,
+        };
+        let mut writer = FrameWriter::new(out, &header)?;
         let mut chunk = wire::SnapshotChunk::default();
-        let mut end = wire::SnapshotEnd::default();
         let mut bytes = 0;
         let mut failed = None;
         View::live(&db)
@@ -286,7 +282,7 @@ impl Taken {
                     return Walk::Continue;
                 }
                 bytes = 0;
-                match writer.chunk(&mut chunk, &mut end) {
+                match writer.chunk(&mut chunk) {
                     Ok(()) => Walk::Continue,
                     Err(error) => {
                         failed = Some(error);
@@ -298,8 +294,7 @@ impl Taken {
         if let Some(error) = failed {
             return Err(error);
         }
-        writer.chunk(&mut chunk, &mut end)?;
-        writer.frame(END, &end)?;
+        writer.chunk(&mut chunk)?;
         writer.finish()
     }
 }
@@ -329,41 +324,45 @@ impl SnapshotFile {
         self.file.sync_all()
     }
 
+    /// Opens one that stays where it is.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: Arc::new(File::open(path)?),
+            path: path.to_owned(),
+            _temporary: None,
+        })
+    }
+
     /// Visits all pairs, chunk by chunk, and checks that the file is whole.
     pub(crate) fn read_pairs(
         &self,
         mut visit: impl FnMut(Vec<wire::Pair>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut reader = FrameReader::new(self)?;
-        reader.expect::<wire::SnapshotHeader>(HEADER)?;
-        let mut seen = wire::SnapshotEnd::default();
-        loop {
-            let (kind, payload) = reader.frame()?;
-            match kind {
-                CHUNK => {
-                    let chunk: wire::SnapshotChunk = self.decode(&payload)?;
-                    seen.chunks += 1;
-                    seen.pairs += chunk.pairs.len() as u64;
-                    visit(chunk.pairs)?;
-                }
-                END => {
-                    let end: wire::SnapshotEnd = self.decode(&payload)?;
-                    if end != seen {
-                        return Err(self.damaged("its end counts other chunks or pairs"));
-                    }
-                    return Ok(());
-                }
-                _ => return Err(self.damaged("it has a frame of unknown kind")),
-            }
-        }
+        let read = frames::read_all(self.bytes(), &mut visit);
+        read.map(drop).map_err(|error| self.refused(error))
     }
 
     fn header(&self) -> io::Result<wire::SnapshotHeader> {
-        FrameReader::new(self)?.expect(HEADER)
+        frames::read_header(self.bytes()).map_err(|error| self.refused(error))
     }
 
-    fn decode<M: Message + Default>(&self, payload: &[u8]) -> io::Result<M> {
-        M::decode(payload).map_err(|error| self.damaged(&error.to_string()))
+    /// From its beginning.
+    fn bytes(&self) -> BufReader<Cursor<'_>> {
+        BufReader::new(Cursor {
+            file: &self.file,
+            offset: 0,
+        })
+    }
+
+    fn refused(&self, error: FrameError) -> io::Error {
+        match error {
+            FrameError::Io(error) => error,
+            FrameError::Damaged(what) => self.damaged(&what),
+            FrameError::Newer(found) => self.damaged(&format!(
+                "it has format {found}, this version reads up to {}",
+                frames::FORMAT
+            )),
+        }
     }
 
     fn damaged(&self, what: &str) -> io::Error {
@@ -384,50 +383,6 @@ impl Drop for Temporary {
     }
 }
 
-struct FrameWriter<W: Write> {
-    out: W,
-    sequence: u64,
-}
-
-impl<W: Write> FrameWriter<W> {
-    fn new(mut out: W) -> io::Result<Self> {
-        out.write_all(MAGIC)?;
-        out.write_all(&FORMAT.to_be_bytes())?;
-        Ok(Self { out, sequence: 0 })
-    }
-
-    fn frame(&mut self, kind: u8, message: &impl Message) -> io::Result<()> {
-        let payload = message.encode_to_vec();
-        let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
-        self.out.write_all(&[kind])?;
-        self.out.write_all(&length.to_be_bytes())?;
-        self.out.write_all(&digest(self.sequence, kind, &payload))?;
-        self.out.write_all(&payload)?;
-        self.sequence += 1;
-        Ok(())
-    }
-
-    /// Writes and empties `chunk`, and counts it.
-    fn chunk(
-        &mut self,
-        chunk: &mut wire::SnapshotChunk,
-        end: &mut wire::SnapshotEnd,
-    ) -> io::Result<()> {
-        if chunk.pairs.is_empty() {
-            return Ok(());
-        }
-        end.chunks += 1;
-        end.pairs += chunk.pairs.len() as u64;
-        self.frame(CHUNK, chunk)?;
-        chunk.pairs.clear();
-        Ok(())
-    }
-
-    fn finish(mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
 fn point_to(dir: &Path, name: &str) -> io::Result<()> {
     let beside = dir.join(POINTER_NEW);
     let mut file = File::create(&beside)?;
@@ -444,12 +399,6 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-struct FrameReader<'a> {
-    source: &'a SnapshotFile,
-    input: BufReader<Cursor<'a>>,
-    sequence: u64,
-}
-
 /// Reads at its own offset: the file is shared with other readers.
 struct Cursor<'a> {
     file: &'a File,
@@ -462,78 +411,4 @@ impl io::Read for Cursor<'_> {
         self.offset += read as u64;
         Ok(read)
     }
-}
-
-impl<'a> FrameReader<'a> {
-    fn new(source: &'a SnapshotFile) -> io::Result<Self> {
-        let mut reader = Self {
-            source,
-            input: BufReader::new(Cursor {
-                file: &source.file,
-                offset: 0,
-            }),
-            sequence: 0,
-        };
-        let magic: [u8; 8] = reader.bytes()?;
-        if &magic != MAGIC {
-            return Err(source.damaged("it is not a snapshot of regraft"));
-        }
-        let format = u32::from_be_bytes(reader.bytes()?);
-        if format > FORMAT {
-            return Err(source.damaged(&format!(
-                "it has format {format}, this version reads up to {FORMAT}"
-            )));
-        }
-        Ok(reader)
-    }
-
-    fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
-        let [kind] = self.bytes()?;
-        let length = u32::from_be_bytes(self.bytes()?) as usize;
-        if length > FRAME_BYTES_MAX {
-            return Err(self.source.damaged("it has a frame that is too long"));
-        }
-        let expected: [u8; DIGEST_BYTES] = self.bytes()?;
-        let mut payload = vec![0; length];
-        self.input
-            .read_exact(&mut payload)
-            .map_err(|error| self.cut(error))?;
-        if digest(self.sequence, kind, &payload) != expected {
-            return Err(self.source.damaged("a checksum does not match"));
-        }
-        self.sequence += 1;
-        Ok((kind, payload))
-    }
-
-    fn expect<M: Message + Default>(&mut self, expected: u8) -> io::Result<M> {
-        let (kind, payload) = self.frame()?;
-        if kind != expected {
-            return Err(self.source.damaged("it does not start with a header"));
-        }
-        self.source.decode(&payload)
-    }
-
-    fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
-        let mut bytes = [0; N];
-        self.input
-            .read_exact(&mut bytes)
-            .map_err(|error| self.cut(error))?;
-        Ok(bytes)
-    }
-
-    fn cut(&self, error: io::Error) -> io::Error {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            return self.source.damaged("it was cut short");
-        }
-        error
-    }
-}
-
-fn digest(sequence: u64, kind: u8, payload: &[u8]) -> [u8; DIGEST_BYTES] {
-    Sha256::new()
-        .chain_update(sequence.to_be_bytes())
-        .chain_update([kind])
-        .chain_update(payload)
-        .finalize()
-        .into()
 }

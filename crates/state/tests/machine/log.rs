@@ -3,7 +3,7 @@
 use crate::harness::{Machine, SECOND, fault};
 use prost::Message as _;
 use regraft_model::time::Timestamp;
-use regraft_state::audit::{AuditHead, BrokenChain, verify};
+use regraft_state::audit::{AuditHead, BrokenChain, Chain, note_restore, verify};
 use regraft_state::command::{
     COMMAND_FORMAT, Command, Envelope, RejectionReason, Response, Stamped,
 };
@@ -101,6 +101,58 @@ fn the_audit_chain_shows_what_was_changed_or_taken_out() {
     let mut cut = entries;
     cut.pop();
     assert_eq!(verify(&head, &cut), Err(BrokenChain::Missing(head.newest)));
+}
+
+#[test]
+fn the_chain_is_read_in_parts_of_one_moment() {
+    let mut machine = Machine::default();
+    let id = machine.open("shop");
+    machine.plan(&id);
+    machine.acquire(&id, 1);
+    machine.commit(&id);
+    let (head, entries) = chain(&machine.store);
+    assert!(entries.len() > 3, "{entries:?}");
+    for (from, limit) in [(0, 2), (1, 2), (2, 1), (3, 100), (100, 100), (1, 0)] {
+        let part = Chain::read(&machine.store, from, limit).unwrap();
+        let wanted = entries.iter().filter(|entry| entry.number >= from);
+        assert_eq!(
+            part.entries,
+            wanted.take(limit).cloned().collect::<Vec<_>>()
+        );
+        assert_eq!(part.head, head);
+    }
+    let none = Chain::read(&Memory::default(), 0, 10).unwrap();
+    assert_eq!(verify(&none.head, &none.entries), Ok(()));
+}
+
+#[test]
+fn a_restore_continues_the_chain_and_never_turns_time_back() {
+    let mut machine = Machine::default();
+    machine.open("shop");
+    let before = Chain::read(&machine.store, 0, 1000).unwrap();
+    let last = before.entries.last().unwrap();
+    for (taken, at) in [
+        (Timestamp(0), last.at),
+        (Timestamp(last.at.0 + 7), Timestamp(last.at.0 + 7)),
+    ] {
+        let mut store = machine.store.clone();
+        let note = note_restore(&store, 1_000_000, taken, "from afar".to_owned()).unwrap();
+        store.write(note);
+        let after = Chain::read(&store, 0, 1000).unwrap();
+        assert_eq!(verify(&after.head, &after.entries), Ok(()));
+        assert_eq!(after.entries.len(), before.entries.len() + 1);
+        let noted = after.entries.last().unwrap();
+        assert_eq!(
+            (
+                noted.index,
+                noted.at,
+                noted.reason.as_str(),
+                noted.actor.as_str()
+            ),
+            (1_000_000, at, "StateRestored", "restore")
+        );
+        assert_eq!(regraft_state::view::time(&store), Ok(at));
+    }
 }
 
 #[test]

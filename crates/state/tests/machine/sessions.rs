@@ -195,7 +195,8 @@ fn an_ended_session_leaves_nothing_behind() {
 
 #[test]
 fn what_a_newer_version_asks_for_halts_the_machine() {
-    let unknown_kind = Operation::decode([0x5a, 0x00].as_slice()).unwrap();
+    // Field 15, of no bytes.
+    let unknown_kind = Operation::decode([0x7a, 0x00].as_slice()).unwrap();
     let unknown_wait = loose(Request::Acquire(Acquire {
         scope: "fleet".to_owned(),
         wait: 2,

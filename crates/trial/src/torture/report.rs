@@ -34,8 +34,8 @@ pub(super) struct Report {
     locks: BTreeMap<String, u64>,
     holds: usize,
     sessions_lost: BTreeMap<String, u64>,
-    /// Members that ended by themselves and were started again.
-    ended: Vec<String>,
+    /// How often members ended by themselves and were started again, by how they ended, with numbers left out.
+    ended: BTreeMap<String, u64>,
     /// Members that did not recover until a person killed them.
     restarts: Vec<String>,
     search: Search,
@@ -103,7 +103,7 @@ impl Report {
             locks: work.locks.clone(),
             holds: history.holds.len(),
             sessions_lost: work.lost.clone(),
-            ended: happened.ended.clone(),
+            ended: alike(&happened.ended),
             restarts: happened.restarts.clone(),
             search: search(history),
             stuck: happened.stuck.clone(),
@@ -145,8 +145,8 @@ impl Report {
         if !self.left_out.is_empty() {
             parts.push(format!("left out here: {:?}", self.left_out));
         }
-        for ended in &self.ended {
-            parts.push(format!("started again: {ended}"));
+        for (how, count) in &self.ended {
+            parts.push(format!("started again {count} times: {how}"));
         }
         for restart in &self.restarts {
             parts.push(format!("killed by hand: {restart}"));
@@ -248,6 +248,34 @@ fn list(counts: &BTreeMap<String, u64>) -> String {
         true => "none".to_owned(),
         false => each.join(", "),
     }
+}
+
+/// Counts lines that differ in numbers and in folders only.
+fn alike(lines: &[String]) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for line in lines {
+        let words = line
+            .split_whitespace()
+            .map(|word| match word.contains('/') {
+                true => "…".to_owned(),
+                false => without_digits(word),
+            });
+        let words: Vec<String> = words.collect();
+        *counts.entry(words.join(" ")).or_default() += 1;
+    }
+    counts
+}
+
+fn without_digits(word: &str) -> String {
+    let mut short = String::new();
+    for letter in word.chars() {
+        match letter.is_ascii_digit() {
+            true if short.ends_with('#') => {}
+            true => short.push('#'),
+            false => short.push(letter),
+        }
+    }
+    short
 }
 
 fn asked(operation: &Operation) -> String {
@@ -401,4 +429,30 @@ fn shown(mut violations: Vec<Violation>, history: &History) -> Vec<Shown> {
 #[expect(clippy::print_stderr, reason = "progress, beside the report")]
 pub(super) fn tell(line: &str) {
     eprintln!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_differ_in_numbers_and_folders_only_are_counted_together() {
+        let lines = [
+            "member 1 ended: /a/1 is full",
+            "member 23 ended: /b/2 is full",
+        ];
+        let counts = alike(&lines.map(str::to_owned));
+        let expected = BTreeMap::from([("member # ended: … is full".to_owned(), 2)]);
+        assert_eq!(counts, expected);
+    }
+
+    #[test]
+    fn silence_is_the_longest_gap_that_touches_the_time_asked_for() {
+        let times = [1_000, 2_000, 9_000, 10_000, 30_000].map(|ms| ms * 1_000);
+        let silence = |from: u64, to: u64| silence(&times, from * 1_000, to * 1_000);
+        assert_eq!(silence(2_500, 9_500), 7_000);
+        assert_eq!(silence(9_500, 9_600), 1_000);
+        assert_eq!(silence(2_500, 10_500), 20_000);
+        assert_eq!(silence(31_000, 32_000), 0);
+    }
 }

@@ -8,7 +8,8 @@ pub struct Caller {
     pub node_id: u64,
     #[prost(uint64, tag = "3")]
     pub target_node_id: u64,
-    /// Made once for each data folder: a member that lost its disk must not vote under its old id.
+    /// Made once for each data folder: a member that lost its disk must not vote under its old id. Where the state came from a
+    /// backup, `LINE.ID`: the line is the same for all members that were restored together, and for who joined them.
     #[prost(bytes = "vec", tag = "4")]
     pub disk_id: ::prost::alloc::vec::Vec<u8>,
 }
@@ -373,6 +374,9 @@ pub struct SnapshotHeader {
     pub last_log: ::core::option::Option<LogId>,
     #[prost(message, optional, tag = "3")]
     pub membership: ::core::option::Option<StoredMembership>,
+    /// Of a backup: when it was taken, milliseconds since the epoch by the clock of the member it is of.
+    #[prost(int64, tag = "4")]
+    pub taken_ms: i64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Pair {

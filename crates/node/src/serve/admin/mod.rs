@@ -7,6 +7,7 @@
 //! - Errors: [`Refusal`], as a gRPC status with a `Problem` in its details.
 
 mod act;
+mod backup;
 mod caller;
 mod diff;
 mod listen;
@@ -80,6 +81,25 @@ impl Admin for Service {
     async fn audit(&self, request: Request<wire::AuditRequest>) -> Answer<wire::Document> {
         answer(request, async |_, request| {
             read::audit(&self.0, request).await
+        })
+        .await
+    }
+
+    async fn audit_chain(
+        &self,
+        request: Request<wire::AuditChainRequest>,
+    ) -> Answer<wire::Document> {
+        answer(request, async |_, request| {
+            read::audit_chain(&self.0, request).await
+        })
+        .await
+    }
+
+    type BackupStream = backup::Parts;
+
+    async fn backup(&self, request: Request<wire::BackupRequest>) -> Answer<backup::Parts> {
+        answer(request, async |caller, _| {
+            backup::backup(&self.0, &caller.admin()?).await
         })
         .await
     }

@@ -104,6 +104,20 @@ pub(super) async fn audit(
     document(member, &state::audit(&member.replica, limit)?)
 }
 
+pub(super) async fn audit_chain(
+    member: &Member,
+    request: wire::AuditChainRequest,
+) -> Result<wire::Document, Refusal> {
+    wait(member, request.consistency).await?;
+    let limit = usize::try_from(request.limit)
+        .unwrap_or(AUDIT_ENTRIES_MAX)
+        .min(AUDIT_ENTRIES_MAX);
+    document(
+        member,
+        &state::audit_chain(&member.replica, request.from, limit)?,
+    )
+}
+
 /// The state, as fresh as asked for.
 pub(super) async fn fresh(member: &Member, consistency: i32) -> Result<View, Refusal> {
     wait(member, consistency).await?;

@@ -3,7 +3,7 @@
 use crate::serve::propose::{Undecided, UndecidedKind};
 use prost::Message as _;
 use regraft_model::id::IncidentId;
-use regraft_replica::{BarrierError, MembersError};
+use regraft_replica::{BackupError, BarrierError, MembersError};
 use regraft_state::command::{Rejection, RejectionReason};
 use regraft_state::store::ReadError;
 use regraft_wire::admin::v1 as wire;
@@ -101,6 +101,24 @@ impl From<BarrierError> for Refusal {
                 error.to_string(),
                 "ask another member, and look at this one's log",
             ),
+        }
+    }
+}
+
+impl From<BackupError> for Refusal {
+    fn from(error: BackupError) -> Self {
+        let again =
+            |reason, action| Self::new(Code::Unavailable, reason, error.to_string(), action);
+        match &error {
+            BackupError::NotFresh(BarrierError::Unavailable { .. }) => {
+                again("NoLeader", "nothing was taken: try again in a second")
+            }
+            BackupError::NotFresh(BarrierError::Halted { .. }) => {
+                again("Halted", "ask another member, and look at this one's log")
+            }
+            BackupError::Busy => again("Busy", "wait for its end, or ask another member"),
+            BackupError::Empty => again("Empty", "try again when `regraft status` knows a leader"),
+            BackupError::Freeze { .. } => Self::failed(crate::failure::chain(&error)),
         }
     }
 }
