@@ -11,6 +11,7 @@ use crate::log::{self, LogReader, Under};
 use crate::network::Transport;
 use crate::opening::open_storage_with;
 use crate::replica::{Replica, Surroundings};
+use crate::state::StateStore;
 use crate::types::Entry;
 use openraft::RaftLogReader as _;
 use openraft::storage::RaftLogStorage as _;
@@ -23,6 +24,7 @@ use regraft_state::stored::Record;
 use regraft_state::view::sessions as view;
 use regraft_wal::testing::{Dice, MemoryDisk};
 use regraft_wal::{Options, Upkeep};
+use rocksdb::WaitForCompactOptions;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -169,6 +171,7 @@ struct Running {
     asks: mpsc::UnboundedSender<(u64, Ask)>,
     answers: Answers,
     log: Option<LogReader>,
+    state: Option<Arc<StateStore>>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -251,8 +254,9 @@ impl Host {
         let (door, incoming) = mpsc::unbounded_channel();
         let guard = runtime.enter();
         let opened = self.open();
-        let log = match opened {
+        let (log, state) = match opened {
             Ok((storage, config, log)) => {
+                let state = Arc::clone(&storage.state);
                 self.network.open_door(self.id, door);
                 let surroundings = Surroundings {
                     home: Home::here(),
@@ -276,11 +280,11 @@ impl Host {
                         serve(replica, asked, answers).await;
                     }
                 });
-                Some(log)
+                (Some(log), Some(state))
             }
             Err(error) => {
                 *stage.lock().unwrap() = Stage::Failed(error);
-                None
+                (None, None)
             }
         };
         drop(guard);
@@ -289,6 +293,7 @@ impl Host {
             asks,
             answers,
             log,
+            state,
             runtime,
         });
     }
@@ -440,6 +445,11 @@ impl Host {
             self.network.darken(self.id);
         }
         // What the state has in memory only must not get to its files: RocksDB would write it when it is closed.
+        // And no file may come or go while they are copied.
+        if let Some(state) = &running.state {
+            let all_done = WaitForCompactOptions::default();
+            state.generation().db.wait_for_compact(&all_done).unwrap();
+        }
         let before = self.data_dir();
         self.boots += 1;
         copy_of(&before, &self.data_dir());
