@@ -130,12 +130,8 @@ impl Local {
                 response: written.data,
             }),
             Ok(Ok(Err(error))) => Err(refused(error)),
-            // The engine stopped while the command was under way.
-            Ok(Err(_)) => {
-                self.check_halted()?;
-                Err(ProposeError::Unknown)
-            }
-            Err(_) => Err(ProposeError::Unknown),
+            // The engine stopped while the command was under way, also where the state halted: others may apply it.
+            Ok(Err(_)) | Err(_) => Err(ProposeError::Unknown),
         }
     }
 
