@@ -303,7 +303,14 @@ impl<'a> Judge<'a, '_> {
             let mut within = std::iter::once(at_first).chain(later.map(|it| it.revision));
             let is_known = match found {
                 0 => !has_open_removals,
-                found => versions.iter().any(|it| it.revision == found),
+                found => versions
+                    .iter()
+                    .position(|it| it.revision == found)
+                    .is_some_and(|at| {
+                        // A removal that nobody saw was given any free place: until when the record was there is not known.
+                        let next = versions.get(at + 1);
+                        !(has_open_removals && next.is_some_and(|next| next.revision == 0))
+                    }),
             };
             if is_known && within.all(|revision| revision != found) {
                 let message = format!("the record was of another revision: {operation}");
