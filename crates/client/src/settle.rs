@@ -72,7 +72,7 @@ async fn give_back(core: Arc<Core>, scope: String) {
                 return;
             }
             Err(Error::SessionLost { .. }) => return,
-            // All slots are taken. It is this session's turn at some time.
+            // All slots are taken: one of them comes free.
             Err(_) => {}
         }
     }

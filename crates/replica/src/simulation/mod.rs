@@ -30,6 +30,7 @@ mod faults;
 mod host;
 mod observer;
 mod pipe;
+mod requests;
 mod runtime;
 mod tests;
 mod watch;

@@ -2,9 +2,10 @@
 
 use super::client::{Client, Context, Tally};
 use super::faults::Faults;
-use super::host::{Ask, CLUSTER, EPOCH_MS, Health, Host, Setting, Told};
+use super::host::{CLUSTER, EPOCH_MS, Health, Host, Setting};
 use super::observer::{Ledger, hash_of_state, hash_on};
 use super::pipe::Network;
+use super::requests::{Ask, Told};
 use crate::config::Timings;
 use crate::types::{Entry, entry_to_wire};
 use prost::Message as _;

@@ -3,18 +3,17 @@
 //! A request whose outcome is unknown is sent again, byte for byte, to whichever member; one that was certainly not
 //! proposed may give way to another one with the same number.
 
-use super::host::{Ask, Told};
-use super::observer::{Ledger, scopes};
+mod choose;
+mod judge;
+mod record;
+
+use super::observer::Ledger;
+use super::requests::{Ask, Told};
 use crate::local::Proposed;
-use bytes::Bytes;
 use prost::Message as _;
-use regraft_history::{Decided, Freshness, History, Hold, Seen as Found};
+use regraft_history::History;
 use regraft_model::id::LockScope;
-use regraft_state::operation::{
-    Acquire, Answer, Delete, OpenSession, Operation, Outcome, Put, RefusalReason, Release, Request,
-    Wait,
-};
-use regraft_state::stored::Record;
+use regraft_state::operation::{Answer, OpenSession, Operation, Outcome, RefusalReason, Request};
 use regraft_wal::testing::Dice;
 use std::collections::BTreeMap;
 
@@ -244,95 +243,6 @@ impl Client {
         }
     }
 
-    /// Begins another request, if it is time.
-    fn choose(&mut self, lane: usize, session: u64, context: &mut Context<'_>) {
-        if lane == LOCKS {
-            return self.choose_lock(session, context);
-        }
-        if !context.working {
-            return;
-        }
-        let key = format!("k{}", context.dice.below(KEYS)).into_bytes();
-        let newest = context.ledger.book().newest();
-        let (kind, request) = match context.dice.below(100) {
-            0..35 => {
-                let ask = Ask::Get { key: key.clone() };
-                return self.begin(Place::Lane(lane), Kind::Get { key }, ask, context);
-            }
-            35..40 => {
-                let ask = Ask::StaleGet { key: key.clone() };
-                return self.begin(Place::Lane(lane), Kind::StaleGet { key }, ask, context);
-            }
-            40..85 => {
-                self.values += 1;
-                let value = format!("v{}-{}", self.id, self.values).into_bytes();
-                // A client that compares has read before; what it expects may be old by now.
-                let seen = newest.saturating_sub(context.dice.below(10));
-                let expected = context.dice.percent(40).then(|| {
-                    let book = context.ledger.book();
-                    book.record(&key, seen).map_or(0, |record| record.revision)
-                });
-                let put = Put {
-                    key: Bytes::from(key.clone()),
-                    value: Bytes::from(value.clone()),
-                    expected,
-                };
-                let kind = Kind::Put {
-                    key,
-                    value,
-                    expected,
-                };
-                (kind, Request::Put(put))
-            }
-            _ => {
-                let delete = Delete {
-                    key: Bytes::from(key.clone()),
-                    expected: None,
-                };
-                (Kind::Delete { key }, Request::Delete(delete))
-            }
-        };
-        let ask = self.next_in(lane, session, request);
-        self.begin(Place::Lane(lane), kind, ask, context);
-    }
-
-    fn choose_lock(&mut self, session: u64, context: &mut Context<'_>) {
-        let place = Place::Lane(LOCKS);
-        match self.lock.clone() {
-            None if !context.working => {}
-            None => {
-                let all = scopes();
-                let scope =
-                    all[usize::try_from(context.dice.below(all.len() as u64)).unwrap()].clone();
-                let wait = match context.dice.percent(60) {
-                    true => Wait::Queue,
-                    false => Wait::Try,
-                };
-                let acquire = Acquire {
-                    scope: scope.to_string(),
-                    permits: 1,
-                    budgets: Vec::new(),
-                    wait: wait.into(),
-                };
-                let ask = self.next_in(LOCKS, session, Request::Acquire(acquire));
-                self.begin(place, Kind::Acquire { scope }, ask, context);
-            }
-            Some((scope, Standing::Waits)) if context.dice.percent(80) => {
-                let ask = Ask::Stand { session, scope };
-                self.begin(place, Kind::Stand, ask, context);
-            }
-            Some((scope, _)) => {
-                self.write_hold_down(session, context);
-                self.lock = Some((scope.clone(), Standing::Leaves));
-                let release = Release {
-                    scope: scope.to_string(),
-                };
-                let ask = self.next_in(LOCKS, session, Request::Release(release));
-                self.begin(place, Kind::Release, ask, context);
-            }
-        }
-    }
-
     fn next_in(&mut self, lane: usize, session: u64, request: Request) -> Ask {
         self.sequences[lane] += 1;
         self.change(Operation {
@@ -492,210 +402,6 @@ impl Client {
         }
     }
 
-    fn settle(&mut self, place: Place, call: Call, told: Told, context: &mut Context<'_>) {
-        match told {
-            Told::Changed(proposed) => {
-                // Each opening opens another session.
-                if place != Place::Opening {
-                    self.answers.insert(call.number, proposed.response.clone());
-                }
-                self.settle_change(place, call, &proposed, context);
-            }
-            Told::Got { index, record } => {
-                settle_get(&call, index, record.as_ref(), context);
-                let record = record.map(|record| Found {
-                    value: text(&record.value),
-                    revision: record.revision,
-                });
-                let read = regraft_history::Answer::Read {
-                    revision: index,
-                    record,
-                };
-                self.write_down(&call, read, context);
-            }
-            Told::Stands {
-                index,
-                fence,
-                waits,
-            } => {
-                see(&call, index, Seen::Read, context);
-                self.lock = match (self.lock.take(), fence) {
-                    (Some((scope, standing)), Some(fence)) => {
-                        if standing == Standing::Waits {
-                            self.lock_ms.1 = context.now_ms;
-                        }
-                        context.tally.grants += 1;
-                        Some((scope, Standing::Holds(fence)))
-                    }
-                    (Some((scope, _)), None) if waits => Some((scope, Standing::Waits)),
-                    // The session has ended, or will soon be known to have.
-                    _ => None,
-                };
-            }
-            Told::Lives(_) | Told::Refused(_) | Told::Unknown | Told::Halted(_) => {}
-        }
-    }
-
-    fn settle_change(
-        &mut self,
-        place: Place,
-        call: Call,
-        proposed: &Proposed,
-        context: &mut Context<'_>,
-    ) {
-        let said = context
-            .ledger
-            .book()
-            .response(proposed.index)
-            .map(<[u8]>::to_vec);
-        if said.as_deref() != Some(&proposed.response) {
-            let wrong = format!(
-                "client {} was told of entry {} what it did not answer",
-                self.id, proposed.index
-            );
-            context.ledger.book().violate(wrong);
-        }
-        see(&call, proposed.index, Seen::Write, context);
-        self.write_change_down(&call, proposed, context);
-        match (call.kind.clone(), outcome(proposed)) {
-            (Kind::Open, Some(Outcome::Opened(opened))) => {
-                see(&call, opened.session, Seen::Write, context);
-                self.session = Some(opened.session);
-                self.sequences = [0; LANES];
-                self.alive.next_ms = context.now_ms;
-            }
-            (Kind::Put { key, value, .. }, Some(Outcome::Written(written))) => {
-                see(&call, written.revision, Seen::Write, context);
-                check_write(
-                    &key,
-                    Some(&value),
-                    written.revision,
-                    written.previous,
-                    context,
-                );
-            }
-            (Kind::Delete { key }, Some(Outcome::Written(written))) => {
-                // With nothing there, nothing is written.
-                if written.previous > 0 {
-                    check_write(&key, None, written.revision, written.previous, context);
-                }
-            }
-            (Kind::Acquire { scope }, Some(Outcome::Granted(granted))) => {
-                see(&call, granted.fence, Seen::Write, context);
-                context.tally.grants += 1;
-                self.lock_ms = (call.begin_ms, context.now_ms);
-                self.lock = Some((scope, Standing::Holds(granted.fence)));
-                self.hold(place, context);
-            }
-            (Kind::Acquire { scope }, Some(Outcome::Queued(_))) => {
-                self.lock_ms = (call.begin_ms, context.now_ms);
-                self.lock = Some((scope, Standing::Waits));
-            }
-            (Kind::Release, Some(Outcome::Done(_))) => self.lock = None,
-            (kind, Some(Outcome::Refused(refused))) => match refused.known_reason() {
-                Some(RefusalReason::SessionExpired) => self.lose_session(context),
-                Some(RefusalReason::RevisionChanged) if matches!(kind, Kind::Put { .. }) => {}
-                Some(RefusalReason::Busy | RefusalReason::QueueFull)
-                    if matches!(kind, Kind::Acquire { .. }) => {}
-                reason => {
-                    let wrong = format!("client {}: {kind:?} is refused: {reason:?}", self.id);
-                    context.ledger.book().violate(wrong);
-                }
-            },
-            (kind, other) => {
-                let wrong = format!("client {}: {kind:?} is answered with {other:?}", self.id);
-                context.ledger.book().violate(wrong);
-            }
-        }
-    }
-
-    fn write_change_down(&self, call: &Call, proposed: &Proposed, context: &mut Context<'_>) {
-        use regraft_history::Answer;
-        let answer = match outcome(proposed) {
-            Some(Outcome::Written(written)) => Answer::Written {
-                revision: written.revision,
-                previous: written.previous,
-            },
-            Some(Outcome::Refused(refused))
-                if refused.known_reason() == Some(RefusalReason::RevisionChanged) =>
-            {
-                Answer::Changed {
-                    found: refused.found,
-                    decided: match call.tries {
-                        1 => Decided::At(proposed.index),
-                        _ => Decided::By(proposed.index),
-                    },
-                }
-            }
-            _ => Answer::Unknown,
-        };
-        self.write_down(call, answer, context);
-    }
-
-    fn write_down(&self, call: &Call, answer: regraft_history::Answer, context: &mut Context<'_>) {
-        let operation = self.operation(call, answer, context.now_ms);
-        context.history.operations.extend(operation);
-    }
-
-    /// A request on a record, for the history.
-    fn operation(
-        &self,
-        call: &Call,
-        answer: regraft_history::Answer,
-        now_ms: u64,
-    ) -> Option<regraft_history::Operation> {
-        use regraft_history::Call as Asked;
-        let get = |key: &[u8], freshness| Asked::Get {
-            key: text(key),
-            freshness,
-        };
-        let asked = match &call.kind {
-            Kind::Put {
-                key,
-                value,
-                expected,
-            } => Asked::Put {
-                key: text(key),
-                value: text(value),
-                expected: *expected,
-            },
-            Kind::Delete { key } => Asked::Delete {
-                key: text(key),
-                expected: None,
-            },
-            Kind::Get { key } => get(key, Freshness::Linearizable),
-            Kind::StaleGet { key } => get(key, Freshness::Stale),
-            Kind::Open | Kind::Acquire { .. } | Kind::Release | Kind::Stand => return None,
-        };
-        Some(regraft_history::Operation {
-            client: u32::try_from(self.id).unwrap_or(0),
-            begin_us: call.begin_ms * 1_000,
-            end_us: now_ms * 1_000,
-            call: asked,
-            answer,
-        })
-    }
-
-    /// The time in which it relied on its lock, which ends now.
-    fn write_hold_down(&self, session: u64, context: &mut Context<'_>) {
-        let Some((scope, Standing::Holds(fence))) = &self.lock else {
-            return;
-        };
-        let until_ms = self.lives_until_ms.min(context.now_ms);
-        let (asked_ms, from_ms) = self.lock_ms;
-        if from_ms < until_ms {
-            context.history.holds.push(Hold {
-                client: u32::try_from(self.id).unwrap_or(0),
-                session,
-                scope: scope.to_string(),
-                fence: *fence,
-                asked_us: asked_ms * 1_000,
-                from_us: from_ms * 1_000,
-                until_us: until_ms * 1_000,
-            });
-        }
-    }
-
     /// Keeps a lock for a while.
     fn hold(&mut self, place: Place, context: &mut Context<'_>) {
         *self.lane(place) = Lane::Idle {
@@ -735,70 +441,6 @@ impl Client {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Seen {
-    Read,
-    Write,
-}
-
-/// Linearizability, with the log's order as the witness: whatever was seen before a request began lies before it.
-fn see(call: &Call, index: u64, seen: Seen, context: &mut Context<'_>) {
-    let behind = match seen {
-        Seen::Read => index < call.floor,
-        Seen::Write => index <= call.floor,
-    };
-    if behind {
-        let wrong = format!(
-            "{:?} took place at {index}, though {} was seen before it began",
-            call.kind, call.floor
-        );
-        context.ledger.book().violate(wrong);
-    }
-    *context.floor = index.max(*context.floor);
-}
-
-fn settle_get(call: &Call, index: u64, record: Option<&Record>, context: &mut Context<'_>) {
-    context.tally.reads += 1;
-    let key = match &call.kind {
-        Kind::Get { key } => {
-            see(call, index, Seen::Read, context);
-            key
-        }
-        Kind::StaleGet { key } => key,
-        _ => return,
-    };
-    let mut book = context.ledger.book();
-    if book.record(key, index) != record {
-        let wrong = format!("{:?} at {index} gives {record:?}", call.kind);
-        book.violate(wrong);
-    }
-}
-
-/// An acknowledged write is what the members applied.
-fn check_write(
-    key: &[u8],
-    value: Option<&[u8]>,
-    revision: u64,
-    previous: u64,
-    context: &mut Context<'_>,
-) {
-    let mut book = context.ledger.book();
-    let after = book.record(key, revision).cloned();
-    let before = book
-        .record(key, revision.saturating_sub(1))
-        .map_or(0, |record| record.revision);
-    let is_there = match (&after, value) {
-        (Some(record), Some(value)) => record.revision == revision && record.value == value,
-        (None, None) => true,
-        _ => false,
-    };
-    if !is_there || before != previous {
-        book.violate(format!(
-            "the write at {revision} was acknowledged, but there are {after:?} after {before}"
-        ));
-    }
-}
-
 fn outcome(proposed: &Proposed) -> Option<Outcome> {
     Answer::decode(proposed.response.as_slice()).ok()?.outcome
 }
@@ -806,8 +448,4 @@ fn outcome(proposed: &Proposed) -> Option<Outcome> {
 fn take(next: &mut u64) -> u64 {
     *next += 1;
     *next
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
