@@ -25,10 +25,13 @@
     reason = "time and tasks are the simulated ones here"
 )]
 
+mod checks;
 mod client;
 mod faults;
 mod host;
+mod membership;
 mod observer;
+mod operator;
 mod pipe;
 mod requests;
 mod runtime;
