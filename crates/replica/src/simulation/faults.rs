@@ -11,8 +11,8 @@ const EVERY_MS: [u64; 4] = [300, 800, 2_000, 6_000];
 const DELAY_MS: [u64; 3] = [1, 8, 40];
 
 /// Of changes of the members that were asked for, in a hundred, this many have their leader struck.
-const STRIKE_PERCENT: u64 = 30;
-/// ... within this, milliseconds: a change takes about so long when nothing is wrong.
+const STRIKE_PERCENT: u64 = 50;
+/// ... within this, milliseconds, or as soon as the change is half-done.
 const STRIKE_WITHIN_MS: u64 = 150;
 
 /// What goes on, and what ends it.
@@ -28,6 +28,8 @@ pub(super) struct Faults {
     full: BTreeSet<u64>,
     /// Members that were told to stop.
     leaving: BTreeSet<u64>,
+    /// Who leads is struck when a change of the members is half-done.
+    lies_in_wait: bool,
     /// How often what happened.
     pub(super) counts: BTreeMap<&'static str, u64>,
 }
@@ -58,6 +60,7 @@ impl Faults {
             tampered: BTreeSet::new(),
             leaving: BTreeSet::new(),
             full: BTreeSet::new(),
+            lies_in_wait: false,
             counts: BTreeMap::new(),
         }
     }
@@ -65,6 +68,10 @@ impl Faults {
     /// Ends what is due to end, and begins something now and then.
     pub(super) fn act(&mut self, world: &mut World) {
         self.restart(world);
+        if self.lies_in_wait && world.ledger.book().memberships.is_half_done() {
+            self.lies_in_wait = false;
+            self.strike_leader(world);
+        }
         // A step is some three milliseconds long.
         if world.dice.below(self.every_ms) < 3 {
             self.begin(world);
@@ -228,9 +235,15 @@ impl Faults {
 
     /// A change of the members was asked for: its leader may not live to end it.
     pub(super) fn strike(&mut self, world: &mut World) {
-        if world.dice.percent(STRIKE_PERCENT) {
-            let later_ms = world.dice.below(STRIKE_WITHIN_MS);
-            self.plan(later_ms, Turn::Strike, world);
+        if !world.dice.percent(STRIKE_PERCENT) {
+            return;
+        }
+        match world.dice.percent(50) {
+            true => self.lies_in_wait = true,
+            false => {
+                let later_ms = world.dice.below(STRIKE_WITHIN_MS);
+                self.plan(later_ms, Turn::Strike, world);
+            }
         }
     }
 
@@ -246,12 +259,12 @@ impl Faults {
         self.count("strike in a change", world);
         let later_ms = 50 + world.dice.below(3_000);
         match world.dice.below(5) {
-            0 => self.crash(number, Crash::Process, later_ms, world),
-            1 => {
+            0..2 => self.crash(number, Crash::Process, later_ms, world),
+            2 => {
                 let crash = Crash::Machine(world.dice.any());
                 self.crash(number, crash, later_ms, world);
             }
-            2 => self.pause(number, world),
+            3 => self.pause(number, world),
             _ => self.cut(number, world),
         }
     }

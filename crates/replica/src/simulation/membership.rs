@@ -70,6 +70,12 @@ impl Memberships {
         Some((&fact.log_id, &fact.membership))
     }
 
+    /// Whether the last change that anybody applied is still to be ended.
+    pub(super) fn is_half_done(&self) -> bool {
+        let newest = self.newest();
+        newest.is_some_and(|(_, membership)| membership.get_joint_config().len() > 1)
+    }
+
     /// Those that were in force at `index`, and all after them.
     pub(super) fn since(&self, index: u64) -> impl Iterator<Item = &Membership> {
         self.0.range(index..).map(|(_, fact)| &fact.membership)

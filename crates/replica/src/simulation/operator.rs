@@ -17,13 +17,15 @@ use crate::types::Membership;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Between two undertakings on the average, milliseconds; each seed has one of these. 0: there are none.
-const EVERY_MS: [u64; 5] = [0, 0, 300, 1_500, 5_000];
+const EVERY_MS: [u64; 4] = [0, 300, 1_000, 4_000];
 /// Most voters there are: more answer no other question.
 const VOTERS_MAX: usize = 6;
 /// Most machines of one run: each costs time.
 const HOSTS_MAX: usize = 12;
-/// An answer that takes longer than this is not waited for, milliseconds; each time it is between these.
+/// An answer that takes longer than this is not waited for, milliseconds; each time it is between these. A change that was
+/// asked for twice must be made once.
 const PATIENCE_MS: (u64, u64) = (2_000, 16_000);
+const IMPATIENCE_MS: (u64, u64) = (50, 700);
 /// What was refused is asked for again after this, milliseconds.
 const AGAIN_MS: (u64, u64) = (100, 700);
 /// A new member that has no vote by then is given up, milliseconds; each time it is between these.
@@ -335,7 +337,11 @@ impl Operator {
         };
         let member = world.a_member();
         let number = world.ask_for_change(member, step.clone());
-        work.asked = Some((number, world.now_ms + between(PATIENCE_MS, world)));
+        let patience = match world.dice.percent(50) {
+            true => PATIENCE_MS,
+            false => IMPATIENCE_MS,
+        };
+        work.asked = Some((number, world.now_ms + between(patience, world)));
         matches!(
             step,
             MemberChange::Promote { .. } | MemberChange::Remove { .. }
