@@ -9,8 +9,8 @@
 //! - Expected flow: a new member is added, gets the state, and is then given its vote; only the leader does any of it,
 //!   any member can be asked.
 //! - Guarantees: voters change by joint consensus, one change at a time; no change is begun that would leave the voters
-//!   without a majority that answers. A leader that died between the two entries of a change is succeeded by one that
-//!   ends it.
+//!   without a majority that answers. What is told to be done is committed, also where it was done already. A leader that
+//!   died between the two entries of a change is succeeded by one that ends it.
 //! - Errors: [`MembersError`] says what stands against a change, and what a person does next.
 
 use crate::certs::check_node_id;
