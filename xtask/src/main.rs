@@ -19,6 +19,7 @@ mod drive;
 mod figures;
 mod forests;
 mod leftovers;
+mod members;
 mod metadata;
 mod progress;
 mod quality;

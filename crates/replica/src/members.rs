@@ -9,13 +9,14 @@
 //! - Expected flow: a new member is added, gets the state, and is then given its vote; only the leader does any of it,
 //!   any member can be asked.
 //! - Guarantees: voters change by joint consensus, one change at a time; no change is begun that would leave the voters
-//!   without a majority that answers. A leader that died between the two entries of a change is succeeded by one that
-//!   ends it.
+//!   without a majority that answers. What is told to be done is committed, also where it was done already. A leader that
+//!   died between the two entries of a change is succeeded by one that ends it.
 //! - Errors: [`MembersError`] says what stands against a change, and what a person does next.
 
 use crate::certs::check_node_id;
-use crate::local::{Local, Raft};
+use crate::local::{Local, Raft, ReadIndexError};
 use crate::network::Peers;
+use crate::planted::{self, Bug};
 use crate::types::Types;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
@@ -119,11 +120,33 @@ pub(crate) async fn change(
         MemberChange::Lead { id } => return lead(local, &known, *id).await,
     };
     let Some(asked) = asked else {
-        return Ok(());
+        return confirm(local, &metrics).await;
     };
     apply(&local.raft, asked).await?;
     note(local, actor, &change).await;
     Ok(())
+}
+
+/// It looks as if a change were done already. So it is only when this member still leads, so that it knows all changes,
+/// and when what it knows is committed.
+async fn confirm(local: &Local, looked: &RaftMetrics<Types>) -> Result<(), MembersError> {
+    if planted::has(Bug::ChangeToldEarly) {
+        return Ok(());
+    }
+    let committed = local.read_index().await.map_err(|error| match error {
+        ReadIndexError::NotLeader(leader) => MembersError::NotLeader { leader },
+        ReadIndexError::Unavailable(reason) | ReadIndexError::Halted(reason) => {
+            MembersError::Unavailable { reason }
+        }
+    })?;
+    let now = local.raft.metrics().borrow_watched().clone();
+    let (now, looked) = (now.membership_config, &looked.membership_config);
+    let is_whole = now.membership().get_joint_config().len() == 1;
+    let is_committed = now.log_id().is_some_and(|id| id.index <= committed);
+    match now.log_id() == looked.log_id() && is_whole && is_committed {
+        true => Ok(()),
+        false => Err(under_way()),
+    }
 }
 
 /// Into the audit chain, once it is done.
@@ -384,9 +407,7 @@ fn not_changed(error: ClientWriteError<Types>) -> MembersError {
         },
         ClientWriteError::LogEntryDiscarded(_) => MembersError::Unknown,
         ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_)) => {
-            MembersError::Unavailable {
-                reason: "another change of the members is under way".to_owned(),
-            }
+            under_way()
         }
         other => MembersError::Refused {
             reason: other.to_string(),
@@ -400,6 +421,12 @@ fn refuse<T>(reason: impl Into<String>, action: &str) -> Result<T, MembersError>
         reason: reason.into(),
         action: action.to_owned(),
     })
+}
+
+fn under_way() -> MembersError {
+    MembersError::Unavailable {
+        reason: "another change of the members is under way".to_owned(),
+    }
 }
 
 fn no_member(id: u64) -> MembersError {
@@ -437,6 +464,7 @@ pub(crate) async fn follow(local: Arc<Local>, stop: CancellationToken) {
         let membership = &metrics.membership_config;
         let joint = membership.membership().get_joint_config();
         let half_done = match joint.as_slice() {
+            _ if planted::has(Bug::HalfDoneStays) => None,
             [_, target] if local.leads().is_some() => Some((*membership.log_id(), target.clone())),
             _ => None,
         };
