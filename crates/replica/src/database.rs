@@ -3,8 +3,9 @@
 use crate::error::Error;
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, Options,
-    WriteOptions,
+    WriteBatch,
 };
+use std::io;
 use std::path::Path;
 use tokio::sync::watch;
 
@@ -28,6 +29,14 @@ const INFO_LOG_BYTES_MAX: usize = 256 << 10;
 const MANIFEST_BYTES_MAX: usize = 4 << 20;
 
 const FORMAT_KEY: &[u8] = b"mformat";
+
+/// How RocksDB says that a disk is full (`Status::SubCode::kNoSpace` in its `util/status.cc`), also of what a failed flush
+/// keeps it from later.
+const NO_ROOM: &str = "No space left on device";
+/// How it says that a lock is taken (`PosixFileSystem::LockFile`; the last is the C library's text of `EAGAIN`).
+const LOCKED_HERE: &str = "lock hold by current process";
+const NOT_LOCKED: &str = "While lock file";
+const LOCKED_BY_ANOTHER: &str = "Resource temporarily unavailable";
 
 /// Kept beside a database, and dropped after it.
 #[derive(Clone)]
@@ -69,9 +78,13 @@ pub(crate) fn open(path: &Path, keeps: Keeps) -> Result<DB, Error> {
             path: path.to_owned(),
             reason: source.to_string(),
         },
-        _ => Error::OpenDatabase {
+        _ if is_locked(&source) => Error::DatabaseInUse {
             path: path.to_owned(),
             source: source.into(),
+        },
+        _ => Error::OpenDatabase {
+            path: path.to_owned(),
+            source: failure(source).into(),
         },
     };
     if let Some(parent) = path.parent() {
@@ -83,9 +96,12 @@ pub(crate) fn open(path: &Path, keeps: Keeps) -> Result<DB, Error> {
     let db = DB::open(&options(keeps), path).map_err(failed)?;
     match db.get(FORMAT_KEY).map_err(failed)? {
         None => {
-            let mut synced = WriteOptions::default();
-            synced.set_sync(true);
-            db.put_opt(FORMAT_KEY, FORMAT.to_be_bytes(), &synced)
+            // Past its own log: one that is not empty is replaced with the first memory table, and where that finds no
+            // room RocksDB goes on no more.
+            let mut format = WriteBatch::default();
+            format.put(FORMAT_KEY, FORMAT.to_be_bytes());
+            db.write_without_wal(format)
+                .and_then(|()| db.flush())
                 .map_err(failed)?;
         }
         Some(bytes) => {
@@ -110,13 +126,26 @@ pub(crate) fn open(path: &Path, keeps: Keeps) -> Result<DB, Error> {
 }
 
 /// Opens a database that nobody writes any more.
-pub(crate) fn open_to_read(path: &Path) -> std::io::Result<DB> {
-    DB::open_for_read_only(&options(Keeps::AllUpToSomePoint), path, false)
-        .map_err(std::io::Error::other)
+pub(crate) fn open_to_read(path: &Path) -> io::Result<DB> {
+    DB::open_for_read_only(&options(Keeps::AllUpToSomePoint), path, false).map_err(failure)
+}
+
+/// What RocksDB says, in the terms of the operating system: its own kinds of errors tell not that a disk is full.
+pub(crate) fn failure(error: rocksdb::Error) -> io::Error {
+    match error.as_ref().contains(NO_ROOM) {
+        true => io::Error::new(io::ErrorKind::StorageFull, error),
+        false => io::Error::other(error),
+    }
+}
+
+/// Whether another process, or this one, has the database open.
+fn is_locked(error: &rocksdb::Error) -> bool {
+    let said = error.as_ref();
+    said.contains(LOCKED_HERE) || (said.contains(NOT_LOCKED) && said.contains(LOCKED_BY_ANOTHER))
 }
 
 /// Makes the entries of a directory durable (a file's own sync does not cover its name).
-pub(crate) fn sync_dir(path: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     std::fs::File::open(path)?.sync_all()
 }
 
@@ -151,6 +180,7 @@ fn options(keeps: Keeps) -> Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rocksdb::WriteOptions;
 
     #[test]
     fn a_damaged_database_is_not_one_in_use() {
@@ -159,7 +189,7 @@ mod tests {
         let db = open(&path, Keeps::AllSynced).unwrap();
         assert!(matches!(
             open(&path, Keeps::AllSynced),
-            Err(Error::OpenDatabase { .. })
+            Err(Error::DatabaseInUse { .. })
         ));
         drop(db);
         std::fs::write(path.join("CURRENT"), "no manifest").unwrap();

@@ -129,6 +129,7 @@ pub(super) fn members(member: &Member, asked: Asked) -> Vec<MemberDocument> {
                     false => status.contact_ms.get(&id).copied().flatten(),
                 },
                 answering: id == status.node_id,
+                full_disk: status.full_disk.clone().filter(|_| id == status.node_id),
             }
         })
         .collect()
@@ -462,6 +463,7 @@ mod tests {
             recovered: true,
             contact_ms: [(2, Some(40)), (3, Some(60_000)), (4, None)].into(),
             troubles: BTreeMap::new(),
+            full_disk: None,
             fatal: None,
         };
         let told = |status: &Status, proof| {
