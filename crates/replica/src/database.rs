@@ -1,9 +1,10 @@
 //! Opens RocksDB so that a member stays small, and checks the format on disk.
 
 use crate::error::Error;
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, Options,
-    WriteBatch,
+    WriteBatch, WriteOptions,
 };
 use std::io;
 use std::path::Path;
@@ -138,6 +139,40 @@ pub(crate) fn failure(error: rocksdb::Error) -> io::Error {
     }
 }
 
+/// Makes everything that was written durable.
+///
+/// A database that failed to write goes on by itself once the disk has room, and for that waits until nothing is flushed:
+/// asked for again and again, a flush would keep it from that for ever. So it is looked first whether it takes writes.
+///
+/// # Errors
+/// What RocksDB says; `StorageFull` where the disk has no room, and may be tried again.
+pub(crate) fn flush(db: &DB) -> io::Result<()> {
+    check_goes_on(db)?;
+    db.flush().map_err(failure)
+}
+
+/// Freezes what there is in a folder that is not there yet; as careful as [`flush`].
+///
+/// # Errors
+/// As [`flush`].
+pub(crate) fn freeze(db: &DB, path: &Path) -> io::Result<()> {
+    check_goes_on(db)?;
+    let frozen = Checkpoint::new(db).and_then(|it| it.create_checkpoint(path));
+    frozen.map_err(failure)
+}
+
+fn check_goes_on(db: &DB) -> io::Result<()> {
+    let mut options = WriteOptions::default();
+    options.disable_wal(true);
+    options.set_no_slowdown(true);
+    // Refused as any other write, and otherwise nothing.
+    match db.write_opt(WriteBatch::default(), &options) {
+        // It is only slow.
+        Err(error) if error.kind() == ErrorKind::Incomplete => Ok(()),
+        other => other.map_err(failure),
+    }
+}
+
 /// Whether another process, or this one, has the database open.
 fn is_locked(error: &rocksdb::Error) -> bool {
     let said = error.as_ref();
@@ -180,7 +215,6 @@ fn options(keeps: Keeps) -> Options {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rocksdb::WriteOptions;
 
     #[test]
     fn a_damaged_database_is_not_one_in_use() {

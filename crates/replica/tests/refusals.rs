@@ -270,7 +270,7 @@ async fn a_data_folder_that_cannot_be_opened_is_told_apart_from_one_in_use() {
 
     std::fs::rename(&wal, fleet.data_dir(1).join("kept")).unwrap();
     std::fs::write(&wal, "no folder").unwrap();
-    insta::assert_snapshot!(refused_start(&fleet, config).await, @"cannot open the database DIR/data-1/wal: the log's folder DIR/data-1/wal cannot be used: File exists (os error 17)");
+    insta::assert_snapshot!(refused_start(&fleet, config).await, @"cannot open the database DIR/data-1/wal: the log's folder DIR/data-1/wal cannot be used: Not a directory (os error 20)");
 }
 
 async fn refused_start(fleet: &Fleet, config: Config) -> String {

@@ -163,7 +163,7 @@ impl StateStore {
     /// Makes everything applied so far durable.
     pub(crate) fn make_durable(&self) -> io::Result<()> {
         let generation = self.generations.current();
-        generation.db.flush().map_err(database::failure)
+        database::flush(&generation.db)
     }
 
     /// Applies committed entries in order.

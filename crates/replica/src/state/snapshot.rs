@@ -23,7 +23,6 @@ use crate::types::{
 use regraft_state::store::Walk;
 use regraft_wire::raft::v1 as wire;
 use rocksdb::DB;
-use rocksdb::checkpoint::Checkpoint;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::FileExt as _;
@@ -181,9 +180,7 @@ impl Snapshots {
         let name = format!("{CHECKPOINT_PREFIX}{number}");
         let beside = self.dir.join(format!("{name}{TEMPORARY_SUFFIX}"));
         let path = self.dir.join(&name);
-        Checkpoint::new(db)
-            .and_then(|checkpoint| checkpoint.create_checkpoint(&beside))
-            .map_err(database::failure)
+        database::freeze(db, &beside)
             .and_then(|()| std::fs::rename(&beside, &path))
             // A full disk is not to be filled with halves.
             .inspect_err(|_| drop(remove(&beside)))?;
