@@ -228,6 +228,9 @@ pub(crate) struct MemberDocument {
     pub(crate) trouble: Option<String>,
     /// Whether it is the answering member.
     pub(crate) answering: bool,
+    /// What its disk has no room for, so that it accepts nothing; only it knows.
+    #[serde(default)]
+    pub(crate) full_disk: Option<String>,
 }
 
 words! {

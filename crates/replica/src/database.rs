@@ -1,10 +1,12 @@
 //! Opens RocksDB so that a member stays small, and checks the format on disk.
 
 use crate::error::Error;
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, Options,
-    WriteOptions,
+    WriteBatch, WriteOptions,
 };
+use std::io;
 use std::path::Path;
 use tokio::sync::watch;
 
@@ -28,6 +30,14 @@ const INFO_LOG_BYTES_MAX: usize = 256 << 10;
 const MANIFEST_BYTES_MAX: usize = 4 << 20;
 
 const FORMAT_KEY: &[u8] = b"mformat";
+
+/// How RocksDB says that a disk is full (`Status::SubCode::kNoSpace` in its `util/status.cc`), also of what a failed flush
+/// keeps it from later.
+const NO_ROOM: &str = "No space left on device";
+/// How it says that a lock is taken (`PosixFileSystem::LockFile`; the last is the C library's text of `EAGAIN`).
+const LOCKED_HERE: &str = "lock hold by current process";
+const NOT_LOCKED: &str = "While lock file";
+const LOCKED_BY_ANOTHER: &str = "Resource temporarily unavailable";
 
 /// Kept beside a database, and dropped after it.
 #[derive(Clone)]
@@ -69,9 +79,13 @@ pub(crate) fn open(path: &Path, keeps: Keeps) -> Result<DB, Error> {
             path: path.to_owned(),
             reason: source.to_string(),
         },
-        _ => Error::OpenDatabase {
+        _ if is_locked(&source) => Error::DatabaseInUse {
             path: path.to_owned(),
             source: source.into(),
+        },
+        _ => Error::OpenDatabase {
+            path: path.to_owned(),
+            source: failure(source).into(),
         },
     };
     if let Some(parent) = path.parent() {
@@ -83,9 +97,12 @@ pub(crate) fn open(path: &Path, keeps: Keeps) -> Result<DB, Error> {
     let db = DB::open(&options(keeps), path).map_err(failed)?;
     match db.get(FORMAT_KEY).map_err(failed)? {
         None => {
-            let mut synced = WriteOptions::default();
-            synced.set_sync(true);
-            db.put_opt(FORMAT_KEY, FORMAT.to_be_bytes(), &synced)
+            // Past its own log: one that is not empty is replaced with the first memory table, and where that finds no
+            // room RocksDB goes on no more.
+            let mut format = WriteBatch::default();
+            format.put(FORMAT_KEY, FORMAT.to_be_bytes());
+            db.write_without_wal(format)
+                .and_then(|()| db.flush())
                 .map_err(failed)?;
         }
         Some(bytes) => {
@@ -110,13 +127,60 @@ pub(crate) fn open(path: &Path, keeps: Keeps) -> Result<DB, Error> {
 }
 
 /// Opens a database that nobody writes any more.
-pub(crate) fn open_to_read(path: &Path) -> std::io::Result<DB> {
-    DB::open_for_read_only(&options(Keeps::AllUpToSomePoint), path, false)
-        .map_err(std::io::Error::other)
+pub(crate) fn open_to_read(path: &Path) -> io::Result<DB> {
+    DB::open_for_read_only(&options(Keeps::AllUpToSomePoint), path, false).map_err(failure)
+}
+
+/// What RocksDB says, in the terms of the operating system: its own kinds of errors tell not that a disk is full.
+pub(crate) fn failure(error: rocksdb::Error) -> io::Error {
+    match error.as_ref().contains(NO_ROOM) {
+        true => io::Error::new(io::ErrorKind::StorageFull, error),
+        false => io::Error::other(error),
+    }
+}
+
+/// Makes everything that was written durable.
+///
+/// A database that failed to write goes on by itself once the disk has room, and for that waits until nothing is flushed:
+/// asked for again and again, a flush would keep it from that for ever. So it is looked first whether it takes writes.
+///
+/// # Errors
+/// What RocksDB says; `StorageFull` where the disk has no room, and may be tried again.
+pub(crate) fn flush(db: &DB) -> io::Result<()> {
+    check_goes_on(db)?;
+    db.flush().map_err(failure)
+}
+
+/// Freezes what there is in a folder that is not there yet; as careful as [`flush`].
+///
+/// # Errors
+/// As [`flush`].
+pub(crate) fn freeze(db: &DB, path: &Path) -> io::Result<()> {
+    check_goes_on(db)?;
+    let frozen = Checkpoint::new(db).and_then(|it| it.create_checkpoint(path));
+    frozen.map_err(failure)
+}
+
+fn check_goes_on(db: &DB) -> io::Result<()> {
+    let mut options = WriteOptions::default();
+    options.disable_wal(true);
+    options.set_no_slowdown(true);
+    // Refused as any other write, and otherwise nothing.
+    match db.write_opt(WriteBatch::default(), &options) {
+        // It is only slow.
+        Err(error) if error.kind() == ErrorKind::Incomplete => Ok(()),
+        other => other.map_err(failure),
+    }
+}
+
+/// Whether another process, or this one, has the database open.
+fn is_locked(error: &rocksdb::Error) -> bool {
+    let said = error.as_ref();
+    said.contains(LOCKED_HERE) || (said.contains(NOT_LOCKED) && said.contains(LOCKED_BY_ANOTHER))
 }
 
 /// Makes the entries of a directory durable (a file's own sync does not cover its name).
-pub(crate) fn sync_dir(path: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     std::fs::File::open(path)?.sync_all()
 }
 
@@ -159,7 +223,7 @@ mod tests {
         let db = open(&path, Keeps::AllSynced).unwrap();
         assert!(matches!(
             open(&path, Keeps::AllSynced),
-            Err(Error::OpenDatabase { .. })
+            Err(Error::DatabaseInUse { .. })
         ));
         drop(db);
         std::fs::write(path.join("CURRENT"), "no manifest").unwrap();

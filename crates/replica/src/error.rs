@@ -1,7 +1,9 @@
 //! What can go wrong, in the words of who runs a member.
 
+use crate::room;
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An error from outside this crate, kept as a source.
 pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -144,8 +146,28 @@ pub enum Error {
         /// The newest format this version reads.
         known: u32,
     },
+    /// A database is open already, in another process or in this one.
+    #[error("the database {} is in use by another process: stop that one first", path.display())]
+    DatabaseInUse {
+        /// Which.
+        path: PathBuf,
+        /// What the lock says.
+        #[source]
+        source: Cause,
+    },
+    /// There is no room for what a start has to write.
+    #[error("the disk of {} is full{free}: make room on it, then try again", path.display())]
+    DiskFull {
+        /// The data folder.
+        path: PathBuf,
+        /// How much is free there, in brackets; empty when that is not known.
+        free: String,
+        /// What was to be done.
+        #[source]
+        source: Box<Error>,
+    },
     /// A database could not be opened.
-    #[error("cannot open the database {}: is another process using it?", path.display())]
+    #[error("cannot open the database {}", path.display())]
     OpenDatabase {
         /// Which.
         path: PathBuf,
@@ -240,6 +262,41 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+}
+
+impl Error {
+    /// What keeps a member from starting in the data folder `dir`: where that is a full disk, it is told as one, whatever
+    /// was to be written.
+    pub(crate) fn at_start(self, dir: &Path) -> Self {
+        match self.is_full_disk() {
+            true => Self::DiskFull {
+                path: dir.to_owned(),
+                free: room::free_in_brackets(dir),
+                source: Box::new(self),
+            },
+            false => self,
+        }
+    }
+
+    /// For whoever may try again when there is room.
+    pub(crate) fn into_io(self) -> io::Error {
+        let kind = match self.is_full_disk() {
+            true => io::ErrorKind::StorageFull,
+            false => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, with_causes(&self))
+    }
+
+    fn is_full_disk(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if error.downcast_ref().is_some_and(room::is_full) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
 }
 
 /// A command was not, or perhaps not, applied.

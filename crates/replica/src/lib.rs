@@ -42,6 +42,7 @@ mod opening;
 mod planted;
 mod replica;
 mod restore;
+mod room;
 mod service;
 #[cfg(test)]
 mod simulation;

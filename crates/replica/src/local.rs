@@ -2,8 +2,8 @@
 
 use crate::config::Clock;
 use crate::error::ProposeError;
-use crate::log::Room;
 use crate::planted::{self, Bug};
+use crate::room::Room;
 use crate::state::StateStore;
 use crate::state::engine::Applier;
 use crate::types::{Command, LeaderId, Types};
@@ -39,7 +39,7 @@ pub struct Proposed {
 pub(crate) struct Local {
     pub(crate) raft: Raft,
     pub(crate) state: Arc<StateStore>,
-    room: Room,
+    pub(crate) room: Room,
     clock: Clock,
     slots: Semaphore,
     timeout: Duration,
@@ -102,7 +102,7 @@ impl Local {
         leader: LeaderId,
         command: Vec<u8>,
     ) -> Result<Proposed, ProposeError> {
-        if let Some(reason) = self.room.lacking() {
+        if let Some(reason) = self.room.lacking_still() {
             return Err(ProposeError::Unavailable {
                 reason: format!("the disk of the leader is full: {reason}"),
             });

@@ -8,9 +8,10 @@ use crate::error::Error;
 use crate::line::{OwnDisk, Promises};
 use crate::local::Raft;
 use crate::log::size::LogSize;
-use crate::log::{self, KnownDisks, LogStore, MakeDurable, Opened, Room};
+use crate::log::{self, KnownDisks, LogStore, MakeDurable, Opened};
 use crate::network::Peers;
 use crate::network::client::PeerClients;
+use crate::room::Room;
 use crate::state::StateStore;
 use crate::state::engine::Applier;
 use crate::state::snapshot::Snapshots;
@@ -161,14 +162,10 @@ pub(crate) fn start_engine<'a>(
     config: &'a Config,
     peers: &'a Arc<Peers>,
     log: LogStore,
-    state: &'a Arc<StateStore>,
-    snapshots: &'a Arc<Snapshots>,
+    applier: Applier,
 ) -> BoxFuture<'a, Result<Raft, Error>> {
     async move {
-        let applier = Applier {
-            state: Arc::clone(state),
-            snapshots: Arc::clone(snapshots),
-        };
+        let state = Arc::clone(&applier.state);
         let engine = engine_config(&config.cluster_id, &config.timings)?;
         let clients = PeerClients(Arc::clone(peers));
         Raft::new(config.node_id, Arc::new(engine), clients, log, applier)

@@ -18,6 +18,9 @@ use crate::opening::{
     Storage, check_certificate, check_format, check_promises, listen, open_storage, own_disk,
     start_engine,
 };
+use crate::room;
+use crate::state::StateStore;
+use crate::state::engine::Applier;
 use crate::state::snapshot::Snapshots;
 use crate::status::{Status, status_of};
 use crate::tls::{Peer, Tls};
@@ -132,7 +135,9 @@ impl Replica {
         };
         let storage = {
             let config = config.clone();
-            home::blocking(move || open_storage(&config))
+            let opening =
+                move || open_storage(&config).map_err(|error| error.at_start(&config.data_dir));
+            home::blocking(opening)
                 .await
                 .map_err(|error| Error::Raft {
                     operation: "opening the data folder",
@@ -147,9 +152,10 @@ impl Replica {
         };
         let closed = storage.closed.clone();
         let started = Self::start_on(surroundings, config, storage).await;
-        if started.is_err() {
+        match &started {
+            Ok(replica) => replica.0.follow_room(),
             // A process that exits while a database is open may crash in its threads.
-            wait_closed(closed).await;
+            Err(_) => wait_closed(closed).await,
         }
         started
     }
@@ -177,14 +183,13 @@ impl Replica {
             home.runtime.clone(),
             storage.disks,
         ));
-        let raft = start_engine(
-            &config,
-            &peers,
-            storage.log,
-            &storage.state,
-            &storage.snapshots,
-        )
-        .await?;
+        let applier = Applier {
+            state: Arc::clone(&storage.state),
+            snapshots: Arc::clone(&storage.snapshots),
+            room: storage.room.clone(),
+            stop: stop.clone(),
+        };
+        let raft = start_engine(&config, &peers, storage.log, applier).await?;
         let local = Arc::new(Local::new(
             raft,
             storage.state,
@@ -519,6 +524,12 @@ impl Inner {
         let (local, stop) = (Arc::clone(&self.local), self.stop.clone());
         let bytes_max = self.config.timings.log_bytes_max;
         let following = log::size::follow(local, size, bytes_max, stop);
+        self.tasks.spawn_on(following, &self.home.runtime);
+    }
+
+    fn follow_room(&self) {
+        let path = self.config.data_dir.join(StateStore::FOLDER);
+        let following = room::follow(self.local.room.clone(), path, self.stop.clone());
         self.tasks.spawn_on(following, &self.home.runtime);
     }
 

@@ -106,7 +106,7 @@ pub fn restore(file: &Path, config: &Config, name: ClusterName) -> Result<Restor
         config.node_id,
         line.clone(),
     )?;
-    fill(file, &backup, config, begin)?;
+    fill(file, &backup, config, begin).map_err(|error| error.at_start(&config.data_dir))?;
     disk.end_restore(&config.data_dir)?;
     Ok(Restored {
         backup,

@@ -54,6 +54,8 @@ pub struct Status {
     pub contact_ms: BTreeMap<u64, Option<u64>>,
     /// The last trouble in reaching each member, until it answers again.
     pub troubles: BTreeMap<u64, String>,
+    /// What the member's disk has no room for, while there is none: it accepts no more, and goes on by itself when there is.
+    pub full_disk: Option<String>,
     /// Why this member applies no more; a person has to look.
     pub fatal: Option<String>,
 }
@@ -106,6 +108,7 @@ pub(crate) fn status_of(local: &Local, peers: &Peers, recovered: bool) -> Status
         recovered,
         contact_ms,
         troubles: peers.troubles(),
+        full_disk: local.room.lacking(),
         fatal,
     }
 }

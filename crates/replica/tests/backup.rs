@@ -143,7 +143,7 @@ async fn a_member_is_made_only_of_a_whole_backup_of_its_own_cluster_in_an_empty_
 
     let running = fleet.start(1).await;
     let in_use = refusal(&file, &fleet.config(1));
-    assert!(matches!(in_use, Error::OpenDatabase { .. }), "{in_use}");
+    assert!(matches!(in_use, Error::DatabaseInUse { .. }), "{in_use}");
     kill(running).await;
     let full = refusal(&file, &fleet.config(1));
     assert!(matches!(full, Error::FolderNotEmpty { .. }), "{full}");

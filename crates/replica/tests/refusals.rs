@@ -14,6 +14,7 @@ use regraft_replica::{Config, PeerAddress, Replica, Tls, TlsPaths};
 use regraft_wire::raft::v1 as wire;
 use regraft_wire::raft::v1::raft_client::RaftClient;
 use std::error::Error as _;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -212,6 +213,64 @@ async fn a_member_that_lost_its_log_alone_does_not_start() {
     insta::assert_snapshot!(refused, @"the database DIR/data-1/wal is damaged: it holds no vote, but the state beside it is applied up to entry 2: the log was lost");
     // Also when there is a new one.
     assert_eq!(refused_start(&fleet, config).await, refused);
+}
+
+/// A disk whose folder cannot be synced.
+struct Unsynced(Arc<dyn regraft_wal::Disk>);
+
+impl regraft_wal::Disk for Unsynced {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn regraft_wal::DiskFile>> {
+        self.0.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn regraft_wal::DiskFile>> {
+        self.0.open(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.0.delete(name)
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        Err(io::Error::from_raw_os_error(5))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_that_cannot_be_opened_is_told_apart_from_one_in_use() {
+    let fleet = Fleet::new(1);
+    let member = single(&fleet).await;
+    let mut config = fleet.config(1);
+    // Its port is not to be the reason.
+    config.raft_listen.set_port(0);
+    let in_use = refused_start(&fleet, config.clone()).await;
+    assert!(
+        in_use.starts_with("the database DIR/data-1/state/db-1 is in use by another process: stop that one first: IO error: lock hold by current process"),
+        "{in_use}"
+    );
+    member.shutdown().await;
+
+    let mut unsynced = config.clone();
+    unsynced.log_disk = Some(Arc::new(|disk| Arc::new(Unsynced(disk))));
+    insta::assert_snapshot!(refused_start(&fleet, unsynced).await, @"cannot open the database DIR/data-1/wal: the log's folder cannot be tidied up and synced: Input/output error (os error 5)");
+
+    let wal = fleet.data_dir(1).join("wal");
+    let locked = std::fs::File::open(wal.join("lock")).unwrap();
+    locked.lock().unwrap();
+    insta::assert_snapshot!(refused_start(&fleet, config.clone()).await, @"the database DIR/data-1/wal is in use by another process: stop that one first: the log's folder DIR/data-1/wal is in use by another process: stop that one first");
+    drop(locked);
+
+    std::fs::rename(&wal, fleet.data_dir(1).join("kept")).unwrap();
+    std::fs::write(&wal, "no folder").unwrap();
+    insta::assert_snapshot!(refused_start(&fleet, config).await, @"cannot open the database DIR/data-1/wal: the log's folder DIR/data-1/wal cannot be used: Not a directory (os error 20)");
 }
 
 async fn refused_start(fleet: &Fleet, config: Config) -> String {

@@ -22,9 +22,16 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
-    /// The folder's files cannot be listed, or its changes not synced.
-    #[error("the log's folder cannot be read")]
+    /// The folder's files cannot be listed.
+    #[error("the files of the log's folder cannot be listed")]
     List {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// What a crash left half made cannot be deleted from the folder, or its changes not be synced.
+    #[error("the log's folder cannot be tidied up and synced")]
+    Tidy {
         /// Why.
         #[source]
         source: io::Error,

@@ -137,7 +137,7 @@ impl Default for Options {
 /// # Errors
 /// Whatever is neither whole nor the work of a crash: [`Error::Damaged`], [`Error::DamagedEntry`],
 /// [`Error::MissingSegment`], [`Error::MissingEntries`], [`Error::SegmentTwice`], [`Error::NewerFormat`]; and what the
-/// disk refuses: [`Error::List`], [`Error::Read`], [`Error::Write`], [`Error::Sync`], [`Error::Thread`].
+/// disk refuses: [`Error::List`], [`Error::Tidy`], [`Error::Read`], [`Error::Write`], [`Error::Sync`], [`Error::Thread`].
 pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Writer, Reader, Recovered), Error> {
     let segment_bytes = options
         .segment_bytes

@@ -399,7 +399,7 @@ impl Replay {
             }
             unused => (None, unused.map(|unused| unused.number)),
         };
-        tidy(disk, not_blank).map_err(|source| Error::List { source })?;
+        tidy(disk, not_blank).map_err(|source| Error::Tidy { source })?;
         let mut active = None;
         if let Some(newest) = self.newest {
             newest.write_again(self.synced)?;

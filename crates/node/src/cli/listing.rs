@@ -244,6 +244,16 @@ fn members_table(rows: Vec<MemberDocument>, look: Look) -> String {
     )
 }
 
+/// What is above all to be known of members.
+pub(super) fn full_disks(rows: &[MemberDocument]) -> String {
+    rows.iter()
+        .filter_map(|row| Some((row.id, row.full_disk.as_ref()?)))
+        .map(|(id, why)| {
+            format!("! the disk of member {id} is full: {why}; it accepts nothing until there is room, then it goes on by itself\n")
+        })
+        .collect()
+}
+
 fn last_contact(contact: Contact, ms: Option<u64>) -> String {
     match (contact, ms.and_then(|ms| i64::try_from(ms).ok())) {
         (_, Some(ms)) if ms < LAST_CONTACT_MS_MAX => format!("{ms}ms"),

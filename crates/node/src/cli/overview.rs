@@ -82,6 +82,7 @@ fn member(out: &mut String, status: &StatusDocument, look: Look) {
             installation.unwrap_or("not initialised yet")
         ),
     );
+    out.push_str(&listing::full_disks(&status.members));
     for suspension in &status.suspensions {
         line(
             out,

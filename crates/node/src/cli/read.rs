@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::clock;
 use crate::document::{
     ApplicationDocument, ApplicationStory, ClusterDocument, ClusterStory, IncidentDocument,
-    StatusDocument, newest_first,
+    MemberDocument, StatusDocument, newest_first,
 };
 use clap::{Args, Subcommand, ValueEnum};
 use regraft_model::incident::Incident;
@@ -542,7 +542,11 @@ fn listing(kind: Kind, document: &Value, look: Look) -> Result<(String, String),
         Kind::Clusters => listing::clusters(read(document)?, look),
         Kind::Incidents => listing::incidents(read(document)?, look),
         Kind::Locks => listing::locks(read(document)?, look),
-        Kind::Members => listing::members(read(document)?, look),
+        Kind::Members => {
+            let rows: Vec<MemberDocument> = read(document)?;
+            let notes = listing::full_disks(&rows);
+            return Ok((listing::members(rows, look), notes));
+        }
         Kind::Repositories => listing::repositories(read(document)?, look),
     };
     Ok((text, String::new()))

@@ -47,7 +47,7 @@ fn refused(error: &Error, config: &MemberConfig) -> Failure {
             "NotEmpty",
             "only a new member gets its state from a backup: name an empty `dataDir`, or move what is there away; a member that lost its disk while the others run is replaced with `regraft members add`".to_owned(),
         ),
-        Error::OpenDatabase { .. } => (
+        Error::DatabaseInUse { .. } => (
             Exit::Failed,
             "DataInUse",
             "a member runs on this `dataDir`: stop it, or name another folder; a trio that runs needs no restore".to_owned(),
@@ -60,7 +60,7 @@ fn refused(error: &Error, config: &MemberConfig) -> Failure {
         Error::DamagedBackup { .. } | Error::NewerBackup { .. } | Error::ReadFile { .. } => {
             return backup::unusable(error);
         }
-        Error::WriteFile { .. } => (
+        Error::WriteFile { .. } | Error::DiskFull { .. } => (
             Exit::Failed,
             "CannotWrite",
             "make room on the disk of `dataDir`, and give the same command again".to_owned(),

@@ -94,6 +94,18 @@ fn status_shows_what_needs_a_look_first() {
 }
 
 #[test]
+fn a_full_disk_is_said_where_members_are_shown() {
+    let mut document = status();
+    let why = "12288 bytes are free in /srv/regraft/state, 64 MiB have to be";
+    document["members"][0]["fullDisk"] = json!(why);
+    let document: StatusDocument = serde_json::from_value(document).unwrap();
+    let told = listing::full_disks(&document.members);
+    insta::assert_snapshot!(told, @"! the disk of member 1 is full: 12288 bytes are free in /srv/regraft/state, 64 MiB have to be; it accepts nothing until there is room, then it goes on by itself");
+    let text = overview::status(&document, LOOK);
+    assert!(text.contains(&told), "{text}");
+}
+
+#[test]
 fn what_may_be_old_is_said_first() {
     let mut document = status();
     document["stale"] = json!(true);

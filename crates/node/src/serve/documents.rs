@@ -130,6 +130,7 @@ pub(super) fn members(member: &Member, asked: Asked) -> Vec<MemberDocument> {
                 },
                 trouble: status.troubles.get(&id).cloned(),
                 answering: id == status.node_id,
+                full_disk: status.full_disk.clone().filter(|_| id == status.node_id),
             }
         })
         .collect()
@@ -463,6 +464,7 @@ mod tests {
             recovered: true,
             contact_ms: [(2, Some(40)), (3, Some(60_000)), (4, None)].into(),
             troubles: BTreeMap::new(),
+            full_disk: None,
             fatal: None,
         };
         let told = |status: &Status, proof| {

@@ -91,6 +91,7 @@ async fn readyz(State(member): State<Arc<Member>>) -> (StatusCode, Json<Value>) 
         "unreadableRepositories": unreadable,
         "leader": status.leader,
         "applied": status.applied,
+        "fullDisk": status.full_disk,
         "halted": status.fatal,
     });
     (code, Json(body))

@@ -258,10 +258,20 @@ async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
                 "BadCertificate",
                 "make this member's certificate with `regraft certs member ID`",
             ),
-            Error::OpenDatabase { .. } => (
+            Error::DatabaseInUse { .. } => (
                 Exit::Failed,
                 "DataInUse",
                 "does another member run on this `dataDir`?",
+            ),
+            Error::DiskFull { .. } => (
+                Exit::Failed,
+                "DiskFull",
+                "make room on the disk of `dataDir`, and start this member again",
+            ),
+            Error::OpenDatabase { .. } => (
+                Exit::Failed,
+                "CannotOpen",
+                "see to the disk of `dataDir`, and that this member may write there; then start it again",
             ),
             Error::Listen { .. } => (
                 Exit::Failed,

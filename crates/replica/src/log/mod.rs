@@ -12,8 +12,9 @@
 //! - Guarantees: writes reach the disk in the order they were asked for; one sync takes everything
 //!   that waits; nothing is purged before the state that covers it is durable.
 //! - Assumptions: one process owns the folder.
-//! - Errors: while the disk is full writes wait for space, and [`Room`] says so. After any other failed write the
-//!   disk's content is unknown, so the writer stops for good and every later call fails.
+//! - Errors: while the disk is full writes wait for space, and [`Room`] says so; a purge is put off where the state finds no
+//!   room to be made durable. After any other failed write the disk's content is unknown, so the writer stops for good and
+//!   every later call fails.
 
 pub(crate) mod conversion;
 pub(crate) mod fresh;
@@ -24,6 +25,7 @@ mod writer;
 use crate::config::LogDisk;
 use crate::database::{self, Closed};
 use crate::error::{Error, with_causes};
+use crate::room::Room;
 use crate::types::{
     Entry, LogId, Types, Vote, entry_from_wire, entry_to_wire, log_id_from_wire, log_id_to_wire,
     vote_from_wire, vote_to_wire,
@@ -45,7 +47,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tail::Tail;
 use tokio::sync::{mpsc, oneshot};
 use writer::Job;
-pub(crate) use writer::{Room, Writing};
+pub(crate) use writer::Writing;
 
 /// Name of its folder in a data folder.
 pub(crate) const FOLDER: &str = "wal";
@@ -493,7 +495,11 @@ fn refused(path: &Path, error: regraft_wal::Error) -> Error {
             path: path.to_owned(),
             reason: with_causes(&error),
         },
-        // A disk that is full, a folder in use: nothing is wrong with what is there.
+        regraft_wal::Error::InUse { .. } => Error::DatabaseInUse {
+            path: path.to_owned(),
+            source: error.into(),
+        },
+        // Nothing is wrong with what is there, or nobody knows.
         other => Error::OpenDatabase {
             path: path.to_owned(),
             source: other.into(),

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use openraft::storage::RaftLogStorageExt as _;
 use openraft::vote::RaftLeaderId as _;
 use regraft_wal::testing::MemoryDisk;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) fn entry(term: u64, index: u64, size: usize) -> Entry {
     Entry {
@@ -198,18 +199,21 @@ async fn a_full_disk_is_told_and_writes_wait_for_room() {
     .unwrap();
     let store = &mut opened.store;
     store.blocking_append([entry(1, 1, 10)]).await.unwrap();
-    until("there is room", || opened.room.lacking().is_none()).await;
+    until("there is room", || opened.room.lacking_still().is_none()).await;
     disk.set_room(Some(disk.used_bytes()));
     let mut index = 1;
     // The spare segment is used up before the disk is missed.
-    while opened.room.lacking().is_none() {
+    while opened.room.lacking_still().is_none() {
         index += 1;
         let appended = store.blocking_append([entry(1, index, 1 << 20)]).await;
         appended.unwrap();
         assert!(index < 100, "the disk is never full");
     }
     disk.set_room(None);
-    until("there is room again", || opened.room.lacking().is_none()).await;
+    until("there is room again", || {
+        opened.room.lacking_still().is_none()
+    })
+    .await;
     store
         .blocking_append([entry(1, index + 1, 10)])
         .await
@@ -217,6 +221,71 @@ async fn a_full_disk_is_told_and_writes_wait_for_room() {
     let mut reader = opened.store.get_log_reader().await;
     let entries = reader.try_get_log_entries(..).await.unwrap();
     assert_eq!(indexes(&entries), (1..=index + 1).collect::<Vec<_>>());
+}
+
+/// A log on a disk with room, beside a state that finds none while it is told so.
+fn beside_a_full_state() -> (Opened, Arc<AtomicBool>) {
+    let full = Arc::new(AtomicBool::new(true));
+    let told = Arc::clone(&full);
+    let make_durable: MakeDurable = Box::new(move || match told.load(Ordering::Acquire) {
+        true => Err(io::ErrorKind::StorageFull.into()),
+        false => Ok(()),
+    });
+    let under = Under {
+        disk: Arc::new(MemoryDisk::new()),
+        closed: database::open_and_closed().1,
+        options: Options::default(),
+    };
+    let path = Path::new("memory");
+    let opened = open_on(under, path, make_durable, writer::run_on_a_thread);
+    (opened.unwrap(), full)
+}
+
+#[tokio::test]
+async fn a_purge_is_put_off_while_the_state_finds_no_room_and_hinders_nothing() {
+    let (mut opened, full) = beside_a_full_state();
+    let first = |opened: &Opened| opened.store.shared.reader.bounds().first;
+    let store = &mut opened.store;
+    let entries = (1..=5).map(|index| entry(1, index, 1));
+    store.blocking_append(entries).await.unwrap();
+    store.purge(log_id(1, 2)).await.unwrap();
+    store.purge(log_id(1, 3)).await.unwrap();
+    store.blocking_append([entry(1, 6, 1)]).await.unwrap();
+    assert_eq!(first(&opened), Some(1));
+    let told = opened.room.lacking().unwrap();
+    assert!(
+        told.starts_with("the state finds no room to be made durable"),
+        "{told}"
+    );
+    full.store(false, Ordering::Release);
+    until("the log is purged", || {
+        opened.room.lacking_still().is_none() && first(&opened) == Some(4)
+    })
+    .await;
+    let mut reader = opened.store.get_log_reader().await;
+    let entries = reader.try_get_log_entries(..).await.unwrap();
+    assert_eq!(indexes(&entries), [4, 5, 6]);
+}
+
+#[tokio::test]
+async fn nothing_follows_behind_a_hole_before_the_state_is_durable() {
+    let (mut opened, full) = beside_a_full_state();
+    let room = opened.room.clone();
+    let store = &mut opened.store;
+    store.blocking_append([entry(1, 1, 1)]).await.unwrap();
+    let purging = async {
+        store.purge(log_id(1, 8)).await.unwrap();
+        assert!(!full.load(Ordering::Acquire));
+        store.blocking_append([entry(1, 9, 1)]).await.unwrap();
+    };
+    let freeing = async {
+        until("it is told", || room.lacking().is_some()).await;
+        full.store(false, Ordering::Release);
+    };
+    futures::future::join(purging, freeing).await;
+    let mut reader = opened.store.get_log_reader().await;
+    let entries = reader.try_get_log_entries(..).await.unwrap();
+    assert_eq!(indexes(&entries), [9]);
 }
 
 #[tokio::test]

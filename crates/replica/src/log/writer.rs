@@ -6,11 +6,12 @@ use super::{
 };
 use crate::error::{Error, with_causes};
 use crate::planted::{self, Bug};
+use crate::room::{self, Part, Room};
 use crate::types::{LogId, Types, Vote};
 use openraft::storage::IOFlushed;
 use regraft_wal::{Durability, Operation, Space, Writer};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,14 +23,6 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 const FULL_DISK_REST: Duration = Duration::from_millis(200);
 
 const THREAD: &str = "raft-log";
-
-/// Whether the disk has room for more entries.
-#[derive(Clone)]
-pub(crate) struct Room {
-    /// What the disk said when there was none.
-    lacking: Arc<Mutex<Option<String>>>,
-    queue: mpsc::WeakSender<Job>,
-}
 
 /// There was no room on the disk.
 struct FullDisk;
@@ -68,6 +61,8 @@ pub(crate) struct Writing {
     jobs: mpsc::Receiver<Job>,
     make_durable: MakeDurable,
     room: Room,
+    /// Up to where the log is purged as soon as the state finds room to be made durable.
+    put_off: Option<LogId>,
 }
 
 /// Starts the thread; it ends when the last sender is gone or a write failed.
@@ -82,36 +77,6 @@ pub(super) fn run_on_a_thread(mut writing: Writing) -> Result<(), Error> {
     started.map(drop).map_err(failed)
 }
 
-impl Room {
-    /// What the disk said, while there is no room: nothing more should be proposed. Has it looked at again.
-    pub(crate) fn lacking(&self) -> Option<String> {
-        let lacking = self.lock().clone();
-        if lacking.is_some()
-            && let Some(queue) = self.queue.upgrade()
-        {
-            // A full queue will look anyway.
-            let _ = queue.try_send(Job::Look);
-        }
-        lacking
-    }
-
-    fn tell(&self, lacking: Option<String>) {
-        let mut before = self.lock();
-        match (&*before, &lacking) {
-            (None, Some(reason)) => {
-                tracing::error!(reason, "the disk is full: this member accepts no more");
-            }
-            (Some(_), None) => tracing::info!("the disk has room again"),
-            _ => {}
-        }
-        *before = lacking;
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.lacking.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Writing {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -120,16 +85,20 @@ impl Writing {
         jobs: mpsc::Receiver<Job>,
         make_durable: MakeDurable,
     ) -> Self {
-        let room = Room {
-            lacking: Arc::default(),
-            queue: queue.downgrade(),
-        };
+        let queue = queue.downgrade();
+        let room = Room::new(move || {
+            if let Some(queue) = queue.upgrade() {
+                // A full queue will look anyway.
+                let _ = queue.try_send(Job::Look);
+            }
+        });
         Self {
             shared,
             wal,
             jobs,
             make_durable,
             room,
+            put_off: None,
         }
     }
 
@@ -139,11 +108,11 @@ impl Writing {
 
     fn run(&mut self) {
         while let Some(first) = self.jobs.blocking_recv() {
-            let group = self.gather(first);
-            let mut written = self.begin(&group);
+            let mut group = self.gather(first);
+            let mut written = self.write(&mut group);
             while let Ok(Some(FullDisk)) = written {
                 std::thread::park_timeout(FULL_DISK_REST);
-                written = self.write(&group);
+                written = self.write(&mut group);
             }
             if let Err(reason) = self.settle(group, written.err()) {
                 while let Some(job) = self.jobs.blocking_recv() {
@@ -161,11 +130,11 @@ impl Writing {
         while let Some(first) = self.jobs.recv().await {
             // What comes meanwhile is of the same group, as it is while a thread is woken.
             disk.wait().await;
-            let group = self.gather(first);
-            let mut written = self.begin(&group);
+            let mut group = self.gather(first);
+            let mut written = self.write(&mut group);
             while let Ok(Some(FullDisk)) = written {
                 disk.rest(FULL_DISK_REST).await;
-                written = self.write(&group);
+                written = self.write(&mut group);
             }
             disk.wait().await;
             if let Err(reason) = self.settle(group, written.err()) {
@@ -221,11 +190,7 @@ impl Writing {
     /// What is known to be committed, unless it is not in the log before this group is: a quorum may be others, and a
     /// start must not look for entries that a crash took.
     fn committed(&self, group: &[Job]) -> Option<LogId> {
-        let appended = group.iter().rev().find_map(|job| match job {
-            Job::Append { encoded, .. } => encoded.last().map(|(index, _)| *index),
-            _ => None,
-        });
-        let last = appended.or(self.shared.reader.bounds().next.checked_sub(1));
+        let last = last_appended(group).or(self.shared.reader.bounds().next.checked_sub(1));
         let committed = self.shared.memory().committed;
         committed.filter(|committed| last.is_some_and(|last| committed.index <= last))
     }
@@ -241,25 +206,66 @@ impl Writing {
         group
     }
 
-    /// Writes a group for the first time.
-    fn begin(&mut self, group: &[Job]) -> io::Result<Option<FullDisk>> {
-        // Purged entries can only be had again from the state that they made.
-        if group.iter().any(|job| matches!(job, Job::Purge { .. })) {
-            (self.make_durable)()?;
-        }
-        self.write(group)
-    }
-
     /// Writes a group, unless the disk is full: then it may be tried again.
-    fn write(&mut self, group: &[Job]) -> io::Result<Option<FullDisk>> {
-        if self.room.lock().is_some() {
+    fn write(&mut self, group: &mut Vec<Job>) -> io::Result<Option<FullDisk>> {
+        if let Some(full) = self.make_purgeable(group)? {
+            return Ok(Some(full));
+        }
+        if self.room.lacks(Part::Log) {
             // Also what failed before is tried again.
             self.wal.space();
         }
+        self.write_batch(group)
+    }
+
+    /// Purged entries can only be had again from the state that they made, so that is made durable first. Where it finds no
+    /// room the purge is put off: until then there is more in the log than anybody needs, and what else the group has is
+    /// written. But where the log goes on behind a hole, nothing can follow before the purge.
+    fn make_purgeable(&mut self, group: &mut Vec<Job>) -> io::Result<Option<FullDisk>> {
+        let asked = group.iter().filter_map(|job| match job {
+            Job::Purge { upto, .. } => Some(*upto),
+            _ => None,
+        });
+        let asked = asked.max();
+        let looks = group.iter().any(|job| matches!(job, Job::Look));
+        if asked.is_none() && !(looks && self.put_off.is_some()) {
+            return Ok(None);
+        }
+        let upto = asked.max(self.put_off);
+        match (self.make_durable)() {
+            Ok(()) => {
+                self.room.tell(Part::Purge, None);
+                if let Some(upto) = self.put_off.take() {
+                    // Who asked was answered; in front, for it may be less than what is asked for now.
+                    let (done, _) = oneshot::channel();
+                    group.insert(0, Job::Purge { upto, done });
+                }
+                Ok(None)
+            }
+            Err(error) if room::is_full(&error) => {
+                let said = format!("the state finds no room to be made durable: {error}");
+                let said = room::with_free(&said, &self.shared.path);
+                self.room.tell(Part::Purge, Some(said));
+                let last = last_appended(group).or(self.shared.reader.bounds().next.checked_sub(1));
+                match upto.map(|upto| upto.index) > last {
+                    true => Ok(Some(FullDisk)),
+                    false => {
+                        self.put_off = upto;
+                        Ok(None)
+                    }
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_batch(&mut self, group: &[Job]) -> io::Result<Option<FullDisk>> {
         let values = Values::of(group, self.committed(group));
         let mut batch = Vec::new();
         for (job, value) in group.iter().zip(&values.of_jobs) {
-            job.add_to(value, &mut batch);
+            if self.put_off.is_none() || !matches!(job, Job::Purge { .. }) {
+                job.add_to(value, &mut batch);
+            }
         }
         if batch.is_empty() {
             return Ok(None);
@@ -280,7 +286,7 @@ impl Writing {
                 error @ (regraft_wal::Error::DiskFull { .. } | regraft_wal::Error::Prepare { .. }),
             ) if !self.jobs.is_closed() => {
                 // Nobody is answered meanwhile, so nobody takes for written what is not.
-                self.room.tell(Some(with_causes(&error)));
+                self.lack(&with_causes(&error));
                 Ok(Some(FullDisk))
             }
             Err(error) => Err(io::Error::other(with_causes(&error))),
@@ -288,12 +294,23 @@ impl Writing {
     }
 
     fn look(&mut self) {
-        let lacking = match self.wal.space() {
-            Space::Ample => None,
-            Space::Low { reason, .. } | Space::None { reason } => Some(reason),
-        };
-        self.room.tell(lacking);
+        match self.wal.space() {
+            Space::Ample => self.room.tell(Part::Log, None),
+            Space::Low { reason, .. } | Space::None { reason } => self.lack(&reason),
+        }
     }
+
+    fn lack(&self, reason: &str) {
+        let reason = room::with_free(reason, &self.shared.path);
+        self.room.tell(Part::Log, Some(reason));
+    }
+}
+
+fn last_appended(group: &[Job]) -> Option<u64> {
+    group.iter().rev().find_map(|job| match job {
+        Job::Append { encoded, .. } => encoded.last().map(|(index, _)| *index),
+        _ => None,
+    })
 }
 
 fn mark_written(shared: &Shared, group: &[Job]) {

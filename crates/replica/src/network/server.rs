@@ -260,6 +260,12 @@ impl RaftRpc for RaftService {
             .admit(peer.as_ref(), start.caller.as_ref())
             .await?;
         let vote = vote_from_wire(&required(start.ballot, "ballot")?);
+        if let Some(reason) = self.local.room.lacking() {
+            // It is sent again later; the leader says why it was not taken.
+            return Err(Status::unavailable(format!(
+                "the disk of this member is full: {reason}"
+            )));
+        }
         let _slot = self
             .receiving
             .try_acquire()

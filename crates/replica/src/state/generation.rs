@@ -52,8 +52,8 @@ impl Generations {
             source,
         };
         std::fs::create_dir_all(dir).map_err(failed)?;
-        let number = match std::fs::read_to_string(dir.join(POINTER)) {
-            Ok(text) => number_of(text.trim()).ok_or_else(|| Error::DamagedDatabase {
+        let number = match named(dir) {
+            Ok(number) => number.ok_or_else(|| Error::DamagedDatabase {
                 path: dir.join(POINTER),
                 reason: "it does not name a directory of the state".to_owned(),
             })?,
@@ -84,10 +84,15 @@ impl Generations {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A new, empty database that is not current yet.
+    /// A new, empty database that is not current yet; it goes with who gives it up.
     pub(crate) fn fresh(&self) -> Result<Generation, Error> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        open_generation(&self.dir, number, &self.open)
+        let fresh = open_generation(&self.dir, number, &self.open).inspect_err(|_| {
+            // What there is of it is in nobody's way but a full disk's; otherwise the next start removes it.
+            let _ = std::fs::remove_dir_all(path_of(&self.dir, number));
+        })?;
+        fresh.place.retired.store(true, Ordering::Release);
+        Ok(fresh)
     }
 
     /// Makes a flushed database the current one. Readers of the old one keep it until they are done.
@@ -98,7 +103,13 @@ impl Generations {
             .and_then(|name| name.to_str())
             .and_then(number_of)
             .ok_or_else(|| io::Error::other("a generation lost its number"))?;
-        point_to(&self.dir, number)?;
+        // From here on it may be what the next start opens.
+        fresh.place.retired.store(false, Ordering::Release);
+        if let Err(error) = point_to(&self.dir, number) {
+            let unnamed = named(&self.dir).is_ok_and(|named| named != Some(number));
+            fresh.place.retired.store(unnamed, Ordering::Release);
+            return Err(error);
+        }
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         current.place.retired.store(true, Ordering::Release);
         *current = Arc::new(fresh);
@@ -128,7 +139,7 @@ impl Drop for Place {
 }
 
 fn open_generation(dir: &Path, number: u64, open: &Open) -> Result<Generation, Error> {
-    let path = dir.join(format!("{PREFIX}{number}"));
+    let path = path_of(dir, number);
     Ok(Generation {
         db: database::open(&path, Keeps::AllUpToSomePoint)?,
         place: Place {
@@ -137,6 +148,16 @@ fn open_generation(dir: &Path, number: u64, open: &Open) -> Result<Generation, E
             _open: open.clone(),
         },
     })
+}
+
+fn path_of(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{PREFIX}{number}"))
+}
+
+/// What the pointer names; none when that is no directory of the state.
+fn named(dir: &Path) -> io::Result<Option<u64>> {
+    let text = std::fs::read_to_string(dir.join(POINTER))?;
+    Ok(number_of(text.trim()))
 }
 
 fn number_of(name: &str) -> Option<u64> {

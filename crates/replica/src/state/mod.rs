@@ -12,7 +12,8 @@
 //!   installed beside the state and takes its place as a whole.
 //! - Assumptions: the log replays what a crash of the machine took from here, because entries are
 //!   purged only after [`StateStore::make_durable`].
-//! - Errors: [`Halt`] of the machine and failed writes stop applying for good.
+//! - Errors: [`Halt`] of the machine and failed writes stop applying for good; but what only finds no room on the disk is
+//!   not done, and can be done again.
 
 pub(crate) mod engine;
 pub(crate) mod frames;
@@ -25,6 +26,7 @@ use crate::changes::Changes;
 use crate::database::{self, Closed, Open};
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::room;
 use crate::types::{
     Entry, LogId, Payload, SnapshotMeta, StoredMembership, log_id_from_wire, log_id_to_wire,
     stored_membership_from_wire, stored_membership_to_wire,
@@ -85,6 +87,15 @@ impl Default for AppliedEntries {
             outcome: Ok(()),
         }
     }
+}
+
+/// Nothing was applied, and it may be tried again.
+#[derive(Debug)]
+pub(crate) enum NotApplied {
+    /// The database would have to be waited for.
+    Busy,
+    /// There is no room on the disk.
+    NoRoom(io::Error),
 }
 
 /// A snapshot's state, ready to become the current one.
@@ -152,16 +163,22 @@ impl StateStore {
     /// Makes everything applied so far durable.
     pub(crate) fn make_durable(&self) -> io::Result<()> {
         let generation = self.generations.current();
-        generation.db.flush().map_err(io::Error::other)
+        database::flush(&generation.db)
     }
 
-    /// Applies committed entries in order. Nothing, and nothing was applied, when the database would have to be waited for
-    /// and there is no patience.
-    pub(crate) fn apply(&self, entries: &[Entry], patience: Patience) -> Option<AppliedEntries> {
+    /// Applies committed entries in order.
+    ///
+    /// # Errors
+    /// None was applied: without patience also where the database would have to be waited for.
+    pub(crate) fn apply(
+        &self,
+        entries: &[Entry],
+        patience: Patience,
+    ) -> Result<AppliedEntries, NotApplied> {
         let mut applied = AppliedEntries::default();
         if let Some(reason) = self.halted() {
             applied.outcome = Err(io::Error::other(reason.to_owned()));
-            return Some(applied);
+            return Ok(applied);
         }
         let generation = self.generations.current();
         let mut position = self.position();
@@ -182,18 +199,45 @@ impl StateStore {
             }
         }
         if !changes.is_empty() {
-            let written = write(&generation.db, batch_of(&changes, &position), patience);
-            match written {
+            match self.write(&generation.db, &changes, &position, patience)? {
                 Ok(()) => self.publish(position, changes),
-                Err(error) if error.kind() == rocksdb::ErrorKind::Incomplete => return None,
-                Err(error) => {
+                Err(reason) => {
                     applied.answers.clear();
-                    halt = Some(format!("the state cannot be written: {error}"));
+                    halt = Some(reason);
                 }
             }
         }
         applied.outcome = halt.map_or(Ok(()), |reason| Err(self.halt(reason)));
-        Some(applied)
+        Ok(applied)
+    }
+
+    /// Writes what entries changed, up to `position`. The inner error is why nothing can be applied any more.
+    fn write(
+        &self,
+        db: &DB,
+        changes: &[(u64, Vec<Write>)],
+        position: &Position,
+        patience: Patience,
+    ) -> Result<Result<(), String>, NotApplied> {
+        let Err(error) = write(db, batch_of(changes, position), patience) else {
+            return Ok(Ok(()));
+        };
+        let incomplete = error.kind() == rocksdb::ErrorKind::Incomplete;
+        let error = database::failure(error);
+        let cannot = |reason: &dyn std::fmt::Display| {
+            Ok(Err(format!("the state cannot be written: {reason}")))
+        };
+        match room::is_full(&error) {
+            // Data and position are one batch, so the position tells whether it is there.
+            true => match read_position(&View::live(db)) {
+                Ok(found) if found == self.position() => Err(NotApplied::NoRoom(error)),
+                Ok(found) if found == *position => Ok(Ok(())),
+                Ok(found) => cannot(&format!("{error}; and it is at {found:?}")),
+                Err(unreadable) => cannot(&format!("{error}; and it cannot be read: {unreadable}")),
+            },
+            false if incomplete => Err(NotApplied::Busy),
+            false => cannot(&error),
+        }
     }
 
     /// Entries without writes are told as well: who follows knows by the index how far it has come.
@@ -229,13 +273,13 @@ impl StateStore {
         let applied = meta
             .last_log_id
             .ok_or_else(|| io::Error::other("the snapshot says not how far it is applied"))?;
-        let fresh = self.generations.fresh().map_err(io::Error::other)?;
+        let fresh = self.generations.fresh().map_err(Error::into_io)?;
         file.read_pairs(|pairs| {
             let mut batch = WriteBatch::default();
             for pair in pairs {
                 batch.put(data_key(&pair.key), &pair.value);
             }
-            fresh.db.write_without_wal(batch).map_err(io::Error::other)
+            fresh.db.write_without_wal(batch).map_err(database::failure)
         })?;
         let (view, known) = (View::live(&fresh.db), self.machine.format());
         let format = regraft_state::format::of(&view).map_err(io::Error::other)?;
@@ -254,7 +298,7 @@ impl StateStore {
             .db
             .write_without_wal(last)
             .and_then(|()| fresh.db.flush())
-            .map_err(io::Error::other)?;
+            .map_err(database::failure)?;
         Ok(Prepared { fresh, position })
     }
 
@@ -272,7 +316,7 @@ impl StateStore {
         let generation = self.generations.current();
         let batch = batch_of(&[(0, writes)], &self.position());
         let written = write(&generation.db, batch, Patience::Waits);
-        written.map_err(io::Error::other)?;
+        written.map_err(database::failure)?;
         self.make_durable()
     }
 

@@ -23,7 +23,6 @@ use crate::types::{
 use regraft_state::store::Walk;
 use regraft_wire::raft::v1 as wire;
 use rocksdb::DB;
-use rocksdb::checkpoint::Checkpoint;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::FileExt as _;
@@ -87,14 +86,10 @@ impl Snapshots {
             source,
         };
         std::fs::create_dir_all(dir).map_err(failed)?;
-        let named = match std::fs::read_to_string(dir.join(POINTER)) {
-            Ok(text) => Some(text.trim().to_owned()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => {
-                let path = dir.join(POINTER);
-                return Err(Error::ReadFile { path, source });
-            }
-        };
+        let named = named(dir).map_err(|source| Error::ReadFile {
+            path: dir.join(POINTER),
+            source,
+        })?;
         let mut next = 0;
         for entry in std::fs::read_dir(dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -132,6 +127,11 @@ impl Snapshots {
         Ok(snapshots)
     }
 
+    /// The folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.dir
+    }
+
     pub(crate) fn current(&self) -> Option<Arc<Taken>> {
         self.lock().clone()
     }
@@ -140,7 +140,7 @@ impl Snapshots {
     /// What it holds is durable.
     pub(crate) fn take(&self, db: &DB) -> io::Result<Arc<Taken>> {
         let path = self.checkpoint(db)?;
-        let mut taken = self.taken(path.clone(), 0)?;
+        let mut taken = self.taken_at(&path, 0)?;
         let mut current = self.lock();
         if planted::has(Bug::OldSnapshot)
             && let Some(old) = &*current
@@ -154,8 +154,12 @@ impl Snapshots {
             taken.retired.store(true, Ordering::Release);
             return Ok(Arc::clone(newer));
         }
-        let name = path.file_name().unwrap_or_default();
-        point_to(&self.dir, &name.to_string_lossy())?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Err(error) = point_to(&self.dir, &name) {
+            let unnamed = named(&self.dir).is_ok_and(|named| named.as_deref() != Some(&*name));
+            taken.retired.store(unnamed, Ordering::Release);
+            return Err(error);
+        }
         if let Some(old) = current.replace(Arc::clone(&taken)) {
             let still_needed = planted::has(Bug::OldSnapshot);
             old.retired.store(!still_needed, Ordering::Release);
@@ -166,7 +170,7 @@ impl Snapshots {
     /// As [`Snapshots::take`], but it becomes nothing else: it goes when nobody reads it.
     pub(crate) fn take_apart(&self, db: &DB, taken_ms: i64) -> io::Result<Arc<Taken>> {
         let path = self.checkpoint(db)?;
-        let taken = self.taken(path, taken_ms)?;
+        let taken = self.taken_at(&path, taken_ms)?;
         taken.retired.store(true, Ordering::Release);
         Ok(Arc::new(taken))
     }
@@ -175,12 +179,18 @@ impl Snapshots {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let name = format!("{CHECKPOINT_PREFIX}{number}");
         let beside = self.dir.join(format!("{name}{TEMPORARY_SUFFIX}"));
-        Checkpoint::new(db)
-            .and_then(|checkpoint| checkpoint.create_checkpoint(&beside))
-            .map_err(io::Error::other)?;
         let path = self.dir.join(&name);
-        std::fs::rename(&beside, &path)?;
+        database::freeze(db, &beside)
+            .and_then(|()| std::fs::rename(&beside, &path))
+            // A full disk is not to be filled with halves.
+            .inspect_err(|_| drop(remove(&beside)))?;
         Ok(path)
+    }
+
+    /// As [`Self::taken`], of a checkpoint that is removed when it cannot be used.
+    fn taken_at(&self, path: &Path, taken_ms: i64) -> io::Result<Taken> {
+        let taken = self.taken(path.to_owned(), taken_ms);
+        taken.inspect_err(|_| drop(remove(path)))
     }
 
     fn taken(&self, path: PathBuf, taken_ms: i64) -> io::Result<Taken> {
@@ -380,6 +390,15 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         // Gone already when it became the current snapshot.
         let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// The name in the pointer, where there is one.
+fn named(dir: &Path) -> io::Result<Option<String>> {
+    match std::fs::read_to_string(dir.join(POINTER)) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -3,6 +3,7 @@ use super::snapshot::{SnapshotData, SnapshotFile, Snapshots};
 use super::*;
 use crate::changes::Change;
 use crate::log::{self, LogStore};
+use crate::room::Room;
 use crate::types::{Command, LeaderId, Types};
 use openraft::RaftSnapshotBuilder as _;
 use openraft::StorageError;
@@ -10,6 +11,7 @@ use openraft::storage::RaftStateMachine as _;
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::vote::RaftLeaderId as _;
 use regraft_state::store::Batch;
+use tokio_util::sync::CancellationToken;
 
 /// `key=value` puts, `key` deletes; the answer is what was there.
 struct Puts;
@@ -70,6 +72,8 @@ fn applier(dir: &Path) -> Applier {
     Applier {
         state: Arc::new(state),
         snapshots: Arc::new(snapshots.unwrap()),
+        room: Room::new(|| {}),
+        stop: CancellationToken::new(),
     }
 }
 
@@ -279,6 +283,27 @@ async fn a_damaged_cut_or_foreign_snapshot_is_refused() {
     let state = open_state(other.path());
     let bank = Snapshots::open(&other.path().join("snapshots"), "bank", state.open_guard());
     insta::assert_snapshot!(refusal(&bank.unwrap(), &stream), @"it is of cluster shop, not bank");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_cannot_be_installed_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut target = applier(dir.path());
+    apply(&target.state, command(1, "a=1")).unwrap();
+    let mut builder = target.get_snapshot_builder().await;
+    let snapshot = builder.build_snapshot().await.unwrap();
+    let mut stream = stream_of(&snapshot.snapshot);
+    stream.pop();
+    let cut = SnapshotData::Received(received(&target.snapshots, &stream));
+    let installed = target.install_snapshot(&snapshot.meta, cut).await;
+    assert!(installed.is_err());
+    assert_eq!(pairs(&target.state), [("a".to_owned(), "1".to_owned())]);
+    let left = std::fs::read_dir(dir.path().join("state")).unwrap();
+    let mut left: Vec<_> = left.map(|it| it.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["CURRENT", "db-1"]);
+    drop((builder, target));
+    assert_eq!(pairs(&open_state(dir.path())).len(), 1);
 }
 
 #[tokio::test]

@@ -62,6 +62,7 @@ pub(crate) struct Fleet {
     pub(crate) addresses: BTreeMap<u64, SocketAddr>,
     pub(crate) timings: Timings,
     pub(crate) clock_ms: Arc<AtomicI64>,
+    pub(crate) machine: Arc<dyn Machine>,
 }
 
 impl Fleet {
@@ -81,6 +82,7 @@ impl Fleet {
             addresses,
             timings: Timings::default(),
             clock_ms: Arc::new(AtomicI64::new(now_ms())),
+            machine: Arc::new(Puts),
         }
     }
 
@@ -121,7 +123,7 @@ impl Fleet {
             tls: Some(self.tls(node_id)),
             timings: self.timings.clone(),
             clock: Arc::new(move || clock_ms.load(Ordering::Relaxed)),
-            machine: Arc::new(Puts),
+            machine: Arc::clone(&self.machine),
             log_disk: None,
         }
     }

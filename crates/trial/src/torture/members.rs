@@ -141,7 +141,7 @@ impl Members {
     }
 
     /// Starts those again that ended by themselves, as whoever looks after processes does; tells which, and how.
-    pub(super) fn revive_ended(&self) -> Result<Vec<String>> {
+    pub(super) fn revive_ended(&self) -> Result<Vec<(u64, String)>> {
         let ended: Vec<(u64, String, String)> = lock(&self.processes)
             .iter_mut()
             .filter(|(_, (_, since))| since.elapsed() > RESTART_REST)
@@ -155,7 +155,7 @@ impl Members {
         for (member, how, last) in ended {
             self.kill(member);
             self.revive(member)?;
-            told.push(format!("member {member} ended ({how}): {last}"));
+            told.push((member, format!("member {member} ended ({how}): {last}")));
         }
         Ok(told)
     }

@@ -95,12 +95,20 @@ impl Time {
 #[derive(Default)]
 struct Happened {
     blows: Vec<Suffered>,
-    /// Members that ended by themselves and were started again, and how they ended.
-    ended: Vec<String>,
-    /// Members that did not recover until a person killed them, and why.
-    restarts: Vec<String>,
+    /// Members that ended by themselves and were started again.
+    ended: Vec<Stopped>,
+    /// Members that did not recover until a person killed them.
+    restarts: Vec<Stopped>,
     /// Why the run ended early.
     stuck: Option<String>,
+}
+
+/// A member that did not go on by itself.
+struct Stopped {
+    member: u64,
+    at_us: u64,
+    /// For people.
+    how: String,
 }
 
 /// Faults that came together, and how long it took until all members were well again.
@@ -110,9 +118,32 @@ struct Suffered {
 }
 
 impl Happened {
-    fn started_again(&mut self, why: String) {
-        report::tell(&format!("killed by hand: {why}"));
-        self.restarts.push(why);
+    fn started_again(&mut self, member: u64, at_us: u64, how: String) {
+        report::tell(&format!("killed by hand: {how}"));
+        self.restarts.push(Stopped { member, at_us, how });
+    }
+
+    /// Those that did not go on by themselves after a full disk, which every member has to.
+    fn stopped_by_full_disk(&self) -> Vec<String> {
+        let stopped = self.ended.iter().chain(&self.restarts);
+        let by_full_disk =
+            stopped.filter(|it| self.blows.iter().any(|blow| blow.had_to_survive(it)));
+        by_full_disk.map(|it| it.how.clone()).collect()
+    }
+}
+
+impl Suffered {
+    /// Whether a member was stopped in it although nothing hit it that members need not survive: only its disk was full.
+    fn had_to_survive(&self, stopped: &Stopped) -> bool {
+        let begins = self.faults.iter().map(|fault| fault.begin_us);
+        let begin_us = begins.min().unwrap_or_default();
+        let hit_by = |kinds: &[Kind]| {
+            let mut faults = self.faults.iter();
+            faults.any(|it| [0, stopped.member].contains(&it.member) && kinds.contains(&it.kind))
+        };
+        (begin_us..=self.recovered_us).contains(&stopped.at_us)
+            && hit_by(&[Kind::FullDisk])
+            && !hit_by(&[Kind::Kill, Kind::KillAll, Kind::FailSync])
     }
 }
 
@@ -233,7 +264,11 @@ async fn suffer(
         loop {
             clock::rest(SUPERVISE_EVERY).await;
             match members.revive_ended() {
-                Ok(told) => ended.extend(told),
+                Ok(told) => ended.extend(told.into_iter().map(|(member, how)| Stopped {
+                    member,
+                    at_us: time.us(),
+                    how,
+                })),
                 Err(error) => return Err::<Happened, _>(error),
             }
         }
@@ -264,7 +299,7 @@ async fn blows(
             strike::strike(members, time, number, planned, leader)
         });
         let faults = futures::future::try_join_all(strikes).await?;
-        let recovered = recover(members, &mut happened).await?;
+        let recovered = recover(members, time, &mut happened).await?;
         happened.blows.push(Suffered {
             faults,
             recovered_us: time.us(),
@@ -297,12 +332,17 @@ fn progress(time: Time, load: &Load, happened: &Happened) {
 }
 
 /// Waits until all members are well; starts those again that are not, as a person would. Tells when that does not help.
-async fn recover(members: &Members, happened: &mut Happened) -> Result<Result<(), String>> {
+async fn recover(
+    members: &Members,
+    time: Time,
+    happened: &mut Happened,
+) -> Result<Result<(), String>> {
     let Err(ill) = members.recovered(RECOVERY_BOUND).await else {
         return Ok(Ok(()));
     };
     for (member, how) in ill {
-        happened.started_again(format!("member {member} did not recover: {how}"));
+        let how = format!("member {member} did not recover: {how}");
+        happened.started_again(member, time.us(), how);
         members.kill(member);
         members.revive(member)?;
     }

@@ -38,6 +38,8 @@ pub(super) struct Report {
     ended: BTreeMap<String, u64>,
     /// Members that did not recover until a person killed them.
     restarts: Vec<String>,
+    /// Those of both that only had a full disk: a member has to go on by itself when there is room again.
+    stopped_by_full_disk: Vec<String>,
     search: Search,
     stuck: Option<String>,
     violation_count: usize,
@@ -103,8 +105,9 @@ impl Report {
             locks: work.locks.clone(),
             holds: history.holds.len(),
             sessions_lost: work.lost.clone(),
-            ended: alike(&happened.ended),
-            restarts: happened.restarts.clone(),
+            ended: alike(happened.ended.iter().map(|it| it.how.as_str())),
+            restarts: happened.restarts.iter().map(|it| it.how.clone()).collect(),
+            stopped_by_full_disk: happened.stopped_by_full_disk(),
             search: search(history),
             stuck: happened.stuck.clone(),
             violation_count,
@@ -114,7 +117,10 @@ impl Report {
 
     /// Whether every promise was kept.
     pub(super) fn is_clean(&self) -> bool {
-        self.violation_count == 0 && self.search.not_linearizable == 0 && self.stuck.is_none()
+        self.violation_count == 0
+            && self.search.not_linearizable == 0
+            && self.stuck.is_none()
+            && self.stopped_by_full_disk.is_empty()
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<()> {
@@ -150,6 +156,9 @@ impl Report {
         }
         for restart in &self.restarts {
             parts.push(format!("killed by hand: {restart}"));
+        }
+        for how in &self.stopped_by_full_disk {
+            parts.push(format!("did not go on by itself after a full disk: {how}"));
         }
         let Search {
             linearizable,
@@ -251,7 +260,7 @@ fn list(counts: &BTreeMap<String, u64>) -> String {
 }
 
 /// Counts lines that differ in numbers and in folders only.
-fn alike(lines: &[String]) -> BTreeMap<String, u64> {
+fn alike<'a>(lines: impl IntoIterator<Item = &'a str>) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for line in lines {
         let words = line
@@ -434,7 +443,7 @@ mod tests {
             "member 1 ended: /a/1 is full",
             "member 23 ended: /b/2 is full",
         ];
-        let counts = alike(&lines.map(str::to_owned));
+        let counts = alike(lines);
         let expected = BTreeMap::from([("member # ended: … is full".to_owned(), 2)]);
         assert_eq!(counts, expected);
     }
