@@ -251,7 +251,7 @@ async fn a_purge_is_put_off_while_the_state_finds_no_room_and_hinders_nothing() 
     store.purge(log_id(1, 2)).await.unwrap();
     store.purge(log_id(1, 3)).await.unwrap();
     store.blocking_append([entry(1, 6, 1)]).await.unwrap();
-    assert_eq!(first(&opened), Some(1));
+    assert_eq!(first(&opened), 1);
     let told = opened.room.lacking().unwrap();
     assert!(
         told.starts_with("the state finds no room to be made durable"),
@@ -259,7 +259,7 @@ async fn a_purge_is_put_off_while_the_state_finds_no_room_and_hinders_nothing() 
     );
     full.store(false, Ordering::Release);
     until("the log is purged", || {
-        opened.room.lacking_still().is_none() && first(&opened) == Some(4)
+        opened.room.lacking_still().is_none() && first(&opened) == 4
     })
     .await;
     let mut reader = opened.store.get_log_reader().await;

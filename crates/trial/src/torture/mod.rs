@@ -396,3 +396,54 @@ async fn last_reads(members: &Members, time: Time) -> Result<Vec<Operation>> {
     }
     Ok(operations)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::fault::Victim;
+    use super::*;
+
+    fn struck(kind: Kind, member: u64) -> Struck {
+        Struck {
+            kind,
+            member,
+            victim: Victim::Follower,
+            how: String::new(),
+            begin_us: 100,
+            end_us: 200,
+        }
+    }
+
+    /// Whether member 2, which ended at that time, is told to have been stopped by a full disk.
+    #[track_caller]
+    fn check(faults: Vec<Struck>, at_us: u64, expected: bool) {
+        let blow = Suffered {
+            faults,
+            recovered_us: 300,
+        };
+        let ended = Stopped {
+            member: 2,
+            at_us,
+            how: "it ended".to_owned(),
+        };
+        let happened = Happened {
+            blows: vec![blow],
+            ended: vec![ended],
+            ..Happened::default()
+        };
+        assert_eq!(!happened.stopped_by_full_disk().is_empty(), expected);
+    }
+
+    #[test]
+    fn a_member_that_ends_after_nothing_but_a_full_disk_breaks_a_promise() {
+        let full = || struck(Kind::FullDisk, 2);
+        check(vec![full()], 150, true);
+        check(vec![full()], 250, true);
+        check(vec![full(), struck(Kind::Freeze, 2)], 250, true);
+        check(vec![full(), struck(Kind::FailSync, 1)], 250, true);
+        // Not then, not it, or not only.
+        check(vec![full()], 350, false);
+        check(vec![struck(Kind::FullDisk, 1)], 150, false);
+        check(vec![full(), struck(Kind::FailSync, 2)], 250, false);
+        check(vec![full(), struck(Kind::KillAll, 0)], 250, false);
+    }
+}
