@@ -35,6 +35,8 @@ const BEHIND_ENTRIES_MAX: u64 = 1_000;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 /// How long a change may take until its outcome is called unknown.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long what was changed already may take to be applied here.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the new leader may take to be known.
 const LEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a leader looks whether a change was left half-done.
@@ -133,17 +135,24 @@ async fn confirm(local: &Local, looked: &RaftMetrics<Types>) -> Result<(), Membe
     if planted::has(Bug::ChangeToldEarly) {
         return Ok(());
     }
-    let committed = local.read_index().await.map_err(|error| match error {
+    let read = local.read_index().await.map_err(|error| match error {
         ReadIndexError::NotLeader(leader) => MembersError::NotLeader { leader },
         ReadIndexError::Unavailable(reason) | ReadIndexError::Halted(reason) => {
             MembersError::Unavailable { reason }
         }
     })?;
-    let now = local.raft.metrics().borrow_watched().clone();
-    let (now, looked) = (now.membership_config, &looked.membership_config);
-    let is_whole = now.membership().get_joint_config().len() == 1;
-    let is_committed = now.log_id().is_some_and(|id| id.index <= committed);
-    match now.log_id() == looked.log_id() && is_whole && is_committed {
+    // A new leader's read point may be an entry that is not committed yet: what is applied is.
+    let mut applied = local.state.applied();
+    let waiting = applied.wait_for(|applied| *applied >= read);
+    if !matches!(
+        tokio::time::timeout(CONFIRM_TIMEOUT, waiting).await,
+        Ok(Ok(_))
+    ) {
+        return Err(under_way());
+    }
+    let known = local.state.position().membership;
+    let is_whole = known.membership().get_joint_config().len() == 1;
+    match known.log_id() == looked.membership_config.log_id() && is_whole {
         true => Ok(()),
         false => Err(under_way()),
     }
@@ -262,7 +271,7 @@ impl Known {
                     "member {id} brings a log of its own, in which member {} votes",
                     voters.join(", ")
                 ),
-                "stop it, empty its data folder, name all members under its `peers`, and start it again",
+                "stop it, empty its data folder, name all members under its `peers`, and start it again; if the members had begun to take it in, they know its disk: then under an id that was never used",
             );
         }
         let nodes = BTreeMap::from([(id, openraft::BasicNode::new(address))]);

@@ -422,10 +422,10 @@ impl Operator {
             if let Some(work) = &mut self.work {
                 work.steps.push_front(MemberChange::Lead { id });
             }
-        } else if reason.contains("brings a log of its own")
-            || matches!(step, MemberChange::Lead { .. })
-        {
-            // A new member whose id is spent, or one that cannot lead.
+        } else if reason.contains("brings a log of its own") {
+            self.count("ids spent");
+            self.give_up(step, world);
+        } else if matches!(step, MemberChange::Lead { .. }) {
             self.give_up(step, world);
         }
     }
