@@ -117,7 +117,7 @@ pub(crate) struct Trio {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) members: Vec<Member>,
     http: Vec<Port>,
-    admin: Vec<Port>,
+    pub(crate) admin: Vec<Port>,
     raft: Vec<Port>,
 }
 
