@@ -19,6 +19,7 @@ mod drive;
 mod figures;
 mod forests;
 mod leftovers;
+mod members;
 mod metadata;
 mod progress;
 mod quality;
@@ -80,7 +81,7 @@ enum Command {
     Bench {
         #[command(subcommand)]
         what: Bench,
-        /// Which build is measured [default: dev; of raft, failover and isotree it is always release]
+        /// Which build is measured [default: dev; of raft, failover, size and isotree it is always release]
         #[arg(long, value_enum, global = true)]
         profile: Option<Profile>,
     },
@@ -132,6 +133,12 @@ enum Bench {
     /// Leaders of both kinds are killed: how long no write is answered
     Failover {
         /// Arguments of the trial, such as --rounds N, -o json
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// A million records, then a large state: memory, disk, restarts, and a new member, beside etcd
+    Size {
+        /// Arguments of the trial, such as --records N, --mib N, --only regraft, -o json
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -203,13 +210,17 @@ fn bench(workspace: &Workspace, what: &Bench, profile: Option<Profile>) -> Resul
             format!("--rounds={rounds}"),
         ],
         Bench::Heal { rounds } => vec!["heal".to_owned(), format!("--rounds={rounds}")],
-        Bench::Isotree { .. } | Bench::Raft { .. } | Bench::Failover { .. }
+        Bench::Isotree { .. }
+        | Bench::Raft { .. }
+        | Bench::Failover { .. }
+        | Bench::Size { .. }
             if profile == Some(Profile::Dev) =>
         {
             bail!("this is measured as a release only: beside others a dev build says nothing")
         }
         Bench::Raft { args } => return raft::bench(workspace, "bench", args),
         Bench::Failover { args } => return raft::bench(workspace, "failover", args),
+        Bench::Size { args } => return raft::bench(workspace, "size", args),
         Bench::Isotree { rounds, output } => return forests::bench(workspace, *rounds, *output),
     };
     drive::drive(workspace, "bench", profile.unwrap_or_default(), &args)

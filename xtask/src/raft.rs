@@ -1,4 +1,4 @@
-//! `cargo xtask bench raft` and `bench failover`: three members of the replicated state beside three of etcd.
+//! `cargo xtask bench raft`, `failover` and `size`: three members of the replicated state beside three of etcd.
 
 use std::process::Command;
 

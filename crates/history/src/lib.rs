@@ -28,20 +28,12 @@ pub use operation::{Answer, Call, Decided, Freshness, History, Hold, Operation, 
 pub use search::{Searched, search};
 pub use violation::{Kind, Violation};
 
-use std::collections::BTreeMap;
-
 /// Everything that one honest state cannot have answered; nothing where all is well.
 ///
 /// Assumptions: every put of a key has a value of its own, and times are of one clock.
 #[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
-    let mut by_key: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
-    for operation in &history.operations {
-        by_key
-            .entry(operation.call.key())
-            .or_default()
-            .push(operation);
-    }
+    let by_key = history.by_key();
     let mut violations = Vec::new();
     let mut placed = Vec::new();
     let floors = order::Floors::of(&history.operations, &history.holds);

@@ -1,6 +1,7 @@
 //! What is written down of a client's work.
 
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// All that the clients of one run saw.
@@ -11,6 +12,21 @@ pub struct History {
     pub operations: Vec<Operation>,
     /// In any order.
     pub holds: Vec<Hold>,
+}
+
+impl History {
+    /// The operations on each record.
+    #[must_use]
+    pub fn by_key(&self) -> BTreeMap<&str, Vec<&Operation>> {
+        let mut by_key: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
+        for operation in &self.operations {
+            by_key
+                .entry(operation.call.key())
+                .or_default()
+                .push(operation);
+        }
+        by_key
+    }
 }
 
 /// One request on a record, with all the times it was sent again.

@@ -223,6 +223,9 @@ pub(crate) struct MemberDocument {
     pub(crate) contact: Contact,
     /// Since when the leader has not heard of it; only the leader can tell.
     pub(crate) last_contact_ms: Option<u64>,
+    /// What stood against the answering member's last try to reach it, until it answers again.
+    #[serde(default)]
+    pub(crate) trouble: Option<String>,
     /// Whether it is the answering member.
     pub(crate) answering: bool,
     /// What its disk has no room for, so that it accepts nothing; only it knows.

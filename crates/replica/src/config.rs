@@ -74,9 +74,9 @@ pub struct Timings {
 impl Default for Timings {
     fn default() -> Self {
         Self {
-            heartbeat_ms: 120,
-            election_min_ms: 400,
-            election_max_ms: 600,
+            heartbeat_ms: 100,
+            election_min_ms: 250,
+            election_max_ms: 400,
             request_timeout_ms: 3_000,
             snapshot_every_entries: 100_000,
             // Some seconds of load: who was away that long need not be sent the whole state.

@@ -59,6 +59,6 @@ pub use local::{COMMAND_BYTES_MAX, Proposed};
 pub use machine::{Machine, StateMachine};
 pub use members::{MemberChange, MembersError};
 pub use replica::{Listing, Replica, WeakReplica};
-pub use service::serve_store;
+pub use service::{StoreLimits, serve_store};
 pub use status::{Role, Status};
 pub use tls::{Peer, Tls, TlsPaths};

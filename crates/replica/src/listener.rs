@@ -2,9 +2,10 @@
 //!
 //! Handshakes run beside each other, bounded in number and time; where there is no room for another, the oldest gives
 //! way, so that slow or idle clients delay nobody. A connection reaches the server only after its certificate was
-//! verified; the server finds its [`Peer`] in the extensions of every request.
+//! verified; the server finds its [`Peer`] in the extensions of every request. It ends when its certificate is not trusted
+//! any more.
 
-use crate::tls::{Peer, Tls};
+use crate::tls::{Accepted, Peer, Tls};
 use futures::future::{AbortHandle, Abortable, Aborted, BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
@@ -26,11 +28,17 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long accepting rests after it failed (out of file descriptors), instead of spinning.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 
+/// Connections at the same time on one listener; more are closed at once. Each costs some tens of KiB.
+const CONNECTIONS_MAX: usize = 1_024;
+
 /// A verified connection.
 #[derive(Debug)]
 pub struct Connection {
     stream: tokio_rustls::server::TlsStream<TcpStream>,
     peer: Peer,
+    tls: Arc<Tls>,
+    accepted: Accepted,
+    _slot: OwnedSemaphorePermit,
 }
 
 /// The verified connections that arrive at `listener` until `stop`.
@@ -46,6 +54,7 @@ pub fn incoming(
         handshakes: FuturesUnordered::new(),
         under_way: BTreeMap::new(),
         next: 0,
+        slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
     };
     futures::stream::unfold(accepting, |mut accepting| async move {
         accepting
@@ -61,7 +70,7 @@ type Handshake = BoxFuture<'static, Done>;
 struct Done {
     number: u64,
     from: SocketAddr,
-    outcome: Result<io::Result<Connection>, Aborted>,
+    outcome: Result<io::Result<Shaken>, Aborted>,
 }
 
 struct Accepting {
@@ -72,6 +81,8 @@ struct Accepting {
     /// By number: the oldest first.
     under_way: BTreeMap<u64, AbortHandle>,
     next: u64,
+    /// Of open connections.
+    slots: Arc<Semaphore>,
 }
 
 impl Accepting {
@@ -122,7 +133,13 @@ impl Accepting {
         } = done;
         self.under_way.remove(&number);
         match outcome {
-            Ok(Ok(connection)) => Some(connection),
+            Ok(Ok(shaken)) => match Arc::clone(&self.slots).try_acquire_owned() {
+                Ok(slot) => Some(Connection::new(shaken, Arc::clone(&self.tls), slot)),
+                Err(_) => {
+                    tracing::warn!(%from, open = CONNECTIONS_MAX, "a connection was refused: too many are open");
+                    None
+                }
+            },
             Ok(Err(error)) => {
                 tracing::info!(%from, %error, "a connection was refused");
                 None
@@ -135,12 +152,25 @@ impl Accepting {
     }
 }
 
-async fn handshake(tls: Arc<Tls>, stream: TcpStream) -> io::Result<Connection> {
+type Shaken = tokio_rustls::server::TlsStream<TcpStream>;
+
+async fn handshake(tls: Arc<Tls>, stream: TcpStream) -> io::Result<Shaken> {
     stream.set_nodelay(true)?;
     let acceptor = tokio_rustls::TlsAcceptor::from(tls.server_config());
-    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
-    let peer = Peer::of(stream.get_ref().1);
-    Ok(Connection { stream, peer })
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await?
+}
+
+impl Connection {
+    fn new(stream: Shaken, tls: Arc<Tls>, slot: OwnedSemaphorePermit) -> Self {
+        let ours = stream.get_ref().1;
+        Self {
+            peer: Peer::of(ours),
+            accepted: tls.accepted(ours),
+            stream,
+            tls,
+            _slot: slot,
+        }
+    }
 }
 
 impl Connected for Connection {
@@ -157,7 +187,16 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let Self {
+            stream,
+            tls,
+            accepted,
+            ..
+        } = &mut *self;
+        if let Err(error) = tls.check(accepted) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(stream).poll_read(cx, buffer)
     }
 }
 

@@ -9,13 +9,14 @@
 //! - Expected flow: a new member is added, gets the state, and is then given its vote; only the leader does any of it,
 //!   any member can be asked.
 //! - Guarantees: voters change by joint consensus, one change at a time; no change is begun that would leave the voters
-//!   without a majority that answers. A leader that died between the two entries of a change is succeeded by one that
-//!   ends it.
+//!   without a majority that answers. What is told to be done is committed, also where it was done already. A leader that
+//!   died between the two entries of a change is succeeded by one that ends it.
 //! - Errors: [`MembersError`] says what stands against a change, and what a person does next.
 
 use crate::certs::check_node_id;
-use crate::local::{Local, Raft};
+use crate::local::{Local, Raft, ReadIndexError};
 use crate::network::Peers;
+use crate::planted::{self, Bug};
 use crate::types::Types;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
@@ -34,6 +35,8 @@ const BEHIND_ENTRIES_MAX: u64 = 1_000;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 /// How long a change may take until its outcome is called unknown.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long what was changed already may take to be applied here.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the new leader may take to be known.
 const LEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a leader looks whether a change was left half-done.
@@ -119,11 +122,40 @@ pub(crate) async fn change(
         MemberChange::Lead { id } => return lead(local, &known, *id).await,
     };
     let Some(asked) = asked else {
-        return Ok(());
+        return confirm(local, &metrics).await;
     };
     apply(&local.raft, asked).await?;
     note(local, actor, &change).await;
     Ok(())
+}
+
+/// It looks as if a change were done already. So it is only when this member still leads, so that it knows all changes,
+/// and when what it knows is committed.
+async fn confirm(local: &Local, looked: &RaftMetrics<Types>) -> Result<(), MembersError> {
+    if planted::has(Bug::ChangeToldEarly) {
+        return Ok(());
+    }
+    let read = local.read_index().await.map_err(|error| match error {
+        ReadIndexError::NotLeader(leader) => MembersError::NotLeader { leader },
+        ReadIndexError::Unavailable(reason) | ReadIndexError::Halted(reason) => {
+            MembersError::Unavailable { reason }
+        }
+    })?;
+    // A new leader's read point may be an entry that is not committed yet: what is applied is.
+    let mut applied = local.state.applied();
+    let waiting = applied.wait_for(|applied| *applied >= read);
+    if !matches!(
+        tokio::time::timeout(CONFIRM_TIMEOUT, waiting).await,
+        Ok(Ok(_))
+    ) {
+        return Err(under_way());
+    }
+    let known = local.state.position().membership;
+    let is_whole = known.membership().get_joint_config().len() == 1;
+    match known.log_id() == looked.membership_config.log_id() && is_whole {
+        true => Ok(()),
+        false => Err(under_way()),
+    }
 }
 
 /// Into the audit chain, once it is done.
@@ -239,7 +271,7 @@ impl Known {
                     "member {id} brings a log of its own, in which member {} votes",
                     voters.join(", ")
                 ),
-                "stop it, empty its data folder, name all members under its `peers`, and start it again",
+                "stop it, empty its data folder, name all members under its `peers`, and start it again; if the members had begun to take it in, they know its disk: then under an id that was never used",
             );
         }
         let nodes = BTreeMap::from([(id, openraft::BasicNode::new(address))]);
@@ -384,9 +416,7 @@ fn not_changed(error: ClientWriteError<Types>) -> MembersError {
         },
         ClientWriteError::LogEntryDiscarded(_) => MembersError::Unknown,
         ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_)) => {
-            MembersError::Unavailable {
-                reason: "another change of the members is under way".to_owned(),
-            }
+            under_way()
         }
         other => MembersError::Refused {
             reason: other.to_string(),
@@ -400,6 +430,12 @@ fn refuse<T>(reason: impl Into<String>, action: &str) -> Result<T, MembersError>
         reason: reason.into(),
         action: action.to_owned(),
     })
+}
+
+fn under_way() -> MembersError {
+    MembersError::Unavailable {
+        reason: "another change of the members is under way".to_owned(),
+    }
 }
 
 fn no_member(id: u64) -> MembersError {
@@ -437,6 +473,7 @@ pub(crate) async fn follow(local: Arc<Local>, stop: CancellationToken) {
         let membership = &metrics.membership_config;
         let joint = membership.membership().get_joint_config();
         let half_done = match joint.as_slice() {
+            _ if planted::has(Bug::HalfDoneStays) => None,
             [_, target] if local.leads().is_some() => Some((*membership.log_id(), target.clone())),
             _ => None,
         };

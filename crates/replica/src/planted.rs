@@ -11,6 +11,12 @@ pub(crate) enum Bug {
     OldSnapshot,
     /// Who believes to lead gives read points without asking a quorum.
     ReadWithoutQuorum,
+    /// Who votes changes at once: what is written, and sent, of a joint step is where it leads to.
+    NoJointStep,
+    /// Nobody ends a change of voters that its leader left half-done.
+    HalfDoneStays,
+    /// Who believes to lead tells that a change is done as soon as it looks so there, committed or not.
+    ChangeToldEarly,
     /// The state forgets which requests it has answered.
     #[cfg(test)]
     NoDedupe,

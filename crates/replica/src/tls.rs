@@ -3,7 +3,8 @@
 //! - Expected flow: [`Tls::load`] once; every new connection, in or out, asks for the configuration
 //!   of the moment; [`Tls::reload`] after the files were replaced.
 //! - Guarantees: TLS 1.3 only, one provider (aws-lc-rs), client certificates required, both sides
-//!   verified against the cluster's authority.
+//!   verified against the cluster's authority. A connection that was accepted by a certificate which is not trusted any
+//!   more after a reload ends with the next that is read from it: [`Accepted`].
 //! - Assumptions: a verified name is not yet a permission: callers compare [`Peer`] with what was asked.
 //! - Errors: [`Error`] names the file.
 
@@ -12,10 +13,12 @@ use crate::error::Error;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use tokio::net::TcpStream;
 
@@ -37,16 +40,30 @@ pub struct Tls {
     paths: TlsPaths,
     identity: Identity,
     material: RwLock<Material>,
+    /// Counts reloads.
+    generation: AtomicU64,
 }
 
 /// Whose connection this is: the verified certificate's name, or why it has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer(pub Result<Identity, String>);
 
+/// By what a connection was accepted, to be held against what is trusted later.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    chain: Vec<CertificateDer<'static>>,
+    /// Of the configuration it was last held against.
+    generation: u64,
+}
+
 #[derive(Clone)]
 struct Material {
     server: Arc<rustls::ServerConfig>,
     client: Arc<rustls::ClientConfig>,
+    /// Judges who connects.
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// When the own certificate, or the last authority, runs out; milliseconds since the epoch.
+    expires_ms: i64,
 }
 
 impl Tls {
@@ -60,10 +77,12 @@ impl Tls {
             paths,
             identity,
             material: RwLock::new(material),
+            generation: AtomicU64::new(0),
         })
     }
 
-    /// Reads the files again; connections made from now on use them.
+    /// Reads the files again; connections made from now on use them, and those that were accepted by a certificate that
+    /// is not trusted any more end.
     ///
     /// # Errors
     /// When a file cannot be read or used, or names somebody else than before: the old
@@ -81,6 +100,46 @@ impl Tls {
             .material
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = material;
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// When the own certificate or every authority has run out, whichever is first; milliseconds since the epoch.
+    #[must_use]
+    pub fn expires_ms(&self) -> i64 {
+        self.current().expires_ms
+    }
+
+    /// What an accepted connection is held against later.
+    pub(crate) fn accepted(&self, connection: &rustls::ServerConnection) -> Accepted {
+        let chain = connection.peer_certificates().unwrap_or_default();
+        Accepted {
+            chain: chain.iter().map(|it| it.clone().into_owned()).collect(),
+            // The handshake may be older than a reload since: the next read finds out.
+            generation: u64::MAX,
+        }
+    }
+
+    /// Whether the connection may go on.
+    ///
+    /// # Errors
+    /// When its certificate is not trusted any more.
+    pub(crate) fn check(&self, accepted: &mut Accepted) -> std::io::Result<()> {
+        let generation = self.generation.load(Ordering::Acquire);
+        if accepted.generation == generation {
+            return Ok(());
+        }
+        let verifier = self.current().verifier;
+        let (leaf, between) = accepted.chain.split_first().ok_or_else(|| {
+            std::io::Error::new(std::io::ErrorKind::PermissionDenied, "no certificate")
+        })?;
+        verifier
+            .verify_client_cert(leaf, between, UnixTime::now())
+            .map_err(|error| {
+                let text = format!("the certificate is not trusted any more: {error}");
+                std::io::Error::new(std::io::ErrorKind::PermissionDenied, text)
+            })?;
+        accepted.generation = generation;
         Ok(())
     }
 
@@ -180,25 +239,30 @@ fn read(paths: &TlsPaths) -> Result<(Material, Identity), Error> {
         path: paths.cert.clone(),
         reason,
     })?;
+    let authorities = read_chain(&paths.ca)?;
+    let last = authorities.iter().map(expiry_ms).max();
+    let expires_ms = expiry_ms(leaf).min(last.unwrap_or(i64::MAX));
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider())
+        .build()
+        .map_err(|error| Error::ReadCertificate {
+            path: paths.ca.clone(),
+            reason: error.to_string(),
+        })?;
     let material = Material {
-        server: Arc::new(server_config(paths, &roots, &chain, &key)?),
+        server: Arc::new(server_config(paths, Arc::clone(&verifier), &chain, &key)?),
         client: Arc::new(client_config(paths, roots, chain, key)?),
+        verifier,
+        expires_ms,
     };
     Ok((material, identity))
 }
 
 fn server_config(
     paths: &TlsPaths,
-    roots: &Arc<RootCertStore>,
+    verifier: Arc<dyn ClientCertVerifier>,
     chain: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
 ) -> Result<rustls::ServerConfig, Error> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider())
-        .build()
-        .map_err(|error| Error::ReadCertificate {
-            path: paths.ca.clone(),
-            reason: error.to_string(),
-        })?;
     let mut config = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| refused(paths, error))?
@@ -223,6 +287,18 @@ fn client_config(
         .map_err(|error| refused(paths, error))?;
     config.alpn_protocols = vec![ALPN_HTTP2.to_vec()];
     Ok(config)
+}
+
+/// When it runs out, milliseconds since the epoch; what cannot be read never does, and is refused elsewhere.
+fn expiry_ms(certificate: &CertificateDer<'_>) -> i64 {
+    let parsed = x509_parser::parse_x509_certificate(certificate.as_ref());
+    parsed.map_or(i64::MAX, |(_, parsed)| {
+        parsed
+            .validity()
+            .not_after
+            .timestamp()
+            .saturating_mul(1_000)
+    })
 }
 
 fn read_roots(path: &Path) -> Result<Arc<RootCertStore>, Error> {

@@ -10,25 +10,23 @@
     reason = "the other tests use more of what they have in common"
 )]
 
+#[path = "support/programs.rs"]
+mod programs;
 mod support;
 
-use hyper_util::rt::TokioIo;
-use regraft_client::{
-    Changed, Client, Connect, Connecting, Consistency, Error, LockRequest, Session, Settings, Start,
-};
-use regraft_replica::certs::{ClientRole, Identity, Overwrite};
-use regraft_replica::{Replica, StateMachine, Tls, TlsPaths, serve_store};
+use programs::{Door, Secure, client_paths};
+use regraft_client::{Changed, Client, Consistency, Error, LockRequest, Session, Settings, Start};
+use regraft_replica::certs::ClientRole;
+use regraft_replica::{Replica, StateMachine, StoreLimits, Tls};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use support::{Fleet, kill, kill_all, leader_of, now_ms, until};
+use support::{Fleet, kill, kill_all, leader_of, until};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 
 const TTL: Duration = Duration::from_secs(60);
 const SESSIONS: u64 = 4;
@@ -43,36 +41,13 @@ const CUT_EVERY: Duration = Duration::from_millis(25);
 struct Served {
     fleet: Fleet,
     members: BTreeMap<u64, Replica>,
-    addresses: BTreeMap<u64, SocketAddr>,
-    stops: BTreeMap<u64, CancellationToken>,
+    doors: BTreeMap<u64, Door>,
     /// Between programs and members.
     relays: JoinSet<()>,
     /// Where programs find the relays.
     outside: BTreeMap<u64, SocketAddr>,
     /// Breaks all connections that pass the relays now.
     cut: watch::Sender<u64>,
-    serving: BTreeMap<u64, JoinSet<Result<(), tonic::transport::Error>>>,
-}
-
-/// Checks that the member that answers is the one that was meant.
-struct Secure(Arc<Tls>);
-
-impl Connect for Secure {
-    fn connect<'a>(&'a self, member: u64, address: &'a str) -> Connecting<'a> {
-        let (tls, address) = (Arc::clone(&self.0), address.to_owned());
-        let connector = tower::service_fn(move |_: tonic::transport::Uri| {
-            let (tls, address) = (Arc::clone(&tls), address.clone());
-            async move {
-                let expected = Identity::Member {
-                    node_id: member,
-                    cluster_id: "shop".to_owned(),
-                };
-                tls.connect(&address, &expected).await.map(TokioIo::new)
-            }
-        });
-        let endpoint = Endpoint::from_static("http://member");
-        Box::pin(async move { Ok(endpoint.connect_with_connector(connector).await?) })
-    }
 }
 
 impl Served {
@@ -80,18 +55,16 @@ impl Served {
         let mut served = Self {
             fleet: Fleet::new(3),
             members: BTreeMap::new(),
-            addresses: BTreeMap::new(),
-            stops: BTreeMap::new(),
+            doors: BTreeMap::new(),
             relays: JoinSet::new(),
             outside: BTreeMap::new(),
             cut: watch::Sender::new(0),
-            serving: BTreeMap::new(),
         };
         for id in 1..=3 {
             served.start_member(id).await;
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             served.outside.insert(id, listener.local_addr().unwrap());
-            let relay = relay(listener, served.addresses[&id], served.cut.subscribe());
+            let relay = relay(listener, served.doors[&id].address, served.cut.subscribe());
             served.relays.spawn(relay);
         }
         leader_of(&served.members).await;
@@ -102,52 +75,36 @@ impl Served {
         let mut config = self.fleet.config(id);
         config.machine = Arc::new(StateMachine);
         let member = Replica::start(config).await.unwrap();
-        let known = self.addresses.get(&id).copied();
-        let listener = TcpListener::bind(known.unwrap_or(([127, 0, 0, 1], 0).into()));
-        let listener = listener.await.unwrap();
-        self.addresses.insert(id, listener.local_addr().unwrap());
-        let stop = CancellationToken::new();
-        self.stops.insert(id, stop.clone());
-        let tls = member.tls().unwrap();
-        let mut serving = JoinSet::new();
-        serving.spawn(serve_store(member.clone(), tls, listener, stop));
-        self.serving.insert(id, serving);
+        let known = self.doors.get(&id).map(|door| door.address);
+        let door = Door::open(&member, known, StoreLimits::default()).await;
+        self.doors.insert(id, door);
         self.members.insert(id, member);
     }
 
     /// Hands leadership over if it leads, and stops.
     async fn stop_member(&mut self, id: u64) {
-        self.stops[&id].cancel();
+        self.doors[&id].stop.cancel();
         let member = self.members.remove(&id).unwrap();
         member.shutdown().await;
-        self.serving.remove(&id);
     }
 
     /// Stops without a word.
     async fn kill_member(&mut self, id: u64) {
-        self.stops[&id].cancel();
-        self.serving.remove(&id);
+        self.doors.get_mut(&id).unwrap().close();
         kill(self.members.remove(&id).unwrap()).await;
     }
 
     fn client(&self) -> Client {
-        let authority = &self.fleet.authority;
-        let files = authority.client("tester", ClientRole::Operator, now_ms(), Overwrite::Force);
-        let files = files.unwrap();
-        let tls = Tls::load(TlsPaths {
-            ca: authority.certificate_file(),
-            cert: files.cert,
-            key: files.key,
-        });
+        let paths = client_paths(&self.fleet.authority, "tester", ClientRole::Operator);
         let addresses = self.outside.iter();
         let addresses = addresses.map(|(id, address)| (*id, address.to_string()));
-        let secure = Secure(Arc::new(tls.unwrap()));
+        let secure = Secure(Arc::new(Tls::load(paths).unwrap()));
         Client::new(addresses.collect(), secure, Settings::default())
     }
 
     async fn end(self) {
-        for stop in self.stops.values() {
-            stop.cancel();
+        for door in self.doors.values() {
+            door.stop.cancel();
         }
         kill_all(self.members.into_values()).await;
     }

@@ -10,34 +10,29 @@
     reason = "the other tests use more of what they have in common"
 )]
 
+#[path = "support/programs.rs"]
+mod programs;
 mod support;
 
-use hyper_util::rt::TokioIo;
-use regraft_replica::certs::{ClientRole, Identity, Overwrite};
-use regraft_replica::{Replica, StateMachine, Tls, TlsPaths, serve_store};
+use programs::{Door, client_paths};
+use regraft_replica::certs::ClientRole;
+use regraft_replica::{Replica, StateMachine, StoreLimits, Tls, TlsPaths};
 use regraft_wire::store::v1::change::Change;
 use regraft_wire::store::v1::change_response::Outcome;
 use regraft_wire::store::v1::store_client::StoreClient;
 use regraft_wire::store::v1::*;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Fleet, kill, kill_all, leader_of, now_ms, until};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use support::{Fleet, kill, kill_all, leader_of, until};
 use tonic::Code;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 /// Three members that serve programs.
 struct Served {
     fleet: Fleet,
     members: BTreeMap<u64, Replica>,
-    addresses: BTreeMap<u64, SocketAddr>,
-    stop: CancellationToken,
-    stops: BTreeMap<u64, CancellationToken>,
-    serving: JoinSet<Result<(), tonic::transport::Error>>,
+    doors: BTreeMap<u64, Door>,
     tls: Arc<Tls>,
 }
 
@@ -51,22 +46,12 @@ struct Program {
 impl Served {
     async fn start() -> Self {
         let fleet = Fleet::new(3);
-        let files = fleet
-            .authority
-            .client("tester", ClientRole::Operator, now_ms(), Overwrite::Refuse)
-            .unwrap();
-        let tls = Tls::load(TlsPaths {
-            ca: fleet.authority.certificate_file(),
-            cert: files.cert,
-            key: files.key,
-        });
+        let paths = client_paths(&fleet.authority, "tester", ClientRole::Operator);
+        let tls = Tls::load(paths);
         let mut served = Self {
             fleet,
             members: BTreeMap::new(),
-            addresses: BTreeMap::new(),
-            stop: CancellationToken::new(),
-            stops: BTreeMap::new(),
-            serving: JoinSet::new(),
+            doors: BTreeMap::new(),
             tls: Arc::new(tls.unwrap()),
         };
         for id in 1..=3 {
@@ -86,13 +71,8 @@ impl Served {
         let mut config = self.fleet.config(id);
         config.machine = Arc::new(StateMachine);
         let member = Replica::start(config).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        self.addresses.insert(id, listener.local_addr().unwrap());
-        let stop = self.stop.child_token();
-        self.stops.insert(id, stop.clone());
-        let tls = member.tls().unwrap();
-        let serving = serve_store(member.clone(), tls, listener, stop);
-        self.serving.spawn(serving);
+        let door = Door::open(&member, None, StoreLimits::default()).await;
+        self.doors.insert(id, door);
         self.members.insert(id, member);
     }
 
@@ -101,19 +81,8 @@ impl Served {
     }
 
     async fn connect_as(&self, tls: Arc<Tls>, id: u64) -> StoreClient<Channel> {
-        let address = self.addresses[&id].to_string();
-        let connector = tower::service_fn(move |_: tonic::transport::Uri| {
-            let (tls, address) = (Arc::clone(&tls), address.clone());
-            async move {
-                let expected = Identity::Member {
-                    node_id: id,
-                    cluster_id: "shop".to_owned(),
-                };
-                tls.connect(&address, &expected).await.map(TokioIo::new)
-            }
-        });
-        let endpoint = Endpoint::from_static("http://member");
-        StoreClient::new(endpoint.connect_with_connector(connector).await.unwrap())
+        let address = self.doors[&id].address.to_string();
+        StoreClient::new(programs::connect(tls, id, address).await.unwrap())
     }
 
     async fn program(&self, id: u64, ttl_ms: u64) -> Program {
@@ -127,7 +96,9 @@ impl Served {
     }
 
     async fn end(self) {
-        self.stop.cancel();
+        for door in self.doors.values() {
+            door.stop.cancel();
+        }
         kill_all(self.members.into_values()).await;
     }
 }
@@ -335,7 +306,7 @@ async fn a_watch_goes_on_where_it_was_cut_off_or_says_that_it_cannot() {
         status => Err(format!("{status:?}")),
     })
     .await;
-    served.stops[&2].cancel();
+    served.doors[&2].stop.cancel();
     kill(before).await;
     served.start_member(2).await;
     let mut back = served.connect(2).await;
@@ -450,34 +421,11 @@ async fn nobody_ends_the_session_of_somebody_else_and_members_are_no_programs() 
         status.message().to_owned()
     };
     let authority = &served.fleet.authority;
-    let other = authority.client("other", ClientRole::Operator, now_ms(), Overwrite::Refuse);
-    let other = other.unwrap();
-    let told = refused(TlsPaths {
-        ca: authority.certificate_file(),
-        cert: other.cert,
-        key: other.key,
-    })
-    .await;
+    let told = refused(client_paths(authority, "other", ClientRole::Operator)).await;
     assert_eq!(told, format!("session {session} is of user/tester"));
     let told = refused(served.fleet.tls(2)).await;
     assert!(told.starts_with("a member's certificate"), "{told}");
     let closed = changed(program.client.close_session(close).await);
     assert!(matches!(closed, Outcome::Done(_)), "{closed:?}");
-    served.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn plain_text_is_refused() {
-    let served = Served::start().await;
-    let plain = Endpoint::from_shared(format!("http://{}", served.addresses[&1])).unwrap();
-    let answered = match plain.connect().await {
-        Ok(channel) => StoreClient::new(channel)
-            .status(StatusRequest {})
-            .await
-            .map(drop)
-            .map_err(drop),
-        Err(_) => Err(()),
-    };
-    assert_eq!(answered, Err(()));
     served.end().await;
 }

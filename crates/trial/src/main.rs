@@ -37,6 +37,8 @@ enum What {
     Bench(bench::Options),
     /// How long no write is answered after a leader is killed, beside etcd
     Failover(bench::failover::Options),
+    /// A million records, then a large state: memory, disk, restarts, and a new member, beside etcd
+    Size(bench::size::Options),
     /// Under a load and real faults: whether anything that was promised is broken
     Torture(torture::Options),
     /// One member's replicated state, without the rest of the product: what is tried, as a process of its own
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         match cli.what {
             What::Bench(options) => bench::bench(&options).await,
             What::Failover(options) => bench::failover::failover(&options).await,
+            What::Size(options) => bench::size::size(&options).await,
             What::Torture(options) => torture::torture(&options).await,
             What::Member(options) => member::run(options).await,
         }

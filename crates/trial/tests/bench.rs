@@ -27,3 +27,25 @@ fn members_of_both_kinds_answer_every_load() {
         }
     }
 }
+
+#[test]
+fn members_of_both_kinds_start_again_and_one_joins() {
+    let output = Command::new(env!("CARGO_BIN_EXE_trial"))
+        .args(["size", "--records=500", "--mib=1", "--rounds=1"])
+        .arg("--output=json")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (at, kind) in ["regraft", "etcd"].into_iter().enumerate() {
+        let figures = &report[at];
+        assert_eq!(figures["kind"], kind);
+        for figure in ["leaderResidentBytes", "dataBytes"] {
+            assert!(figures[figure].as_u64().unwrap() > 1 << 20, "{figures}");
+        }
+        assert!(figures["startsMs"][0].as_u64().unwrap() > 0, "{figures}");
+    }
+    let join = &report[0]["join"];
+    assert!(join["putsPerSMeanwhile"].as_f64().unwrap() > 0.0, "{join}");
+}

@@ -1,6 +1,6 @@
 //! Lists as tables.
 
-use super::table::{Shown, Width, age, or_dash, table, table_where};
+use super::table::{Shown, Width, age, one_line, or_dash, table, table_where};
 use crate::document::{
     ApplicationDocument, ClusterDocument, Contact, MemberDocument, RepositoryDocument, newest_first,
 };
@@ -203,6 +203,16 @@ pub(super) fn locks(rows: Vec<Lock>, look: Look) -> String {
 }
 
 pub(super) fn members(rows: Vec<MemberDocument>, look: Look) -> String {
+    let troubles = rows.iter().filter_map(|row| {
+        let trouble = row.trouble.as_deref()?;
+        Some(format!("member {}: {}\n", row.id, one_line(trouble)))
+    });
+    let troubles: String = troubles.collect();
+    let table = members_table(rows, look);
+    format!("{table}{troubles}")
+}
+
+fn members_table(rows: Vec<MemberDocument>, look: Look) -> String {
     table_where(
         look.width,
         [

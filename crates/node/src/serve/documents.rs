@@ -128,6 +128,7 @@ pub(super) fn members(member: &Member, asked: Asked) -> Vec<MemberDocument> {
                     true => Some(0),
                     false => status.contact_ms.get(&id).copied().flatten(),
                 },
+                trouble: status.troubles.get(&id).cloned(),
                 answering: id == status.node_id,
                 full_disk: status.full_disk.clone().filter(|_| id == status.node_id),
             }

@@ -17,6 +17,10 @@ const CONFIRM_PERIOD: Duration = Duration::from_secs(1);
 /// Pause before the state is listed again after it could not be read.
 const LIST_AGAIN_PERIOD: Duration = Duration::from_millis(500);
 
+const DAY_MS: i64 = 86_400_000;
+/// Certificates that run out within so many days are warned of, at a start and at each SIGHUP.
+const EXPIRY_WARNED_DAYS: i64 = 30;
+
 /// Lists the state, then follows every change; lists again whenever changes were missed.
 pub(super) async fn changes(member: Arc<Member>) {
     loop {
@@ -130,10 +134,14 @@ pub(super) async fn hangups(member: Arc<Member>) {
             return;
         }
     };
+    warn_of_expiry(&member);
     while hangups.recv().await.is_some() {
         match member.replica.reload_certificates() {
             Ok(()) => {
-                tracing::info!("SIGHUP: new connections use the certificates as they are now")
+                tracing::info!(
+                    "SIGHUP: connections are judged by the certificates as they are now"
+                );
+                warn_of_expiry(&member);
             }
             Err(error) => tracing::warn!(
                 error = failure::chain(&error),
@@ -141,6 +149,20 @@ pub(super) async fn hangups(member: Arc<Member>) {
                 "the certificates cannot be used: the old ones stay"
             ),
         }
+    }
+}
+
+fn warn_of_expiry(member: &Member) {
+    let Some(tls) = member.replica.tls() else {
+        return;
+    };
+    let days_left = tls.expires_ms().saturating_sub(clock::now().0) / DAY_MS;
+    if days_left < EXPIRY_WARNED_DAYS {
+        tracing::warn!(
+            days_left,
+            next = "replace the files under `tls`, and send SIGHUP: see Certificates in docs/operations.md",
+            "a certificate runs out"
+        );
     }
 }
 

@@ -14,7 +14,9 @@ use crate::failure::{Exit, Failure};
 use crate::log::PAGE;
 use data_encoding::HEXLOWER;
 use regraft_engine::TrackedRepository;
-use regraft_replica::{PeerAddress, Replica, StateMachine, Timings, TlsPaths, serve_store};
+use regraft_replica::{
+    PeerAddress, Replica, StateMachine, StoreLimits, Timings, TlsPaths, serve_store,
+};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -129,7 +131,13 @@ fn begin(member: &Arc<Member>, listeners: Listeners, stop: &CancellationToken) -
     });
     // The configuration has certificates wherever it has this listener.
     if let (Some(listener), Some(tls)) = (listeners.store, member.replica.tls()) {
-        let serving = serve_store(member.replica.clone(), tls, listener, stop.clone());
+        let serving = serve_store(
+            member.replica.clone(),
+            tls,
+            listener,
+            StoreLimits::default(),
+            stop.clone(),
+        );
         tasks.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "store ended");

@@ -2,10 +2,17 @@
 
 use crate::support::{READY_BOUND, Trio, make_certificates, regraft};
 use regraft_testbed::wait;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 /// Elections take half a second; the rest is for builds that share the machine.
 const ELECTION_BOUND: Duration = Duration::from_secs(15);
+
+/// First bytes of HTTP/2 without TLS (RFC 9113, 3.4), with an empty frame of settings.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// Type of the frame that a server of HTTP/2 begins with, in its fourth byte.
+const SETTINGS: u8 = 4;
 
 #[test]
 fn any_member_answers_and_forwards_and_the_leader_may_die() {
@@ -101,6 +108,12 @@ fn without_a_majority_nothing_changes_and_people_are_told() {
 #[test]
 fn only_the_right_certificates_are_answered() {
     let trio = Trio::start();
+    let mut plain = TcpStream::connect(("127.0.0.1", trio.admin[0].number())).unwrap();
+    plain.write_all(PREFACE).unwrap();
+    let mut said = Vec::new();
+    // A reset is as good as an end.
+    let _ = plain.read_to_end(&mut said);
+    assert_ne!(said.get(3), Some(&SETTINGS), "plain text is answered");
     let as_member = trio.regraft_as("member-2", 1, &["suspend", "--all"]);
     assert_eq!(as_member.code, 5, "{}", as_member.err);
     assert!(
@@ -161,7 +174,10 @@ fn new_certificates_count_after_a_hangup_and_broken_ones_never() {
     let early = trio.regraft(1, &["status"]);
     assert_eq!(early.code, 5, "{}{}", early.out, early.err);
     for id in 1..=3 {
-        trio.hang_up(id, "new connections use the certificates as they are now");
+        trio.hang_up(
+            id,
+            "connections are judged by the certificates as they are now",
+        );
     }
     // One that starts knows only the new ones: to be ready it has to reach the others, and they it.
     trio.members[2].kill();

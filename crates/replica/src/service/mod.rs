@@ -11,6 +11,7 @@
 //! - Errors: gRPC codes, as `proto/regraft/store/v1/store.proto` lists them; a `leader` in the metadata names who leads.
 
 mod convert;
+mod limits;
 mod wait;
 mod watch;
 
@@ -32,7 +33,11 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 use tonic::{Code, Request, Response, Status};
+
+use limits::Limiter;
+pub use limits::StoreLimits;
 
 /// Largest request: the largest record, with room for its key.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
@@ -51,14 +56,17 @@ pub async fn serve_store(
     replica: Replica,
     tls: Arc<Tls>,
     listener: TcpListener,
+    limits: StoreLimits,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
+    let limiter = Arc::new(Limiter::new(limits));
     let service = StoreServer::new(StoreService {
         replica: replica.clone(),
         stop: stop.clone(),
         watches: Arc::new(Semaphore::new(WATCHES_MAX)),
     })
     .max_decoding_message_size(REQUEST_BYTES_MAX);
+    let service = InterceptedService::new(service, move |request| limiter.admit(request));
     let server = tonic::transport::Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .add_service(service);

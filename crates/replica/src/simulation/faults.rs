@@ -1,6 +1,6 @@
 //! Trouble: what happens to links, machines, disks and clocks, each for a while.
 
-use super::host::{Crash, Health};
+use super::host::{Crash, Health, Life};
 use super::world::{World, client_link, draw};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -9,6 +9,11 @@ use std::sync::atomic::Ordering;
 const EVERY_MS: [u64; 4] = [300, 800, 2_000, 6_000];
 /// Most delay of a message when nothing is wrong, milliseconds; each seed has one of these.
 const DELAY_MS: [u64; 3] = [1, 8, 40];
+
+/// Of changes of the members that were asked for, in a hundred, this many have their leader struck.
+const STRIKE_PERCENT: u64 = 50;
+/// ... within this, milliseconds, or as soon as the change is half-done.
+const STRIKE_WITHIN_MS: u64 = 150;
 
 /// What goes on, and what ends it.
 pub(super) struct Faults {
@@ -23,6 +28,8 @@ pub(super) struct Faults {
     full: BTreeSet<u64>,
     /// Members that were told to stop.
     leaving: BTreeSet<u64>,
+    /// Who leads is struck when a change of the members is half-done.
+    lies_in_wait: bool,
     /// How often what happened.
     pub(super) counts: BTreeMap<&'static str, u64>,
 }
@@ -37,6 +44,8 @@ enum Turn {
     Room(usize),
     /// After an orderly stop.
     Off(usize),
+    /// Something happens to whoever leads.
+    Strike,
 }
 
 impl Faults {
@@ -51,6 +60,7 @@ impl Faults {
             tampered: BTreeSet::new(),
             leaving: BTreeSet::new(),
             full: BTreeSet::new(),
+            lies_in_wait: false,
             counts: BTreeMap::new(),
         }
     }
@@ -58,6 +68,10 @@ impl Faults {
     /// Ends what is due to end, and begins something now and then.
     pub(super) fn act(&mut self, world: &mut World) {
         self.restart(world);
+        if self.lies_in_wait && world.ledger.book().memberships.is_half_done() {
+            self.lies_in_wait = false;
+            self.strike_leader(world);
+        }
         // A step is some three milliseconds long.
         if world.dice.below(self.every_ms) < 3 {
             self.begin(world);
@@ -72,6 +86,9 @@ impl Faults {
         }
         for number in 0..world.hosts.len() {
             let host = &world.hosts[number];
+            if host.life == Life::Over {
+                continue;
+            }
             let (member, excused) = (host.id, self.is_excused(host.id));
             let stopped = match host.health() {
                 _ if !host.disk.has_power() => Some("the power is off".to_owned()),
@@ -111,6 +128,9 @@ impl Faults {
 
     fn begin(&mut self, world: &mut World) {
         let number = draw(&mut world.dice, world.hosts.len());
+        if world.hosts[number].life == Life::Over {
+            return;
+        }
         match world.dice.below(100) {
             0..20 => self.cut(number, world),
             20..26 => self.cut_client(number, world),
@@ -137,7 +157,6 @@ impl Faults {
                 self.count("snapshot", world);
                 world.hosts[number].trigger_snapshot();
             }
-            // Changes of the membership belong here.
             _ => self.stop_orderly(number, world),
         }
     }
@@ -153,7 +172,7 @@ impl Faults {
             Turn::Calm => world.network.set_delay(self.delay_ms),
             Turn::Start(number) => {
                 let host = &mut world.hosts[number];
-                if !host.is_running() {
+                if !host.is_running() && host.life == Life::Kept {
                     let member = host.id;
                     host.start();
                     world.note(format!("member {member} starts"));
@@ -166,6 +185,7 @@ impl Faults {
                 self.full.remove(&host.id);
                 host.disk.set_room(None);
             }
+            Turn::Strike => self.strike_leader(world),
             Turn::Off(number) => {
                 let later_ms = 50 + world.dice.below(1_000);
                 self.crash(number, Crash::Process, later_ms, world);
@@ -177,7 +197,7 @@ impl Faults {
         let me = world.hosts[number].id;
         let others: Vec<u64> = world.hosts.iter().map(|host| host.id).collect();
         let others = others.into_iter().filter(|other| *other != me);
-        let mut links: Vec<(u64, u64)> = match world.dice.below(5) {
+        let mut links: Vec<(u64, u64)> = match world.dice.below(6) {
             // One link, alone.
             0 => others
                 .take(1)
@@ -185,12 +205,23 @@ impl Faults {
                 .collect(),
             1 => others.map(|other| (me, other)).collect(),
             2 => others.map(|other| (other, me)).collect(),
+            // Two halves.
+            3 => {
+                let (there, mut here): (Vec<u64>, Vec<u64>) =
+                    others.partition(|_| world.dice.percent(50));
+                here.push(me);
+                let across = |one: u64| there.iter().map(move |other| (one, *other));
+                let across = here.into_iter().flat_map(across);
+                let both_ways = |(one, other): (u64, u64)| [(one, other), (other, one)];
+                across.flat_map(both_ways).collect()
+            }
             _ => others
                 .flat_map(|other| [(me, other), (other, me)])
                 .collect(),
         };
         if world.dice.percent(30) {
-            let clients = (0..world.clients).map(client_link);
+            // The operator's link is the last.
+            let clients = (0..=world.clients).map(client_link);
             links.extend(clients.flat_map(|client| [(me, client), (client, me)]));
         }
         self.count("cut", world);
@@ -202,9 +233,45 @@ impl Faults {
         self.plan(for_ms, Turn::Mend(links), world);
     }
 
+    /// A change of the members was asked for: its leader may not live to end it.
+    pub(super) fn strike(&mut self, world: &mut World) {
+        if !world.dice.percent(STRIKE_PERCENT) {
+            return;
+        }
+        match world.dice.percent(50) {
+            true => self.lies_in_wait = true,
+            false => {
+                let later_ms = world.dice.below(STRIKE_WITHIN_MS);
+                self.plan(later_ms, Turn::Strike, world);
+            }
+        }
+    }
+
+    fn strike_leader(&mut self, world: &mut World) {
+        let leads = |number: &usize| {
+            let host = &world.hosts[*number];
+            let status = host.replica().map(|replica| replica.status());
+            host.life == Life::Kept && status.is_some_and(|it| it.leader == Some(host.id))
+        };
+        let Some(number) = (0..world.hosts.len()).find(leads) else {
+            return;
+        };
+        self.count("strike in a change", world);
+        let later_ms = 50 + world.dice.below(3_000);
+        match world.dice.below(5) {
+            0..2 => self.crash(number, Crash::Process, later_ms, world),
+            2 => {
+                let crash = Crash::Machine(world.dice.any());
+                self.crash(number, crash, later_ms, world);
+            }
+            3 => self.pause(number, world),
+            _ => self.cut(number, world),
+        }
+    }
+
     fn cut_client(&mut self, number: usize, world: &mut World) {
         self.count("cut of a client", world);
-        let client = client_link(draw(&mut world.dice, world.clients));
+        let client = client_link(draw(&mut world.dice, world.clients + 1));
         let me = world.hosts[number].id;
         let links = vec![(me, client), (client, me)];
         for (from, to) in &links {
@@ -234,7 +301,7 @@ impl Faults {
 
     fn crash(&mut self, number: usize, crash: Crash, later_ms: u64, world: &mut World) {
         let host = &mut world.hosts[number];
-        if !host.is_running() {
+        if !host.is_running() || host.life == Life::Over {
             return;
         }
         let member = host.id;

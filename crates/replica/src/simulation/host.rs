@@ -11,7 +11,7 @@ use crate::log::{self, LogReader, Under};
 use crate::network::Transport;
 use crate::opening::open_storage_with;
 use crate::replica::{Replica, Surroundings};
-use crate::state::StateStore;
+use crate::state::{Position, StateStore};
 use crate::types::Entry;
 use openraft::RaftLogReader as _;
 use openraft::storage::RaftLogStorage as _;
@@ -73,7 +73,6 @@ impl DiskPace {
 
 /// What all machines have in common.
 pub(super) struct Setting {
-    pub(super) members: Vec<u64>,
     /// Where their files are.
     pub(super) root: PathBuf,
     pub(super) timings: Timings,
@@ -98,13 +97,23 @@ pub(super) struct Host {
     wall_ms: Arc<AtomicI64>,
     root: PathBuf,
     boots: u64,
-    members: Vec<u64>,
+    peers: Vec<u64>,
     timings: Timings,
     network: Network,
     ledger: Ledger,
     /// It is given no processor.
     pub(super) is_paused: bool,
+    pub(super) life: Life,
     running: Option<Running>,
+}
+
+/// What becomes of a machine whose member stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It is started again.
+    Kept,
+    /// Never: its disk is lost, or it was switched off once it was no member any more.
+    Over,
 }
 
 struct Running {
@@ -143,7 +152,8 @@ pub(super) enum Crash {
 }
 
 impl Host {
-    pub(super) fn new(id: u64, setting: &Setting, dice: &mut Dice) -> Self {
+    /// A machine with an empty disk, whose configuration names `peers`, itself among them.
+    pub(super) fn new(id: u64, peers: &[u64], setting: &Setting, dice: &mut Dice) -> Self {
         // Up to a fiftieth fast or slow: far worse than quartz.
         let rate_ppm = i64::try_from(dice.below(40_001)).unwrap_or(0) - 20_000;
         let offset_ms = i64::try_from(dice.below(20_001)).unwrap_or(0) - 10_000;
@@ -158,11 +168,12 @@ impl Host {
             wall_ms: Arc::clone(&setting.wall_ms),
             root: setting.root.join(format!("member-{id}")),
             boots: 0,
-            members: setting.members.clone(),
+            peers: peers.to_vec(),
             timings: setting.timings.clone(),
             network: setting.network.clone(),
             ledger: setting.ledger.clone(),
             is_paused: false,
+            life: Life::Kept,
             running: None,
         };
         host.mark_disk();
@@ -268,7 +279,7 @@ impl Host {
         let (wall, offset) = (Arc::clone(&self.wall_ms), Arc::clone(&self.clock_offset_ms));
         let peer = |id: &u64| {
             let address = PeerAddress {
-                address: format!("member-{id}:1"),
+                address: address_of(*id),
                 name: format!("member-{id}"),
             };
             (*id, address)
@@ -278,7 +289,7 @@ impl Host {
             cluster_id: CLUSTER.to_owned(),
             data_dir: self.data_dir(),
             raft_listen: ([127, 0, 0, 1], 1).into(),
-            peers: self.members.iter().map(peer).collect::<BTreeMap<_, _>>(),
+            peers: self.peers.iter().map(peer).collect::<BTreeMap<_, _>>(),
             tls: None,
             timings: self.timings.clone(),
             clock: Arc::new(move || wall.load(Ordering::Relaxed) + offset.load(Ordering::Relaxed)),
@@ -328,6 +339,12 @@ impl Host {
             Health::Up(replica) => Some(replica),
             _ => None,
         }
+    }
+
+    /// What it has applied, while it runs.
+    pub(super) fn position(&self) -> Option<Position> {
+        let state = self.running.as_ref()?.state.as_ref()?;
+        Some(state.position())
     }
 
     /// Asks a member that is up; false when it is not.
@@ -412,6 +429,11 @@ impl Drop for Host {
         drop(self.running.take());
         let _ = std::fs::remove_dir_all(&self.root);
     }
+}
+
+/// Where the others reach a member.
+pub(super) fn address_of(id: u64) -> String {
+    format!("member-{id}:1")
 }
 
 /// The files as they are now: those that never change again are shared.

@@ -5,6 +5,7 @@
 //!            │                                       │  openraft, log, state, network over tonic, liveness
 //!            ├─> Faults: cut, slow, kill, power loss, pause, slow, full and failing disk, clocks
 //!            ├─> Client: sessions, records, locks; what is not answered is sent again
+//!            ├─> Operator: members join, are replaced, leave and lead; disks are lost, former members run on
 //!            └─> Ledger <── every entry that any member applies (Recorder, in the place of the machine)
 //! ```
 //!
@@ -15,20 +16,25 @@
 //!   lies before it in the log (linearizability of all records together, with the log's order as the witness); a
 //!   request sent again has one effect and one answer; what was certainly not proposed is never applied; nobody holds
 //!   what overlaps what another one holds, and fences rise; a session that was told that it lives does; a member stops
-//!   only where its disk failed. At rest: logs have no holes and say the same, and all members have applied the same; and
-//!   what clients saw is judged by that alone, with and without the revisions they were told (`regraft_history`).
+//!   only where its disk failed; all go by the same members from the same entry on, and a change of them that was told to be
+//!   done was made. At rest: no change is half-done, logs have no holes and say the same, and all members that the last
+//!   change left have applied the same; and what clients saw is judged by that alone, with and without the revisions they
+//!   were told (`regraft_history`).
 //! - Guarantees: the same seed is the same run. RocksDB's own threads change nothing that is seen.
-//! - Left out: changes of the membership, TLS (the pipe tells who is at its other end) and damage of what a disk holds;
-//!   tests of real processes and those of the log have the last two. What a crash takes of RocksDB is what it has in memory.
+//! - Left out: TLS (the pipe tells who is at its other end) and damage of what a disk holds, which tests of real processes
+//!   and those of the log have; backups. What a crash takes of RocksDB is what it has in memory.
 #![expect(
     clippy::disallowed_methods,
     reason = "time and tasks are the simulated ones here"
 )]
 
+mod checks;
 mod client;
 mod faults;
 mod host;
+mod membership;
 mod observer;
+mod operator;
 mod pipe;
 mod requests;
 mod runtime;

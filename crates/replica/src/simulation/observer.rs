@@ -1,5 +1,6 @@
 //! What every member applies, seen where it is applied: the truth that members and clients are held against.
 
+use super::membership::Memberships;
 use crate::machine::{Machine, StateMachine};
 use crate::planted::{self, Bug};
 use prost::Message as _;
@@ -35,6 +36,7 @@ pub(super) struct Book {
     /// Until when sessions were told that they live, milliseconds of simulated time.
     alive_until: BTreeMap<u64, u64>,
     pub(super) now_ms: u64,
+    pub(super) memberships: Memberships,
     /// What should never be.
     pub(super) violations: Vec<String>,
 }

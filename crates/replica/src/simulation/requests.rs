@@ -2,6 +2,7 @@
 
 use crate::error::{BarrierError, ProposeError};
 use crate::local::Proposed;
+use crate::members::{MemberChange, MembersError};
 use crate::replica::Replica;
 use prost::Message as _;
 use regraft_model::id::LockScope;
@@ -13,6 +14,9 @@ use regraft_state::view::sessions as view;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
+
+/// Who changes the members.
+const OPERATOR: &str = "user/operator";
 
 /// What a client asks of a member.
 #[derive(Clone, Debug)]
@@ -38,6 +42,8 @@ pub(super) enum Ask {
         session: u64,
         scope: LockScope,
     },
+    /// The operator's.
+    Members(MemberChange),
 }
 
 /// What a member tells a client.
@@ -54,6 +60,7 @@ pub(super) enum Told {
         fence: Option<u64>,
         waits: bool,
     },
+    Members(Result<(), MembersError>),
     /// Nothing came of it.
     Refused(String),
     /// It may come to something.
@@ -100,6 +107,7 @@ async fn answer(replica: &Replica, ask: Ask) -> Told {
             Ok(ttl_ms) => Told::Lives(ttl_ms),
             Err(error) => unread(error),
         },
+        Ask::Members(change) => Told::Members(replica.change_members(OPERATOR, change).await),
         Ask::Stand { session, scope } => match replica.barrier().await {
             Ok(_) => stand(replica, session, &scope),
             Err(error) => unread(error),

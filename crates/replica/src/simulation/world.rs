@@ -2,14 +2,14 @@
 
 use super::client::{Client, Context, Tally};
 use super::faults::Faults;
-use super::host::{CLUSTER, EPOCH_MS, Health, Host, Setting};
-use super::observer::{Ledger, hash_of_state, hash_on};
+use super::host::{CLUSTER, EPOCH_MS, Host, Life, Setting};
+use super::observer::{Ledger, hash_on};
+use super::operator::Operator;
 use super::pipe::Network;
 use super::requests::{Ask, Told};
 use crate::config::Timings;
-use crate::types::{Entry, entry_to_wire};
-use prost::Message as _;
-use regraft_history::{History, Operation, Searched};
+use crate::members::MemberChange;
+use regraft_history::History;
 use regraft_wal::testing::Dice;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,14 +21,12 @@ const STEP_MS_MAX: u64 = 6;
 /// How long trouble lasts, milliseconds.
 const TROUBLE_MS: (u64, u64) = (8_000, 25_000);
 /// After the last trouble everything comes to rest within this, milliseconds: some elections, the longest time-outs,
-/// and sessions that end.
-const REST_MS: u64 = 60_000;
+/// sessions that end, and changes of the members that are still to be made.
+const REST_MS: u64 = 90_000;
 /// Between two looks at whole states, milliseconds.
 const LOOK_MS: u64 = 1_000;
 /// A letter to a member that does not run, or over a cut link, is lost this many times in a hundred; else it is late.
 const LOST_PERCENT: u64 = 30;
-/// Steps of the search for an order that no revision tells, for each key; it gives up after them.
-const SEARCH_STEPS: usize = 5_000;
 /// Ids of clients as ends of links.
 const CLIENT_LINK: u64 = 1_000;
 
@@ -41,13 +39,15 @@ pub(super) struct Outcome {
     pub(super) digest: u64,
     pub(super) tally: Tally,
     pub(super) faults: BTreeMap<&'static str, u64>,
+    /// Changes of the members that were made.
+    pub(super) changes: BTreeMap<&'static str, u64>,
     pub(super) simulated_ms: u64,
     pub(super) entries: u64,
     /// All that happened.
     pub(super) trace: Vec<String>,
 }
 
-/// What goes between clients and members.
+/// What goes between clients and members; the operator is one client more.
 enum Letter {
     Asked {
         client: usize,
@@ -70,6 +70,10 @@ pub(super) struct World {
     pub(super) hosts: Vec<Host>,
     pub(super) clients: usize,
     pub(super) ledger: Ledger,
+    /// Answers that the operator got, by number.
+    pub(super) mail: Vec<(u64, Told)>,
+    setting: Setting,
+    /// Whom clients ask: those that run, members or not.
     members: Vec<u64>,
     wall_ms: Arc<AtomicI64>,
     post: BTreeMap<(u64, u64), Letter>,
@@ -77,12 +81,12 @@ pub(super) struct World {
     askers: BTreeMap<u64, usize>,
     next: u64,
     floor: u64,
-    never: Vec<Vec<u8>>,
-    history: History,
+    pub(super) never: Vec<Vec<u8>>,
+    pub(super) history: History,
     tally: Tally,
     digest: u64,
     trace: Vec<String>,
-    fatal_told: BTreeMap<u64, String>,
+    pub(super) fatal_told: BTreeMap<u64, String>,
 }
 
 /// Runs a seed in `root`, a folder of its own.
@@ -92,6 +96,7 @@ pub(super) fn run(seed: u64, root: &Path) -> Outcome {
         .map(|number| Client::new(number as u64 + 1, &mut world.dice))
         .collect();
     let mut faults = Faults::new(&mut world);
+    let mut operator = Operator::new(&mut world);
     for host in &mut world.hosts {
         host.start();
     }
@@ -99,6 +104,9 @@ pub(super) fn run(seed: u64, root: &Path) -> Outcome {
     let mut look_at = LOOK_MS;
     while world.now_ms < trouble_until && world.ledger.book().violations.is_empty() {
         faults.act(&mut world);
+        if operator.act(&mut world) {
+            faults.strike(&mut world);
+        }
         world.step(&mut clients, true);
         if world.now_ms >= look_at {
             look_at = world.now_ms + LOOK_MS;
@@ -106,19 +114,22 @@ pub(super) fn run(seed: u64, root: &Path) -> Outcome {
         }
     }
     faults.heal(&mut world);
+    operator.wind_up();
     let rest_by = world.now_ms + REST_MS;
     while world.ledger.book().violations.is_empty() {
         faults.restart(&mut world);
+        operator.act(&mut world);
         world.step(&mut clients, false);
-        if clients.iter().all(Client::is_at_rest) && world.all_applied() {
+        let is_quiet = clients.iter().all(Client::is_at_rest) && operator.is_at_rest(&world);
+        if is_quiet && world.all_applied() {
             world.check_at_rest();
             break;
         }
         if world.now_ms > rest_by {
-            world.tell_unrest(&clients);
+            world.tell_unrest(&clients, &operator);
         }
     }
-    world.end(seed, faults.counts)
+    world.end(seed, faults.counts, operator.counts)
 }
 
 impl World {
@@ -134,7 +145,6 @@ impl World {
         let ledger = Ledger::default();
         let wall_ms = Arc::new(AtomicI64::new(EPOCH_MS));
         let setting = Setting {
-            members: members.clone(),
             root: root.to_owned(),
             timings: Timings {
                 snapshot_every_entries: [15, 40, 120, 100_000][draw(&mut dice, 4)],
@@ -149,7 +159,7 @@ impl World {
         };
         let hosts = members
             .iter()
-            .map(|id| Host::new(*id, &setting, &mut dice))
+            .map(|id| Host::new(*id, &members, &setting, &mut dice))
             .collect();
         Self {
             now_ms: 0,
@@ -158,6 +168,8 @@ impl World {
             network,
             hosts,
             ledger,
+            mail: Vec::new(),
+            setting,
             members,
             wall_ms,
             post: BTreeMap::new(),
@@ -180,6 +192,41 @@ impl World {
         self.trace.push(format!("{:>6} {text}", self.now_ms));
     }
 
+    /// The machine of a member.
+    pub(super) fn host(&self, id: u64) -> Option<&Host> {
+        self.hosts.iter().find(|host| host.id == id)
+    }
+
+    /// Another machine, with an empty disk and an id that was never used, which is told of `others`. Gives the id.
+    pub(super) fn add_host(&mut self, others: &[u64]) -> u64 {
+        let id = 1 + self.hosts.len() as u64;
+        let peers: Vec<u64> = others.iter().copied().chain([id]).collect();
+        let host = Host::new(id, &peers, &self.setting, &mut self.dice);
+        self.hosts.push(host);
+        self.list_members();
+        id
+    }
+
+    /// Has clients ask those that are kept running.
+    pub(super) fn list_members(&mut self) {
+        let kept = self.hosts.iter().filter(|host| host.life == Life::Kept);
+        self.members = kept.map(|host| host.id).collect();
+    }
+
+    /// One of those that clients ask.
+    pub(super) fn a_member(&mut self) -> u64 {
+        self.members[draw(&mut self.dice, self.members.len())]
+    }
+
+    /// Asks a member for a change of the members, in the operator's name. Gives the number of what is asked.
+    pub(super) fn ask_for_change(&mut self, member: u64, change: MemberChange) -> u64 {
+        self.next += 1;
+        let asked = self.next;
+        self.note(format!("the operator asks {member} #{asked} {change:?}"));
+        self.send(self.clients, member, asked, Ask::Members(change));
+        asked
+    }
+
     fn step(&mut self, clients: &mut [Client], working: bool) {
         let step_ms = 1 + self.dice.below(STEP_MS_MAX);
         self.now_ms += step_ms;
@@ -199,10 +246,11 @@ impl World {
             }
             let member = host.id;
             let mut answers = Vec::from(host.take_answers());
+            self.check_membership(number);
             // In which order tasks end within a step is chance.
             answers.sort_by_key(|(number, _)| *number);
-            for (number, told) in answers {
-                self.send_back(member, number, told);
+            for (asked, told) in answers {
+                self.send_back(member, asked, told);
             }
         }
         for number in 0..clients.len() {
@@ -234,16 +282,20 @@ impl World {
         act(&mut clients[number], &mut context);
         for (member, asked, ask) in letters {
             self.note(format!("client {number} asks {member} #{asked} {ask:?}"));
-            self.askers.insert(asked, number);
-            let due = self.now_ms + self.network.draw_delay(client_link(number), member);
-            let letter = Letter::Asked {
-                client: number,
-                member,
-                number: asked,
-                ask,
-            };
-            self.put_in_post(due, letter);
+            self.send(number, member, asked, ask);
         }
+    }
+
+    fn send(&mut self, client: usize, member: u64, number: u64, ask: Ask) {
+        self.askers.insert(number, client);
+        let due = self.now_ms + self.network.draw_delay(client_link(client), member);
+        let letter = Letter::Asked {
+            client,
+            member,
+            number,
+            ask,
+        };
+        self.put_in_post(due, letter);
     }
 
     fn send_back(&mut self, member: u64, number: u64, told: Told) {
@@ -314,6 +366,10 @@ impl World {
                     told,
                 } => {
                     self.note(format!("client {client} hears #{number}"));
+                    if client == self.clients {
+                        self.mail.push((number, told));
+                        continue;
+                    }
                     self.with_client(clients, client, working, |client, context| {
                         client.hear(member, number, told, context);
                     });
@@ -322,136 +378,16 @@ impl World {
         }
     }
 
-    /// Looks at the whole state of each member that is up.
-    pub(super) fn check_states(&mut self) {
-        for host in &self.hosts {
-            let Health::Up(replica) = host.health() else {
-                continue;
-            };
-            let read = replica.read_at(|view, index| Ok((index, hash_of_state(view)?)));
-            let mut book = self.ledger.book();
-            match read.flatten() {
-                Ok((index, hash)) => book.check_state(host.id, index, hash),
-                Err(error) => book.violate(format!("member {}: {error}", host.id)),
-            }
-        }
-    }
-
-    /// Whether all members are up and have applied the same.
-    fn all_applied(&self) -> bool {
-        let newest = self.ledger.book().newest();
-        self.hosts.iter().all(|host| {
-            let applied = |status: crate::Status| status.applied >= newest;
-            // A cut that was due may come with the very last write.
-            host.disk.has_power()
-                && host
-                    .replica()
-                    .is_some_and(|replica| applied(replica.status()))
-        })
-    }
-
-    fn check_at_rest(&mut self) {
-        self.check_states();
-        self.check_logs();
-        self.check_history();
-        let mut book = self.ledger.book();
-        for value in &self.never {
-            if book.was_written(value) {
-                let text = String::from_utf8_lossy(value).into_owned();
-                book.violate(format!("{text} was not proposed, and was written"));
-            }
-        }
-    }
-
-    /// What the clients saw is what one honest state could have answered: by the revisions it gave, and without them.
-    fn check_history(&mut self) {
-        let mut book = self.ledger.book();
-        for violation in regraft_history::check(&self.history) {
-            book.violate(format!("{violation:?}"));
-        }
-        let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
-        for operation in &self.history.operations {
-            keys.entry(operation.call.key())
-                .or_default()
-                .push(operation);
-        }
-        for (key, operations) in keys {
-            if regraft_history::search(&operations, SEARCH_STEPS) == Searched::NotLinearizable {
-                book.violate(format!("no order explains what was seen of {key}"));
-            }
-        }
-    }
-
-    /// The logs have no holes, and say the same up to what is applied.
-    fn check_logs(&mut self) {
-        let mut seen: BTreeMap<u64, (u64, Vec<u8>)> = BTreeMap::new();
-        for host in &self.hosts {
-            let applied = host.replica().map_or(0, |replica| replica.status().applied);
-            let entries = match host.log_entries() {
-                Ok(entries) => entries,
-                Err(error) => {
-                    let text = format!("the log of member {}: {error}", host.id);
-                    self.ledger.book().violate(text);
-                    continue;
-                }
-            };
-            for entry in entries {
-                let index = entry.log_id.index;
-                if index > applied {
-                    break;
-                }
-                let bytes = bytes_of(&entry);
-                let (first, known) = seen.entry(index).or_insert((host.id, bytes.clone()));
-                if *known != bytes {
-                    let text = format!(
-                        "entry {index} in the log of member {} is not that of member {first}",
-                        host.id
-                    );
-                    self.ledger.book().violate(text);
-                }
-            }
-        }
-    }
-
-    /// A member stopped for good though nothing was done to its disk, or could not start.
-    pub(super) fn check_fatal(&mut self, member: u64, reason: &str, excused: bool) {
-        if self
-            .fatal_told
-            .get(&member)
-            .is_some_and(|told| told == reason)
-        {
-            return;
-        }
-        self.fatal_told.insert(member, reason.to_owned());
-        self.note(format!("member {member} has stopped: {reason}"));
-        if !excused {
-            let text = format!("member {member} has stopped without a cause: {reason}");
-            self.ledger.book().violate(text);
-        }
-    }
-
-    fn tell_unrest(&mut self, clients: &[Client]) {
-        let mut lines = vec!["it does not come to rest".to_owned()];
-        lines.extend(
-            clients
-                .iter()
-                .filter(|client| !client.is_at_rest())
-                .map(Client::waits_for),
-        );
-        for host in &self.hosts {
-            lines.push(match host.health() {
-                Health::Off => format!("member {} is off", host.id),
-                Health::Starting => format!("member {} starts", host.id),
-                Health::Failed(error) => format!("member {}: {error}", host.id),
-                Health::Up(replica) => format!("{:?}", replica.status()),
-            });
-        }
-        self.ledger.book().violate(lines.join("\n"));
-    }
-
-    fn end(mut self, seed: u64, faults: BTreeMap<&'static str, u64>) -> Outcome {
+    fn end(
+        mut self,
+        seed: u64,
+        faults: BTreeMap<&'static str, u64>,
+        mut changes: BTreeMap<&'static str, u64>,
+    ) -> Outcome {
         let (violations, entries) = {
             let book = self.ledger.book();
+            let ended = book.memberships.ended_by_another();
+            changes.insert("ended by another leader", ended);
             (book.violations.clone(), book.newest())
         };
         self.note(format!("{entries} entries, {violations:?}"));
@@ -461,6 +397,7 @@ impl World {
             digest: self.digest,
             tally: self.tally.clone(),
             faults,
+            changes,
             simulated_ms: self.now_ms,
             entries,
             trace: std::mem::take(&mut self.trace),
@@ -475,8 +412,4 @@ pub(super) fn draw(dice: &mut Dice, end: usize) -> usize {
 
 pub(super) fn client_link(client: usize) -> u64 {
     CLIENT_LINK + client as u64
-}
-
-fn bytes_of(entry: &Entry) -> Vec<u8> {
-    entry_to_wire(entry).encode_to_vec()
 }

@@ -73,10 +73,10 @@ async fn measure(options: &Options, dir: &TestDir) -> Result<Vec<Row>> {
     let mut rows: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for round in 0..options.rounds {
         for kind in Kind::BOTH {
-            let folder = dir.folder(&format!("{kind:?}-{round}").to_lowercase())?;
+            let folder = dir.folder(&format!("{kind}-{round}"))?;
             let trio = Trio::start(kind, &folder, &certificates).await?;
             let (silence, of_client) = kill_leader(trio).await?;
-            let name = format!("{kind:?}").to_lowercase();
+            let name = kind.to_string();
             if let Some(of_client) = of_client {
                 let of_clients = rows.entry(format!("{name}, its client")).or_default();
                 of_clients.push(u64::try_from(of_client.as_millis())?);
@@ -97,7 +97,7 @@ async fn measure(options: &Options, dir: &TestDir) -> Result<Vec<Row>> {
 async fn kill_leader(trio: Trio) -> Result<(Duration, Option<Duration>)> {
     let trio = Arc::new(trio);
     let (killed, mut kill) = (tokio::sync::watch::channel(None), JoinSet::new());
-    for at in (0..trio.addresses.len()).filter(|at| *at != trio.leader) {
+    for at in (0..trio.members.len()).filter(|at| *at != trio.leader) {
         let (trio, killed) = (Arc::clone(&trio), killed.1.clone());
         kill.spawn(async move {
             write_until_answered(&trio, at, &killed)
@@ -110,8 +110,8 @@ async fn kill_leader(trio: Trio) -> Result<(Duration, Option<Duration>)> {
         kill.spawn(async move { ask_until_answered(&trio, &killed).await.map(Who::Client) });
     }
     clock::rest(BEFORE).await;
-    let leader = trio.processes.get(trio.leader).context("nobody leads")?;
-    leader.signal(Signal::Kill);
+    let leader = trio.members.get(trio.leader).context("nobody leads")?;
+    leader.process.signal(Signal::Kill);
     let at = clock::now();
     killed.0.send_replace(Some(at));
     let (mut plain, mut of_client): (Option<Duration>, _) = (None, None);
@@ -166,12 +166,16 @@ async fn write_until_answered(trio: &Trio, at: usize, killed: &Killed) -> Result
 
 /// Writes by our own client; gives when the first write was answered after the leader was killed.
 async fn ask_until_answered(trio: &Trio, killed: &Killed) -> Result<Instant> {
-    let tls = Arc::clone(&trio.tls);
+    let tls = Arc::clone(trio.tls.first().context("no certificate")?);
     let connect = move |_: u64, address: String| {
         let tls = Arc::clone(&tls);
         async move { Ok(trio::connect(&tls, address.parse()?).await?) }
     };
-    let addresses = (1..).zip(trio.addresses.iter().map(ToString::to_string));
+    let addresses = (1..).zip(
+        trio.members
+            .iter()
+            .map(|member| member.address().to_string()),
+    );
     let client = Client::new(addresses.collect(), connect, Settings::default());
     let session = client.open_session(TTL).await?;
     loop {

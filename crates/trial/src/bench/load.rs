@@ -185,13 +185,13 @@ struct Cost {
 impl Cost {
     fn of(trio: &Trio) -> Result<Self> {
         let mut cpu_s = 0.0;
-        for process in &trio.processes {
-            cpu_s += process.usage().context("a member is gone")?.cpu_s;
+        for member in &trio.members {
+            cpu_s += member.process.usage().context("a member is gone")?.cpu_s;
         }
-        let folder = trio.folders.first().context("no member has a folder")?;
+        let member = trio.members.first().context("there is no member")?;
         Ok(Self {
             cpu_s,
-            written_bytes: written_bytes(folder)?,
+            written_bytes: written_bytes(member.folder())?,
         })
     }
 }

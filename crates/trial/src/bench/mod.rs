@@ -8,6 +8,7 @@
 pub(crate) mod failover;
 mod load;
 mod report;
+pub(crate) mod size;
 
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ pub(crate) struct Options {
     /// Only one of them, to look at it with a profiler
     #[arg(long, value_enum)]
     only: Option<Kind>,
+    /// Beside whom; we have no mode without TLS
+    #[arg(long, value_enum, default_value_t = Kind::Etcd)]
+    beside: Kind,
     /// How figures are printed
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -62,7 +66,7 @@ pub(crate) async fn bench(options: &Options) -> Result<()> {
 async fn measure(options: &Options, dir: &TestDir) -> Result<Report> {
     let certificates = Certificates::create(&dir.folder("certificates")?)?;
     let mut trios = Vec::new();
-    for kind in Kind::BOTH
+    for kind in [Kind::Regraft, options.beside]
         .into_iter()
         .filter(|kind| options.only.is_none_or(|only| only == *kind))
     {

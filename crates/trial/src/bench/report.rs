@@ -65,7 +65,7 @@ impl Row {
     pub(crate) fn add(&mut self, kind: Kind, figures: Figures) {
         match kind {
             Kind::Regraft => self.regraft.push(figures),
-            Kind::Etcd => self.etcd.push(figures),
+            Kind::Etcd | Kind::PlainEtcd => self.etcd.push(figures),
         }
     }
 
@@ -88,13 +88,13 @@ impl Row {
 impl Report {
     pub(crate) fn new(rows: Vec<Row>, trios: &[Trio]) -> Self {
         let memory = trios.iter().map(|trio| Memory {
-            kind: format!("{:?}", trio.kind).to_lowercase(),
+            kind: trio.kind.to_string(),
             resident_bytes: trio
-                .processes
+                .members
                 .get(trio.leader)
-                .and_then(regraft_testbed::Process::usage)
+                .and_then(|member| member.process.usage())
                 .map_or(0, |usage| usage.resident_bytes),
-            data_bytes: trio.folders.iter().map(|folder| size_of(folder)).sum(),
+            data_bytes: data_bytes(trio),
         });
         Self {
             memory: memory.collect(),
@@ -172,6 +172,12 @@ fn median(sorted: &[f64]) -> f64 {
         0 if middle > 0 => (sorted[middle - 1] + sorted[middle]) / 2.0,
         _ => sorted.get(middle).copied().unwrap_or(f64::NAN),
     }
+}
+
+/// What the members keep on disk.
+pub(super) fn data_bytes(trio: &Trio) -> u64 {
+    let members = trio.members.iter();
+    members.map(|member| size_of(member.folder())).sum()
 }
 
 fn size_of(folder: &std::path::Path) -> u64 {

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use regraft_replica::{
-    Clock, Config, LogDisk, PeerAddress, Replica, StateMachine, Timings, TlsPaths, serve_store,
+    Clock, Config, LogDisk, MemberChange, PeerAddress, Replica, Role, StateMachine, StoreLimits,
+    Timings, TlsPaths, serve_store,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use faults::Faults;
+
+/// How often it is tried to take another one in.
+const ADMIT_EVERY: Duration = Duration::from_millis(200);
 
 /// Which member, and where.
 #[derive(clap::Args)]
@@ -36,6 +41,9 @@ pub(crate) struct Options {
     /// All members
     #[arg(long = "peer", value_name = "ID=ADDRESS", value_parser = peer)]
     peers: Vec<(u64, String)>,
+    /// Taken in as a voter as soon as it is there, while this member leads
+    #[arg(long, value_name = "ID=ADDRESS", value_parser = peer)]
+    admit: Option<(u64, String)>,
     /// The authority's certificate
     #[arg(long)]
     ca: PathBuf,
@@ -106,7 +114,19 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     .await?;
     let stop = CancellationToken::new();
     let tls = replica.tls().context("a member without certificates")?;
-    let serving = serve_store(replica.clone(), tls, listener, stop.clone());
+    let serving = serve_store(
+        replica.clone(),
+        tls,
+        listener,
+        StoreLimits::default(),
+        stop.clone(),
+    );
+    let admitting = async {
+        if let Some((id, address)) = options.admit {
+            admit(&replica, id, address).await;
+        }
+    };
+    let admitting = stop.run_until_cancelled(admitting);
     let mut terminate = signal(SignalKind::terminate())?;
     let told = async {
         let reason = tokio::select! {
@@ -116,12 +136,29 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         stop.cancel();
         reason
     };
-    let (served, reason) = tokio::join!(serving, told);
+    let (served, reason, _) = tokio::join!(serving, told, admitting);
     served?;
     replica.shutdown().await;
     match reason {
         None => Ok(()),
         Some(reason) => bail!("the replicated state is halted: {reason}"),
+    }
+}
+
+/// Takes the other one in, once it is there and while this member leads.
+async fn admit(replica: &Replica, id: u64, address: String) {
+    let change = async |change| {
+        let leads = replica.status().role == Role::Leader;
+        leads && replica.change_members("trial", change).await.is_ok()
+    };
+    loop {
+        clock::rest(ADMIT_EVERY).await;
+        let (address, replaces) = (address.clone(), None);
+        if change(MemberChange::Add { id, address }).await
+            && change(MemberChange::Promote { id, replaces }).await
+        {
+            return tracing::info!(id, "it votes now");
+        }
     }
 }
 

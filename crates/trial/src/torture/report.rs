@@ -394,15 +394,8 @@ fn sorted(blows: &[&Suffered], of: impl Fn(&Suffered) -> u64) -> Vec<u64> {
 }
 
 fn search(history: &History) -> Search {
-    let mut by_key: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
-    for operation in &history.operations {
-        by_key
-            .entry(operation.call.key())
-            .or_default()
-            .push(operation);
-    }
     let mut found = Search::default();
-    for operations in by_key.values() {
+    for operations in history.by_key().values() {
         let steps_max = STEPS_PER_OPERATION * operations.len();
         match regraft_history::search(operations, steps_max) {
             Searched::Linearizable => found.linearizable += 1,

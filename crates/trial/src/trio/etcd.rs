@@ -1,36 +1,37 @@
 //! Three members of etcd, as it comes: default durability, every write synced.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use regraft_replica::Tls;
-use regraft_testbed::{Binary, Port, Process, Program};
+use regraft_testbed::{Binary, Port, Program};
 use tonic::Request;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 
-use super::{Certificates, Kind, LOOPBACK, MEMBERS, Trio};
+use super::{Certificates, LOOPBACK, Plan};
 
 /// Seconds of the lease that a client's locks live in.
 const LEASE_S: i64 = 60;
 
-pub(super) fn start(folder: &Path, certificates: &Certificates) -> Result<Trio> {
-    let url = |port: &Port| format!("https://{LOOPBACK}:{}", port.number());
-    let mut ports = Vec::new();
-    for _ in 0..2 * MEMBERS {
-        ports.push(Port::reserve()?);
-    }
-    let (clients, peers) = ports.split_at(MEMBERS as usize);
-    let initial: Vec<String> = (1..=MEMBERS)
+/// One for each port; without certificates they talk plainly.
+pub(super) fn plans(
+    folder: &Path,
+    certificates: Option<&Certificates>,
+    clients: &[Port],
+    peers: &[Port],
+) -> Result<Vec<Plan>> {
+    let scheme = certificates.map_or("http", |_| "https");
+    let url = |port: &Port| format!("{scheme}://{LOOPBACK}:{}", port.number());
+    let initial: Vec<String> = (1..)
         .zip(peers)
         .map(|(id, port)| format!("m{id}={}", url(port)))
         .collect();
     let initial = initial.join(",");
-    let (mut processes, mut folders, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
-    for ((id, client), peer) in (1..=MEMBERS).zip(clients).zip(peers) {
-        let data = folder.join(format!("etcd-{id}"));
+    let mut plans = Vec::new();
+    for ((id, client), peer) in (1_u64..).zip(clients).zip(peers) {
+        let name = format!("etcd-{id}");
+        let data = folder.join(&name);
         let mut program = Program::new(Binary::ControlPlane.path()?)
             .args(["etcd"])
             .args([
@@ -44,30 +45,26 @@ pub(super) fn start(folder: &Path, certificates: &Certificates) -> Result<Trio> 
                 "--initial-cluster-token=trial".to_owned(),
                 "--log-level=warn".to_owned(),
             ]);
-        let tls = certificates.member(id, LOOPBACK)?;
-        for side in ["", "peer-"] {
-            program = program.args([
-                format!("--{side}cert-file={}", tls.cert.display()),
-                format!("--{side}key-file={}", tls.key.display()),
-                format!("--{side}trusted-ca-file={}", tls.ca.display()),
-                format!("--{side}client-cert-auth"),
-            ]);
+        if let Some(certificates) = certificates {
+            let tls = certificates.member(id, LOOPBACK)?;
+            for side in ["", "peer-"] {
+                program = program.args([
+                    format!("--{side}cert-file={}", tls.cert.display()),
+                    format!("--{side}key-file={}", tls.key.display()),
+                    format!("--{side}trusted-ca-file={}", tls.ca.display()),
+                    format!("--{side}client-cert-auth"),
+                ]);
+            }
         }
-        let log = folder.join(format!("etcd-{id}.log"));
-        processes.push(Process::start(&format!("etcd-{id}"), &program, &log)?);
-        folders.push(data);
-        addresses.push(([127, 0, 0, 1], client.number()).into());
+        plans.push(Plan {
+            log: folder.join(format!("{name}.log")),
+            name,
+            program,
+            folder: data,
+            address: ([127, 0, 0, 1], client.number()).into(),
+        });
     }
-    let tls = Tls::load(certificates.client())?;
-    Ok(Trio {
-        kind: Kind::Etcd,
-        processes,
-        folders,
-        addresses,
-        _ports: ports,
-        tls: Arc::new(tls),
-        leader: 0,
-    })
+    Ok(plans)
 }
 
 /// Whether the member at the other end leads.

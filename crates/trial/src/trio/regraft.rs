@@ -1,61 +1,63 @@
 //! Three members of regraft.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use regraft_replica::Tls;
-use regraft_testbed::{Port, Process, Program};
+use regraft_testbed::{Port, Program};
 use regraft_wire::store::v1 as store;
 use regraft_wire::store::v1::change_response::Outcome;
 use regraft_wire::store::v1::store_client::StoreClient;
 use tonic::transport::Channel;
 
-use super::{Certificates, Kind, LOOPBACK, MEMBERS, Trio};
+use super::{Certificates, LOOPBACK, MEMBERS, Plan};
 
 /// Time to live of a client's session: longer than any round.
 const SESSION_TTL_MS: u64 = 60_000;
 
-pub(super) fn start(folder: &Path, certificates: &Certificates) -> Result<Trio> {
+/// One for each port; those from the fourth on are taken in by the first three when they are there.
+pub(super) fn plans(
+    folder: &Path,
+    certificates: &Certificates,
+    clients: &[Port],
+    peers: &[Port],
+) -> Result<Vec<Plan>> {
     let binary = std::env::current_exe()?;
-    let mut ports = Vec::new();
-    for _ in 0..2 * MEMBERS {
-        ports.push(Port::reserve()?);
-    }
-    let (clients, peers) = ports.split_at(MEMBERS as usize);
     let address = |port: &Port| format!("{LOOPBACK}:{}", port.number());
-    let all: Vec<String> = (1..=MEMBERS)
+    let all: Vec<String> = (1..)
         .zip(peers)
-        .map(|(id, port)| format!("--peer={id}={}", address(port)))
+        .map(|(id, port)| format!("{id}={}", address(port)))
         .collect();
-    let (mut processes, mut folders, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
-    for ((id, client), peer) in (1..=MEMBERS).zip(clients).zip(peers) {
-        let data = folder.join(format!("regraft-{id}"));
+    let mut plans = Vec::new();
+    for ((id, client), peer) in (1_u64..).zip(clients).zip(peers) {
+        let name = format!("regraft-{id}");
+        let data = folder.join(&name);
         let tls = certificates.member(id, LOOPBACK)?;
-        let program = Program::new(&binary).args(["member"]).args(&all).args([
-            format!("--node-id={id}"),
-            format!("--data-dir={}", data.display()),
-            format!("--raft={}", address(peer)),
-            format!("--store={}", address(client)),
-            format!("--ca={}", tls.ca.display()),
-            format!("--cert={}", tls.cert.display()),
-            format!("--key={}", tls.key.display()),
-        ]);
-        let log = folder.join(format!("regraft-{id}.log"));
-        processes.push(Process::start(&format!("regraft-{id}"), &program, &log)?);
-        folders.push(data);
-        addresses.push(([127, 0, 0, 1], client.number()).into());
+        let (known, later) = match plans.len() < MEMBERS {
+            true => all.split_at(MEMBERS.min(all.len())),
+            false => all.split_at(all.len()),
+        };
+        let program = Program::new(&binary)
+            .args(["member"])
+            .args(known.iter().map(|peer| format!("--peer={peer}")))
+            .args(later.iter().map(|peer| format!("--admit={peer}")))
+            .args([
+                format!("--node-id={id}"),
+                format!("--data-dir={}", data.display()),
+                format!("--raft={}", address(peer)),
+                format!("--store={}", address(client)),
+                format!("--ca={}", tls.ca.display()),
+                format!("--cert={}", tls.cert.display()),
+                format!("--key={}", tls.key.display()),
+            ]);
+        plans.push(Plan {
+            log: folder.join(format!("{name}.log")),
+            name,
+            program,
+            folder: data,
+            address: ([127, 0, 0, 1], client.number()).into(),
+        });
     }
-    let tls = Tls::load(certificates.client())?;
-    Ok(Trio {
-        kind: Kind::Regraft,
-        processes,
-        folders,
-        addresses,
-        _ports: ports,
-        tls: Arc::new(tls),
-        leader: 0,
-    })
+    Ok(plans)
 }
 
 /// Whether the member at the other end leads, and takes sessions: all must have said that they know them.

@@ -70,6 +70,10 @@ impl Series {
         self.last_log.set(saturated(status.last_log));
         self.confirmed_seconds
             .set(seconds(member.confirmed_at().unwrap_or_default()));
+        if let Some(tls) = member.replica.tls() {
+            self.certificate_expires_seconds
+                .set(seconds(Timestamp(tls.expires_ms())));
+        }
         match state::view(&member.replica) {
             Ok(view) => {
                 self.copy_incidents(&view);

@@ -101,6 +101,7 @@ pub(super) struct Series {
     pub(super) applied: Gauge,
     pub(super) last_log: Gauge,
     pub(super) confirmed_seconds: Gauge<f64, AtomicU64>,
+    pub(super) certificate_expires_seconds: Gauge<f64, AtomicU64>,
     pub(super) resident_bytes: Gauge,
     pub(super) cpu_seconds: Counter<f64, AtomicU64>,
 }
@@ -224,6 +225,12 @@ impl Series {
             "Last proof that the state here is the majority's, since the epoch",
             Unit::Seconds,
             self.confirmed_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_expiration_timestamp",
+            "When the own certificate or every authority under `tls` has run out, since the epoch",
+            Unit::Seconds,
+            self.certificate_expires_seconds.clone(),
         );
     }
 }

@@ -55,7 +55,12 @@ impl Client {
                     _ => None,
                 };
             }
-            Told::Lives(_) | Told::Refused(_) | Told::Unknown | Told::Halted(_) => {}
+            // The operator's, and what means nothing.
+            Told::Members(_)
+            | Told::Lives(_)
+            | Told::Refused(_)
+            | Told::Unknown
+            | Told::Halted(_) => {}
         }
     }
 

@@ -288,7 +288,8 @@ impl Client {
         if call.tries > 1 {
             context.tally.resent += 1;
         }
-        let member = match call.tries == 1 && context.dice.percent(60) {
+        let is_there = context.members.contains(&favourite);
+        let member = match call.tries == 1 && is_there && context.dice.percent(60) {
             true => favourite,
             false => {
                 context.members
