@@ -147,7 +147,7 @@ pub enum Error {
         known: u32,
     },
     /// A database is open already, in another process or in this one.
-    #[error("the database {} is in use by another process: stop that one first", path.display())]
+    #[error("the database {} is in use", path.display())]
     DatabaseInUse {
         /// Which.
         path: PathBuf,

@@ -253,7 +253,9 @@ async fn a_data_folder_that_cannot_be_opened_is_told_apart_from_one_in_use() {
     config.raft_listen.set_port(0);
     let in_use = refused_start(&fleet, config.clone()).await;
     assert!(
-        in_use.starts_with("the database DIR/data-1/state/db-1 is in use by another process: stop that one first: IO error: lock hold by current process"),
+        in_use.starts_with(
+            "the database DIR/data-1/state/db-1 is in use: IO error: lock hold by current process"
+        ),
         "{in_use}"
     );
     member.shutdown().await;
@@ -265,7 +267,7 @@ async fn a_data_folder_that_cannot_be_opened_is_told_apart_from_one_in_use() {
     let wal = fleet.data_dir(1).join("wal");
     let locked = std::fs::File::open(wal.join("lock")).unwrap();
     locked.lock().unwrap();
-    insta::assert_snapshot!(refused_start(&fleet, config.clone()).await, @"the database DIR/data-1/wal is in use by another process: stop that one first: the log's folder DIR/data-1/wal is in use by another process: stop that one first");
+    insta::assert_snapshot!(refused_start(&fleet, config.clone()).await, @"the database DIR/data-1/wal is in use: the log's folder DIR/data-1/wal is in use by another process: stop that one first");
     drop(locked);
 
     std::fs::rename(&wal, fleet.data_dir(1).join("kept")).unwrap();
