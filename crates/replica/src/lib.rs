@@ -30,6 +30,7 @@ mod disk;
 mod error;
 mod format;
 mod home;
+mod leadership;
 mod line;
 mod listener;
 mod liveness;

@@ -7,6 +7,7 @@ use crate::database::Closed;
 use crate::error::{BackupError, BarrierError, Error, ProposeError};
 use crate::format::{self, Formats};
 use crate::home::{self, Home};
+use crate::leadership::{self, Leadership};
 use crate::listener;
 use crate::liveness::{self, Liveness};
 use crate::local::{Local, Proposed, Raft, ReadIndexError, check_size};
@@ -41,8 +42,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::server::Connected;
 
-/// How long a leader that leaves waits for another one.
-const TRANSFER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long stopping waits for tasks, and then for the databases to close.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a watched status is fresh when nothing else changes (times since last contact).
@@ -466,7 +465,7 @@ impl Replica {
     /// Hands leadership over, stops, and waits (bounded) until the data folder may be opened again;
     /// that needs all other handles to be dropped.
     pub async fn shutdown(self) {
-        self.0.hand_over().await;
+        self.0.leadership().hand_over().await;
         self.0.stop.cancel();
         if let Err(error) = self.0.local.raft.shutdown().await {
             tracing::warn!(%error, "the engine did not stop cleanly");
@@ -527,7 +526,17 @@ impl Inner {
         self.tasks.spawn_on(following, &self.home.runtime);
     }
 
+    fn leadership(&self) -> Leadership {
+        Leadership {
+            local: Arc::clone(&self.local),
+            me: self.peers.me,
+            lately: Duration::from_millis(self.config.timings.election_max_ms),
+        }
+    }
+
     fn follow_room(&self) {
+        let following = leadership::follow(self.leadership(), self.stop.clone());
+        self.tasks.spawn_on(following, &self.home.runtime);
         let path = self.config.data_dir.join(StateStore::FOLDER);
         let following = room::follow(self.local.room.clone(), path, self.stop.clone());
         self.tasks.spawn_on(following, &self.home.runtime);
@@ -603,51 +612,6 @@ impl Inner {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(error) => Err(failed("forming the cluster", error.to_string())),
         }
-    }
-
-    /// Makes the best follower lead, so that writes stop for milliseconds only.
-    async fn hand_over(&self) {
-        let raft = &self.local.raft;
-        if !raft.is_leader() {
-            return;
-        }
-        let Some(next) = self.best_follower() else {
-            return;
-        };
-        if raft.trigger().transfer_leader(next).await.is_err() {
-            return;
-        }
-        let me = self.peers.me;
-        let handed_over = raft
-            .wait(Some(TRANSFER_TIMEOUT))
-            .metrics(
-                |metrics| metrics.current_leader.is_some_and(|leader| leader != me),
-                "another member leads",
-            )
-            .await;
-        match handed_over {
-            Ok(_) => tracing::info!(next, "leadership was handed over"),
-            Err(error) => tracing::warn!(next, %error, "leadership was not handed over in time"),
-        }
-    }
-
-    /// The voter with the longest log among those that answered lately.
-    fn best_follower(&self) -> Option<u64> {
-        let metrics = self.local.raft.metrics().borrow_watched().clone();
-        let lately = Duration::from_millis(self.config.timings.election_max_ms);
-        let answered = |member: &u64| {
-            let heartbeat = metrics.heartbeat.as_ref().and_then(|all| all.get(member));
-            heartbeat.is_some_and(|at| at.is_some_and(|at| at.elapsed() < lately))
-        };
-        let matched = |member: &u64| {
-            let all = metrics.replication.as_ref()?;
-            all.get(member).copied().flatten()
-        };
-        metrics
-            .membership_config
-            .voter_ids()
-            .filter(|member| *member != self.peers.me && answered(member))
-            .max_by_key(matched)
     }
 }
 

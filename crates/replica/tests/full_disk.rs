@@ -202,8 +202,8 @@ fn a_follower_whose_tables_find_no_room_goes_on_when_there_is_some() {
 }
 
 #[test]
-fn a_leader_whose_disk_is_full_accepts_nothing_and_reads_until_there_is_room() {
-    let test = "a_leader_whose_disk_is_full_accepts_nothing_and_reads_until_there_is_room";
+fn a_leader_whose_disk_is_full_has_another_one_lead() {
+    let test = "a_leader_whose_disk_is_full_has_another_one_lead";
     alone(test, async || {
         let fleet = counting();
         let disks: Vec<Disk> = (1..=3)
@@ -214,6 +214,42 @@ fn a_leader_whose_disk_is_full_accepts_nothing_and_reads_until_there_is_room() {
         put(&members[&leader], "before=1").await;
         let disk = &disks[usize::try_from(leader).unwrap() - 1];
         disk.fill_but(0);
+        let next = until("another one leads", async || {
+            match leader_of(&members).await {
+                next if next != leader => Ok(next),
+                _ => Err(format!("{:?}", members[&leader].status())),
+            }
+        })
+        .await;
+        put_many(&members[&next], "meanwhile").await;
+        assert_eq!(get(&members[&leader], "before").as_deref(), Some("1"));
+        disk.empty();
+        has_room(&members[&leader]).await;
+        let last = put(&members[&next], "after=1").await.index;
+        all_have_the_same(&members, last).await;
+        kill_all(members.into_values()).await;
+    });
+}
+
+#[test]
+fn where_all_disks_are_full_nothing_is_accepted_until_there_is_room() {
+    let test = "where_all_disks_are_full_nothing_is_accepted_until_there_is_room";
+    alone(test, async || {
+        let fleet = counting();
+        let disks: Vec<Disk> = (1..=3)
+            .map(|member| Disk::mount(fleet.data_dir(member)))
+            .collect();
+        let members = fleet.start_all().await;
+        let leader = leader_of(&members).await;
+        put(&members[&leader], "before=1").await;
+        for disk in &disks {
+            disk.fill_but(0);
+        }
+        for (id, member) in &members {
+            let told = told_full(member, "").await;
+            let folder = fleet.data_dir(*id).display().to_string();
+            assert!(told.contains(&folder), "{told}");
+        }
         let refused = until("nothing is accepted", async || {
             let proposed = members[&leader].propose(b"meanwhile=1".to_vec()).await;
             proposed.map_or_else(|error| Ok(error.to_string()), |it| Err(format!("{it:?}")))
@@ -223,12 +259,18 @@ fn a_leader_whose_disk_is_full_accepts_nothing_and_reads_until_there_is_room() {
             refused.starts_with("not proposed: the disk of the leader is full: "),
             "{refused}"
         );
-        let folder = fleet.data_dir(leader).display().to_string();
-        assert!(refused.contains(&folder), "{refused}");
-        members[&leader].barrier().await.unwrap();
+        until("what was accepted is read", async || {
+            let proved = members[&leader].barrier().await;
+            proved.map_err(|error| error.to_string())
+        })
+        .await;
         assert_eq!(get(&members[&leader], "before").as_deref(), Some("1"));
-        disk.empty();
-        has_room(&members[&leader]).await;
+        for disk in &disks {
+            disk.empty();
+        }
+        for member in members.values() {
+            has_room(member).await;
+        }
         let last = put_many(&members[&leader], "after").await;
         all_have_the_same(&members, last).await;
         kill_all(members.into_values()).await;

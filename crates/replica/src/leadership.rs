@@ -1,0 +1,90 @@
+//! Another member leads in the place of this one: when this one stops, and while its disk is full.
+
+use crate::local::Local;
+use openraft::Instant as _;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long another member may take to lead.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a leader looks whether its disk is full; it hands over when it is so twice in a row.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a member whose disk is full keeps what was given back to it: the disks of the others may be full, too.
+const KEPT_FOR: Duration = Duration::from_secs(10);
+
+/// What it takes to give the lead away.
+pub(crate) struct Leadership {
+    pub(crate) local: Arc<Local>,
+    pub(crate) me: u64,
+    /// Who has answered within this may be asked to lead.
+    pub(crate) lately: Duration,
+}
+
+/// Gives the lead away while this member can accept nothing for want of room.
+pub(crate) async fn follow(leadership: Leadership, stop: CancellationToken) {
+    let mut every = tokio::time::interval(LOOK_INTERVAL);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut was_full = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        let local = &leadership.local;
+        let is_full = local.leads().is_some() && local.room.lacking().is_some();
+        if is_full && was_full {
+            leadership.hand_over().await;
+            every.reset_after(KEPT_FOR);
+        }
+        was_full = is_full;
+    }
+}
+
+impl Leadership {
+    /// Makes the best follower lead, so that writes stop for milliseconds only.
+    pub(crate) async fn hand_over(&self) {
+        let raft = &self.local.raft;
+        if !raft.is_leader() {
+            return;
+        }
+        let Some(next) = self.best_follower() else {
+            return;
+        };
+        if raft.trigger().transfer_leader(next).await.is_err() {
+            return;
+        }
+        let me = self.me;
+        let handed_over = raft
+            .wait(Some(TRANSFER_TIMEOUT))
+            .metrics(
+                |metrics| metrics.current_leader.is_some_and(|leader| leader != me),
+                "another member leads",
+            )
+            .await;
+        match handed_over {
+            Ok(_) => tracing::info!(next, "leadership was handed over"),
+            Err(error) => tracing::warn!(next, %error, "leadership was not handed over in time"),
+        }
+    }
+
+    /// The voter with the longest log among those that answered lately.
+    fn best_follower(&self) -> Option<u64> {
+        let metrics = self.local.raft.metrics().borrow_watched().clone();
+        let lately = Duration::from_millis(self.config.timings.election_max_ms);
+        let answered = |member: &u64| {
+            let heartbeat = metrics.heartbeat.as_ref().and_then(|all| all.get(member));
+            heartbeat.is_some_and(|at| at.is_some_and(|at| at.elapsed() < lately))
+        };
+        let matched = |member: &u64| {
+            let all = metrics.replication.as_ref()?;
+            all.get(member).copied().flatten()
+        };
+        metrics
+            .membership_config
+            .voter_ids()
+            .filter(|member| *member != self.me && answered(member))
+            .max_by_key(matched)
+    }
+}
