@@ -137,7 +137,7 @@ impl Operator {
             work.steps.iter().any(remove)
         });
         let voters = seen.voters.len() - usize::from(removes);
-        if self.lost.len() + 1 > voters.saturating_sub(1) / 2 {
+        if self.may_remove || self.lost.len() + 1 > voters.saturating_sub(1) / 2 {
             return;
         }
         let id = pick(&seen.voters, world);

@@ -41,6 +41,8 @@ pub(super) struct Operator {
     lost: BTreeSet<u64>,
     /// When machines of former members are switched off.
     leaving: BTreeMap<u64, u64>,
+    /// Whether a removal that was asked for and put off may still be made.
+    may_remove: bool,
     next_ms: u64,
     is_winding_up: bool,
     /// How often what was done.
@@ -86,6 +88,7 @@ impl Operator {
             work: None,
             lost: BTreeSet::new(),
             leaving: BTreeMap::new(),
+            may_remove: false,
             next_ms: 1_000 + world.dice.below(every_ms + 1),
             is_winding_up: false,
             counts: BTreeMap::new(),
@@ -197,8 +200,14 @@ impl Operator {
     }
 
     /// Gives up what has taken too long, if that leaves nothing in doubt.
-    fn give_up(&mut self, step: &MemberChange, world: &World) -> bool {
+    fn give_up(&mut self, step: &MemberChange, world: &mut World) -> bool {
+        let is_made = look(world).is_some_and(|seen| seen.shows(step));
         match step {
+            // It was only not told.
+            MemberChange::Promote { .. } if is_made => {
+                self.finish(world);
+                true
+            }
             MemberChange::Add { id, .. } | MemberChange::Promote { id, .. } => {
                 let steps = [MemberChange::Remove { id: *id }];
                 if let Some(work) = &mut self.work {
@@ -259,7 +268,12 @@ impl Operator {
             MemberChange::Promote { replaces, .. } => *replaces,
             _ => None,
         };
-        if leaves.is_some_and(|id| reason == format!("member {id} leads")) {
+        let is_needed = leaves.is_some_and(|id| !self.lost.contains(&id)) && !self.lost.is_empty();
+        if is_needed && reason.contains("which is no majority") {
+            // The lost ones come first. A new member that was given up may have got its vote after all.
+            self.may_remove |= matches!(step, MemberChange::Remove { .. });
+            self.work = None;
+        } else if leaves.is_some_and(|id| reason == format!("member {id} leads")) {
             let others = look(world).map(|seen| seen.voters).unwrap_or_default();
             let others = others.difference(&self.lost).copied();
             let others: BTreeSet<u64> = others.filter(|id| Some(*id) != leaves).collect();
