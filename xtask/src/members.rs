@@ -5,9 +5,9 @@
 //! [`BROKEN_MARK`] and [`AGAIN_MARK`].
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use anyhow::{Context as _, Result, bail};
@@ -198,7 +198,7 @@ fn simulate(program: &PathBuf, (first, count): (u64, u64), tell: &dyn Fn(Said)) 
 }
 
 /// Tells what a process says; whether a seed was broken.
-fn follow(output: ChildStdout, tell: &dyn Fn(Said)) -> Result<bool> {
+fn follow(output: impl Read, tell: &dyn Fn(Said)) -> Result<bool> {
     let (mut is_broken, mut is_shown) = (false, false);
     for line in BufReader::new(output).lines() {
         let line = line.context("read what the simulation says")?;
@@ -311,6 +311,7 @@ fn summary(sum: &Sum) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::RefCell;
 
     #[test]
     fn processes_share_all_seeds() {
@@ -325,6 +326,30 @@ mod tests {
         check(1, 5, &[(10, 5)]);
         check(2, 5, &[(10, 3), (13, 2)]);
         check(4, 2, &[(10, 1), (11, 1)]);
+    }
+
+    #[test]
+    fn of_what_a_process_prints_only_sums_and_broken_seeds_are_told() {
+        let sum = r#"{"seeds":2,"simulated_ms":1,"entries":1,"answered":1,"resent":0,"grants":0,"reads":0,"sessions_lost":0,"faults":{},"changes":{},"broken":[7]}"#;
+        let check = |printed: &str, told: &[&str], is_broken: bool| {
+            let said = RefCell::new(Vec::new());
+            let followed = follow(printed.as_bytes(), &|it| {
+                said.borrow_mut().push(match it {
+                    Said::Sum(sum) => format!("{} seeds, {:?}", sum.seeds, sum.broken),
+                    Said::Broken(line) => line,
+                });
+            });
+            assert_eq!(followed.unwrap(), is_broken, "{printed}");
+            assert_eq!(said.into_inner(), told, "{printed}");
+        };
+        check("\nrunning 1 test\ntest it ... ok\n", &[], false);
+        check(
+            &format!(
+                "running 1 test\nbroken: seed 7\n  1 a step\nagain: it\nsum: {sum}\nfailures:\n"
+            ),
+            &["broken: seed 7", "  1 a step", "again: it", "2 seeds, [7]"],
+            true,
+        );
     }
 
     #[test]
