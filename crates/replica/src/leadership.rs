@@ -72,10 +72,9 @@ impl Leadership {
     /// The voter with the longest log among those that answered lately.
     fn best_follower(&self) -> Option<u64> {
         let metrics = self.local.raft.metrics().borrow_watched().clone();
-        let lately = Duration::from_millis(self.config.timings.election_max_ms);
         let answered = |member: &u64| {
             let heartbeat = metrics.heartbeat.as_ref().and_then(|all| all.get(member));
-            heartbeat.is_some_and(|at| at.is_some_and(|at| at.elapsed() < lately))
+            heartbeat.is_some_and(|at| at.is_some_and(|at| at.elapsed() < self.lately))
         };
         let matched = |member: &u64| {
             let all = metrics.replication.as_ref()?;

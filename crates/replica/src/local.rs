@@ -2,6 +2,7 @@
 
 use crate::config::Clock;
 use crate::error::ProposeError;
+use crate::log::Failure;
 use crate::planted::{self, Bug};
 use crate::room::Room;
 use crate::state::StateStore;
@@ -40,6 +41,7 @@ pub(crate) struct Local {
     pub(crate) raft: Raft,
     pub(crate) state: Arc<StateStore>,
     pub(crate) room: Room,
+    log_failure: Failure,
     clock: Clock,
     slots: Semaphore,
     timeout: Duration,
@@ -68,6 +70,7 @@ impl Local {
         raft: Raft,
         state: Arc<StateStore>,
         room: Room,
+        log_failure: Failure,
         clock: Clock,
         timeout: Duration,
     ) -> Self {
@@ -75,10 +78,17 @@ impl Local {
             raft,
             state,
             room,
+            log_failure,
             clock,
             slots: Semaphore::new(IN_FLIGHT_MAX),
             timeout,
         }
+    }
+
+    /// Why the state stopped for good, or the log under it.
+    pub(crate) fn halted(&self) -> Option<&str> {
+        let log = self.log_failure.get().map(String::as_str);
+        self.state.halted().or(log)
     }
 
     /// Stamps a command and has it applied, if this member leads.
@@ -153,7 +163,7 @@ impl Local {
                     &voters, &error.got,
                 )))
             }
-            Ok(Err(RaftError::Fatal(fatal))) => Err(match self.state.halted() {
+            Ok(Err(RaftError::Fatal(fatal))) => Err(match self.halted() {
                 Some(reason) => ReadIndexError::Halted(reason.to_owned()),
                 None => ReadIndexError::Unavailable(fatal.to_string()),
             }),
@@ -164,7 +174,7 @@ impl Local {
     }
 
     fn check_halted(&self) -> Result<(), ProposeError> {
-        match self.state.halted() {
+        match self.halted() {
             Some(reason) => Err(ProposeError::Halted {
                 reason: reason.to_owned(),
             }),

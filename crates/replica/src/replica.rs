@@ -27,7 +27,6 @@ use crate::status::{Status, status_of};
 use crate::tls::{Peer, Tls};
 use futures::FutureExt as _;
 use futures::stream::Stream;
-use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
 use regraft_state::store::{Read, ReadError, Walk};
@@ -193,6 +192,7 @@ impl Replica {
             raft,
             storage.state,
             storage.room,
+            storage.log_failure,
             Arc::clone(&config.clock),
             Duration::from_millis(config.timings.request_timeout_ms),
         ));
@@ -240,7 +240,7 @@ impl Replica {
         let known = inner.local.raft.metrics().borrow_watched().current_leader;
         match known {
             Some(leader) if leader != inner.peers.me => {
-                if let Some(reason) = inner.local.state.halted() {
+                if let Some(reason) = inner.local.halted() {
                     return Err(ProposeError::Halted {
                         reason: reason.to_owned(),
                     });

@@ -68,7 +68,7 @@ pub(crate) fn status_of(local: &Local, peers: &Peers, recovered: bool) -> Status
         .as_ref()
         .err()
         .map(ToString::to_string);
-    let fatal = local.state.halted().map(str::to_owned).or(engine_failed);
+    let fatal = local.halted().map(str::to_owned).or(engine_failed);
     let role = match metrics.state {
         _ if fatal.is_some() => Role::Stopped,
         ServerState::Leader => Role::Leader,

@@ -43,7 +43,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tail::Tail;
 use tokio::sync::{mpsc, oneshot};
 use writer::Job;
@@ -93,8 +93,12 @@ pub(crate) struct Opened {
     pub(crate) disks: KnownDisks,
     pub(crate) room: Room,
     pub(crate) size: LogSize,
+    pub(crate) failure: Failure,
     pub(crate) closed: Closed,
 }
+
+/// Why nothing more is written, ever; empty while all is well. The engine finds out when it writes next, which may be never.
+pub(crate) type Failure = Arc<OnceLock<String>>;
 
 struct Shared {
     reader: Reader,
@@ -171,7 +175,7 @@ pub(crate) fn open_on(
     });
     let (queue, jobs) = mpsc::channel(QUEUE_JOBS_MAX);
     let writing = Writing::new(Arc::clone(&shared), wal, &queue, jobs, make_durable);
-    let room = writing.room();
+    let (room, failure) = (writing.room(), writing.failure());
     drive(writing)?;
     let disks = KnownDisks {
         known: Arc::new(Mutex::new(disks)),
@@ -188,6 +192,7 @@ pub(crate) fn open_on(
         disks,
         room,
         size,
+        failure,
         closed,
     })
 }

@@ -312,3 +312,24 @@ async fn what_a_quorum_of_others_committed_is_not_told_before_it_is_in_this_log(
     assert_eq!(committed, Some(log_id(1, 5)));
     close(opened).await;
 }
+
+#[tokio::test]
+async fn a_writer_that_stops_for_good_says_so_whoever_it_failed() {
+    let disk = MemoryDisk::new();
+    let under = Under {
+        disk: Arc::new(disk.clone()),
+        closed: database::open_and_closed().1,
+        options: Options::default(),
+    };
+    let keeps: MakeDurable = Box::new(|| Ok(()));
+    let opened = open_on(under, Path::new("memory"), keeps, writer::run_on_a_thread);
+    let opened = opened.unwrap();
+    assert_eq!(opened.failure.get(), None);
+    disk.fail_sync(1);
+    // Not the engine's: it would not find out.
+    opened.disks.is_of(2, b"a disk").await.unwrap_err();
+    let told = opened.failure.get().unwrap();
+    assert!(told.contains("sync"), "{told}");
+    let mut store = opened.store;
+    store.blocking_append([entry(1, 1, 1)]).await.unwrap_err();
+}

@@ -2,7 +2,8 @@
 //! answers in order.
 
 use super::{
-    COMMITTED_KEY, MakeDurable, PURGED_KEY, Shared, VOTE_KEY, disk_key, encode_log_id, encode_vote,
+    COMMITTED_KEY, Failure, MakeDurable, PURGED_KEY, Shared, VOTE_KEY, disk_key, encode_log_id,
+    encode_vote,
 };
 use crate::error::{Error, with_causes};
 use crate::planted::{self, Bug};
@@ -61,6 +62,7 @@ pub(crate) struct Writing {
     jobs: mpsc::Receiver<Job>,
     make_durable: MakeDurable,
     room: Room,
+    failure: Failure,
     /// Up to where the log is purged as soon as the state finds room to be made durable.
     put_off: Option<LogId>,
 }
@@ -98,12 +100,17 @@ impl Writing {
             jobs,
             make_durable,
             room,
+            failure: Failure::default(),
             put_off: None,
         }
     }
 
     pub(super) fn room(&self) -> Room {
         self.room.clone()
+    }
+
+    pub(super) fn failure(&self) -> Failure {
+        Failure::clone(&self.failure)
     }
 
     fn run(&mut self) {
@@ -153,7 +160,10 @@ impl Writing {
         match &failed {
             None => mark_written(&self.shared, &group),
             // Before anybody is answered: who asks from now on is told that the writer has stopped.
-            Some(_) => self.jobs.close(),
+            Some(reason) => {
+                self.jobs.close();
+                self.failure.get_or_init(|| reason.clone());
+            }
         }
         for job in group {
             answer(job, failed.as_deref());
