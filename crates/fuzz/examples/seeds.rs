@@ -424,6 +424,8 @@ impl Seeds {
             ["ada.viewer.client.regraft", "ada.viewer.client.regraft"],
             ["ada.client.regraft", "ada.operator.client.regraft"],
             ["1.shop.member.regraft", "2.shop.member.regraft"],
+            ["m1.shop", "localhost"],
+            ["cada", "cada.operator"],
         ]
         .into_iter()
         .enumerate()

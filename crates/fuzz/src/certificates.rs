@@ -9,12 +9,25 @@ const DNS_NAME: u8 = 0x82;
 
 /// Asks whom a certificate names: the input itself, or after an `N` one with the parts as alternative names.
 ///
+/// A part that begins with `m` or `c` is the beginning of a name of a member or a client; any other is all of a name.
+///
 /// Promises: a certificate names one member or client of this cluster's rules, or is refused; one that names somebody says so
 /// in exactly these words; one that names two is refused.
 pub fn certificates(input: &[u8]) {
     match input.split_first() {
-        Some((b'N', names)) => check_names(&split(names)),
+        Some((b'N', names)) => {
+            let names: Vec<Vec<u8>> = split(names).into_iter().map(name).collect();
+            check_names(&names);
+        }
         _ => check_any(input),
+    }
+}
+
+fn name(part: &[u8]) -> Vec<u8> {
+    match part.split_first() {
+        Some((b'm', rest)) => [rest, b".member.regraft"].concat(),
+        Some((b'c', rest)) => [rest, b".client.regraft"].concat(),
+        _ => part.to_vec(),
     }
 }
 
@@ -32,7 +45,7 @@ fn check_any(der: &[u8]) {
     );
 }
 
-fn check_names(names: &[&[u8]]) {
+fn check_names(names: &[Vec<u8>]) {
     let der = certificate(names);
     let found = Identity::of_certificate(&der.clone().into());
     // A name is a text of ASCII, or the certificate is none.
@@ -103,10 +116,10 @@ fn expected(name: &str) -> Option<Identity> {
 }
 
 /// A certificate with these alternative names, signed by nobody.
-fn certificate(names: &[&[u8]]) -> Vec<u8> {
+fn certificate(names: &[Vec<u8>]) -> Vec<u8> {
     let names: Vec<u8> = names
         .iter()
-        .flat_map(|name| tagged(DNS_NAME, &[name]))
+        .flat_map(|name| tagged(DNS_NAME, &[name.as_slice()]))
         .collect();
     // id-ce-subjectAltName, and as algorithms id-Ed25519.
     let names = tagged(0x04, &[&tagged(0x30, &[&names])]);

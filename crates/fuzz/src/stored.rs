@@ -56,7 +56,7 @@ const EQUALS: u8 = b'=';
 /// The index at which the machine goes on.
 const INDEX: u64 = 1_000;
 
-/// Reads a state of any pairs, and applies to it what members and programs ask for.
+/// Reads a state of any pairs, and applies to it something that members and programs ask for.
 ///
 /// A part is a pair: a letter for its table (`A` is the first), the rest of its key, `=`, its value.
 ///
@@ -79,9 +79,10 @@ pub fn stored(input: &[u8]) {
     }
     check_reads(&store);
     check_chain(&store);
-    for command in commands() {
-        check_apply(&store, &command);
-    }
+    // One of them: which one, a change of any byte changes.
+    let sum: usize = input.iter().copied().map(usize::from).sum();
+    let commands = commands();
+    check_apply(&store, &commands[sum % commands.len()]);
 }
 
 /// Whatever it was stored as, what is read is the same when it is written.

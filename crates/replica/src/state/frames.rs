@@ -136,6 +136,8 @@ impl<R: Read> FrameReader<R> {
         }
         match u32::from_be_bytes(reader.bytes()?) {
             newer if newer > FORMAT => Err(FrameError::Newer(newer)),
+            // No checksum is over it.
+            0 => Err(damaged("its format is none")),
             _ => Ok(reader),
         }
     }
