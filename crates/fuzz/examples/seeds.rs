@@ -219,14 +219,7 @@ impl Seeds {
                 self.write("stored", &format!("pair-{number}"), &pair(key, value))?;
             }
         }
-        let chain: Vec<Vec<u8>> = machine
-            .0
-            .iter()
-            .filter(|(key, _)| key.starts_with(b"audit/") || key.starts_with(b"meta/audit"))
-            .map(|(key, value)| pair(key, value))
-            .take(6)
-            .collect();
-        self.write("stored", "chain", &join(&chain))
+        Ok(())
     }
 
     fn snapshots(&self) -> Result<()> {

@@ -120,6 +120,7 @@ impl World {
                 self.sequences.insert((id.session, id.slot), id.sequence);
             }
         }
+        check_answer(&change, &answer);
         self.follow(&change, &answer, opened(&applied.response));
         self.check_watch(&before, &applied.batch);
     }
@@ -202,6 +203,25 @@ impl World {
         };
         let expected: Vec<&Vec<u8>> = self.records.keys().filter(is_listed).collect();
         assert!(found.iter().eq(expected), "a list has every record once");
+    }
+}
+
+/// An answer is one that the request allows.
+fn check_answer(change: &Change, answer: &store::ChangeResponse) {
+    let expected = match change {
+        Change::Put(put) => put.expected,
+        Change::Delete(delete) => delete.expected,
+        _ => None,
+    };
+    match (&answer.outcome, change) {
+        (Some(Outcome::Written(written)), _) => {
+            assert!(expected.is_none_or(|expected| expected == written.previous));
+        }
+        (Some(Outcome::Queued(_)), Change::Acquire(acquire)) => assert!(acquire.queue),
+        (Some(Outcome::Queued(_) | Outcome::Granted(_)), other) => {
+            assert!(matches!(other, Change::Acquire(_)), "{other:?} is no lock");
+        }
+        _ => {}
     }
 }
 
