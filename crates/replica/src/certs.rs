@@ -535,6 +535,8 @@ mod tests {
             "client alice (operator)"
         );
         assert_eq!(of("alice.root.client.regraft"), None);
+        assert_eq!(of("+1.shop.member.regraft"), None);
+        assert_eq!(of("01.shop.member.regraft"), None);
         assert_eq!(of("alice.admin.admin.client.regraft"), None);
     }
 
