@@ -26,7 +26,7 @@ impl Drop for Tried<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let what = self.what;
-            println!("broken by {what}: {}", self.input.escape_ascii());
+            eprintln!("broken by {what}: {}", self.input.escape_ascii());
         }
     }
 }
