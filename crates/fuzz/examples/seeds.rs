@@ -240,8 +240,10 @@ impl Seeds {
             parts.insert(1, frame(b'c', chunk.encode_to_vec()));
         }
         self.write("snapshots", "chunks", &join(&parts))?;
-        let counted = [&parts[..parts.len() - 1], &[b"n\0\0".to_vec()]].concat();
-        self.write("snapshots", "counted", &join(&counted))?;
+        for end in ["n", "m"] {
+            let counted = [&parts[..parts.len() - 1], &[end.into()]].concat();
+            self.write("snapshots", &format!("counted-{end}"), &join(&counted))?;
+        }
         let damages: [&[u8]; 5] = [
             b"x\x40\x00\x01",
             b"x\x0b\x00\x01",

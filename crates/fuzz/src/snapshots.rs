@@ -20,8 +20,9 @@ const CLUSTER: &str = "shop";
 /// Reads a stream, as a backup and as a snapshot that a member of the cluster `shop` gets: after an `R` the rest of the input,
 /// else one that is made of the parts.
 ///
-/// A part is a frame, by its first byte: `h`eader, `c`hunk, `e`nd (an empty one counts right), `n` an end that counts so
-/// many chunks and pairs more, any other for a frame of that kind; or damage: `x` turns bits of a byte over, `t` goes on after the end, `k` cuts the stream short.
+/// A part is a frame, by its first byte: `h`eader, `c`hunk, `e`nd (an empty one counts right), `n` and `m` for an end that
+/// counts a chunk or a pair more for each byte behind, any other for a frame of that kind; or damage: `x` turns bits of a
+/// byte over, `t` goes on after the end, `k` cuts the stream short.
 ///
 /// Promises: a stream is read when it is whole, and refused when it is damaged, cut, goes on, or lacks something; a backup
 /// and a snapshot are judged alike; all pairs are given, once; a stream that was read is the same when it was written again.
@@ -70,9 +71,13 @@ impl Made {
                 }
                 b'e' => made.frame(END, payload.to_vec()),
                 b'n' => {
-                    let (mut end, mut more) = (made.count(), Bytes(payload));
-                    end.chunks += u64::from(more.u8());
-                    end.pairs += u64::from(more.u8());
+                    let mut end = made.count();
+                    end.chunks += payload.len() as u64;
+                    made.frame(END, end.encode_to_vec());
+                }
+                b'm' => {
+                    let mut end = made.count();
+                    end.pairs += payload.len() as u64;
                     made.frame(END, end.encode_to_vec());
                 }
                 b'x' | b't' | b'k' => damage.push((*kind, payload)),
