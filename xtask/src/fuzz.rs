@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::bootstrap::{self, Parts, Prepared};
 use crate::cargo;
+use crate::figures;
 use crate::metadata::PLATFORM;
 use crate::progress::Progress;
 use crate::run;
@@ -31,6 +32,16 @@ const KEPT_BYTES_MAX: u32 = 4_096;
 /// How libFuzzer names what it found by itself: by the SHA-1 of it, in hex. Whatever else lies beside it has a name that
 /// somebody gave it, and stays.
 const FOUND_NAME_CHARS: usize = 40;
+
+/// What is told of each target. A target ends with its first crash.
+const COLUMNS: [&str; 6] = [
+    "target",
+    "executions",
+    "per second",
+    "corpus",
+    "coverage",
+    "crashes",
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -129,20 +140,22 @@ fn search(targets: &[Target<'_>], options: &Options) -> Result<()> {
     for target in targets {
         outcomes.push((target, target.search(options.minutes)?));
     }
-    say::line(&format!(
-        "{:<14}{:>14}{:>10}{:>10}{:>10}{:>9}",
-        "target", "executions", "per s", "corpus", "coverage", "crashes"
-    ));
-    for (target, outcome) in &outcomes {
-        say::line(&format!(
-            "{:<14}{:>14}{:>10}{:>10}{:>10}{:>9}",
-            target.name,
+    let mut rows = vec![COLUMNS.map(str::to_owned).to_vec()];
+    rows.extend(outcomes.iter().map(|(target, outcome)| {
+        let mut row = vec![target.name.to_owned()];
+        let crashes = u64::from(outcome.crash.is_some());
+        let figures = [
             outcome.executions,
             outcome.per_second,
             outcome.corpus,
             outcome.coverage,
-            u8::from(outcome.crash.is_some()),
-        ));
+            crashes,
+        ];
+        row.extend(figures.map(|figure| figure.to_string()));
+        row
+    }));
+    for line in figures::lines(&rows) {
+        say::line(&line);
     }
     let crashes: Vec<_> = outcomes
         .iter()

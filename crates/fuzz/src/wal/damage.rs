@@ -109,6 +109,11 @@ impl History {
             }
             history.step(&mut writer, step, &mut bytes);
         }
+        let read = Content::read(&writer.reader());
+        assert!(
+            Some(&read) == history.states.last(),
+            "batches are read as they were written"
+        );
         history
     }
 
@@ -169,12 +174,7 @@ impl History {
         for operation in &batch {
             follow(&mut state, operation);
         }
-        let reader = writer.reader();
-        state.bounds = reader.bounds();
-        assert!(
-            Content::read(&reader) == state,
-            "a batch is read as it was written"
-        );
+        state.bounds = writer.reader().bounds();
         self.states.push(state);
         if durability == Durability::Synced {
             self.synced = self.states.len() - 1;
