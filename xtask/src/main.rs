@@ -5,11 +5,12 @@
 //! RocksDB (once, cached) ──┼─> Prepared { environment } ─> cargo build, test, demo, bench
 //! control plane, KWOK ─────┘
 //! Python (once, cached) ────> quality, bench isotree: what others made is run beside ours
+//! cargo-fuzz (once, cached) > fuzz
 //! ```
 //!
 //! It links none of our crates, so that it compiles in seconds on a machine
 //! that has nothing yet. It never writes outside the cache folder, the target
-//! folder and, for `fix` and `codegen`, the sources.
+//! folder and, for `fix`, `codegen` and `fuzz --keep`, the sources.
 
 mod bootstrap;
 mod cargo;
@@ -18,6 +19,7 @@ mod codegen;
 mod drive;
 mod figures;
 mod forests;
+mod fuzz;
 mod leftovers;
 mod members;
 mod metadata;
@@ -99,6 +101,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Give every decoder any bytes for a while (libFuzzer), and tell what broke a promise
+    Fuzz(fuzz::Options),
     /// Check tools, install missing packages, build RocksDB and the control plane into the cache
     Bootstrap {
         /// What to prepare
@@ -198,6 +202,7 @@ fn act(cli: &Cli) -> Result<()> {
         Command::Quality(options) => quality::quality(&workspace, options),
         Command::Sim { args } => sim::run(&workspace, args),
         Command::Torture { args } => torture::torture(&workspace, args),
+        Command::Fuzz(options) => fuzz::fuzz(&workspace, options),
         Command::Bootstrap { parts } => bootstrap::prepare(&workspace, *parts).map(drop),
     }
 }

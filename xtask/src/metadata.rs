@@ -11,8 +11,8 @@ use crate::cargo;
 use crate::run;
 use crate::workspace::Workspace;
 
-/// The platform whose dependencies are checked.
-const PLATFORM: &str = "x86_64-unknown-linux-gnu";
+/// The platform whose dependencies are checked, and that is compiled for.
+pub(crate) const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
 #[derive(Deserialize)]
 pub(crate) struct Metadata {

@@ -139,10 +139,12 @@ impl Identity {
         if let Some(rest) = name.strip_suffix(MEMBER_SUFFIX) {
             let (node_id, cluster_id) = rest.split_once('.')?;
             let node_id = node_id.parse().ok().filter(|id| *id > 0)?;
-            return is_label(cluster_id).then(|| Self::Member {
+            let member = is_label(cluster_id).then(|| Self::Member {
                 node_id,
                 cluster_id: cluster_id.to_owned(),
             });
+            // A number with a sign, or with zeros in front, is another name.
+            return member.filter(|member| member.dns_name() == name);
         }
         let client = name.strip_suffix(CLIENT_SUFFIX)?;
         let (name, role) = match client.split_once('.') {
@@ -533,6 +535,8 @@ mod tests {
             "client alice (operator)"
         );
         assert_eq!(of("alice.root.client.regraft"), None);
+        assert_eq!(of("+1.shop.member.regraft"), None);
+        assert_eq!(of("01.shop.member.regraft"), None);
         assert_eq!(of("alice.admin.admin.client.regraft"), None);
     }
 

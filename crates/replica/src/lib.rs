@@ -29,6 +29,9 @@ mod database;
 mod disk;
 mod error;
 mod format;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod home;
 mod leadership;
 mod line;

@@ -96,9 +96,7 @@ async fn no_byte_of_a_backup_can_be_changed_left_out_or_added_unseen() {
             "{what}: {read:?}"
         );
     };
-    // The format is older than the checksums: one that is older than ours is read as ours.
-    let format = 8..12;
-    for at in (0..bytes.len()).filter(|at| !format.contains(at)) {
+    for at in 0..bytes.len() {
         for bit in [0, 7] {
             let mut changed = bytes.clone();
             changed[at] ^= 1 << bit;

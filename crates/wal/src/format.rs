@@ -365,7 +365,9 @@ pub(crate) fn decode_batch(file: &[u8], offset: usize, segment: u64) -> Result<B
         what,
         end: end.min(file.len()),
     };
-    if end >= file.len() {
+    // Its fill is written with it.
+    let next = (end + 1).next_multiple_of(ALIGNMENT_BYTES);
+    if next > file.len() {
         return Err(damaged("a batch goes on behind the end of the file"));
     }
     let mut records = Vec::new();
@@ -386,8 +388,11 @@ pub(crate) fn decode_batch(file: &[u8], offset: usize, segment: u64) -> Result<B
     if file[end] != END_MARK {
         return Err(damaged("the end mark of a batch is not there"));
     }
-    let end = (end + 1).next_multiple_of(ALIGNMENT_BYTES);
-    Ok(Batch { head, records, end })
+    Ok(Batch {
+        head,
+        records,
+        end: next,
+    })
 }
 
 /// Reads the record at `at` of a file of this segment, or of the part of it that ends with `file`: what it says, its
@@ -580,6 +585,9 @@ mod tests {
             prop_assert_eq!((read.head.number, read.head.synced), (12, 11));
             prop_assert!(decode_batch(&file, 64, PLACE.segment + 1).is_err());
             prop_assert!(decode_batch(&file[8..], 56, PLACE.segment).is_err());
+            for cut in 1..ALIGNMENT_BYTES {
+                prop_assert!(decode_batch(&file[..read.end - cut], 64, PLACE.segment).is_err());
+            }
         }
 
         #[test]

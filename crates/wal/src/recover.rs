@@ -99,7 +99,12 @@ fn list(disk: &dyn Disk) -> Result<BTreeMap<u64, String>, Error> {
         }
     }
     let mut expected = None;
-    for number in numbers.keys() {
+    for (number, name) in &numbers {
+        // Whatever is done to a segment later is done by this name.
+        let file = segment::file_name(*number);
+        if *name != file {
+            return Err(Error::MissingSegment { file });
+        }
         if let Some(expected) = expected
             && expected != *number
         {

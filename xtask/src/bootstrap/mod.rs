@@ -4,6 +4,7 @@
 //! once wait for each other; a part is in the cache whole or not at all.
 
 mod cache;
+mod cargo_fuzz;
 mod controlplane;
 mod packages;
 pub(crate) mod python;
@@ -54,6 +55,11 @@ pub(crate) fn prepare(workspace: &Workspace, parts: Parts) -> Result<Prepared> {
         point_to_current(workspace, &environment)?;
     }
     Ok(Prepared { environment })
+}
+
+/// Gives the program that compiles for libFuzzer.
+pub(crate) fn cargo_fuzz(workspace: &Workspace) -> Result<PathBuf> {
+    cargo_fuzz::build(workspace)
 }
 
 /// The C++ compiler, as the cc crate chooses it.

@@ -5,6 +5,7 @@ mod clippy;
 mod deny;
 mod licence;
 mod lints;
+mod locks;
 mod purity;
 
 use anyhow::{Result, bail};
@@ -54,6 +55,10 @@ pub(crate) fn verify(workspace: &Workspace, prepared: &Prepared) -> Result<()> {
     check("licences, bans and sources", &mut || {
         deny::problems(workspace, prepared, &metadata)
     })?;
+    check(
+        "what is fuzzed has the versions of the workspace",
+        &mut || locks::problems(workspace),
+    )?;
     check("formatting", &mut || {
         command(
             workspace,

@@ -516,7 +516,7 @@ fn disk_key(member: u64) -> Vec<u8> {
     [DISK_PREFIX, &member.to_be_bytes()].concat()
 }
 
-fn decode_entry(bytes: Vec<u8>) -> io::Result<Entry> {
+pub(crate) fn decode_entry(bytes: Vec<u8>) -> io::Result<Entry> {
     let entry = wire::Entry::decode(Bytes::from(bytes)).map_err(io::Error::other)?;
     entry_from_wire(entry).map_err(io::Error::other)
 }

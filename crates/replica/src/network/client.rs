@@ -404,7 +404,7 @@ impl Peers {
     }
 }
 
-fn change_to_wire(change: MemberChange) -> wire::change_members_request::Change {
+pub(crate) fn change_to_wire(change: MemberChange) -> wire::change_members_request::Change {
     use wire::change_members_request::Change;
     match change {
         MemberChange::Add { id, address } => Change::Add(wire::Node { id, address }),
@@ -417,7 +417,9 @@ fn change_to_wire(change: MemberChange) -> wire::change_members_request::Change 
     }
 }
 
-fn vote_response(response: &wire::VoteResponse) -> Result<VoteResponse<Types>, RPCError<Types>> {
+pub(crate) fn vote_response(
+    response: &wire::VoteResponse,
+) -> Result<VoteResponse<Types>, RPCError<Types>> {
     let ballot = response.ballot.as_ref().ok_or_else(|| lacks("ballot"))?;
     Ok(VoteResponse::new(
         vote_from_wire(ballot),

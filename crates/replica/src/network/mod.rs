@@ -13,7 +13,7 @@
 
 pub(crate) mod client;
 pub(crate) mod server;
-mod stream;
+pub(crate) mod stream;
 
 use crate::certs::Identity;
 use crate::config::Config;

@@ -410,7 +410,7 @@ impl RaftRpc for RaftService {
     }
 }
 
-fn change_from_wire(change: wire::change_members_request::Change) -> MemberChange {
+pub(crate) fn change_from_wire(change: wire::change_members_request::Change) -> MemberChange {
     use wire::change_members_request::Change;
     match change {
         Change::Add(node) => MemberChange::Add {
@@ -443,7 +443,7 @@ fn change_outcome(changed: Result<(), MembersError>) -> wire::change_members_res
     }
 }
 
-fn append_request(
+pub(crate) fn append_request(
     request: wire::AppendRequest,
 ) -> Result<AppendEntriesRequest<crate::types::Types>, Status> {
     let entries = request.entries.into_iter().map(entry_from_wire);
@@ -493,7 +493,9 @@ fn appended<F: std::fmt::Display>(
     })
 }
 
-fn vote_request(request: &wire::VoteRequest) -> Result<VoteRequest<crate::types::Types>, Status> {
+pub(crate) fn vote_request(
+    request: &wire::VoteRequest,
+) -> Result<VoteRequest<crate::types::Types>, Status> {
     let vote = vote_from_wire(&required(request.ballot, "ballot")?);
     let mut rpc = VoteRequest::new(vote, request.last_log.as_ref().map(log_id_from_wire));
     rpc.leadership_transfer = request.leadership_transfer;

@@ -109,7 +109,7 @@ where
     )
 }
 
-fn message(request: &AppendEntriesRequest<Types>) -> wire::AppendRequest {
+pub(crate) fn message(request: &AppendEntriesRequest<Types>) -> wire::AppendRequest {
     wire::AppendRequest {
         caller: None,
         ballot: Some(vote_to_wire(&request.vote)),
@@ -196,7 +196,7 @@ impl InFlight {
 }
 
 /// What an answer says.
-pub(super) fn response(
+pub(crate) fn response(
     outcome: Option<wire::append_response::Outcome>,
 ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
     match outcome {

@@ -12,19 +12,19 @@ use regraft_wire::store::v1::change_response::Outcome as Told;
 use tonic::Status;
 
 /// The bytes that are proposed.
-pub(super) fn command(actor: &str, operation: Operation) -> Vec<u8> {
+pub(crate) fn command(actor: &str, operation: Operation) -> Vec<u8> {
     Envelope::of_operation(actor, operation).encode_to_vec()
 }
 
 /// A request that needs no place in a session.
-pub(super) fn outside(request: Request) -> Operation {
+pub(crate) fn outside(request: Request) -> Operation {
     Operation {
         request: Some(request),
         ..Operation::default()
     }
 }
 
-pub(super) fn put(request: wire::PutRequest) -> Result<Operation, Status> {
+pub(crate) fn put(request: wire::PutRequest) -> Result<Operation, Status> {
     let put = state::Put {
         key: request.key,
         value: request.value,
@@ -33,7 +33,7 @@ pub(super) fn put(request: wire::PutRequest) -> Result<Operation, Status> {
     within(request.id, Request::Put(put))
 }
 
-pub(super) fn delete(request: wire::DeleteRequest) -> Result<Operation, Status> {
+pub(crate) fn delete(request: wire::DeleteRequest) -> Result<Operation, Status> {
     let delete = state::Delete {
         key: Bytes::from(request.key),
         expected: request.expected,
@@ -41,7 +41,7 @@ pub(super) fn delete(request: wire::DeleteRequest) -> Result<Operation, Status> 
     within(request.id, Request::Delete(delete))
 }
 
-pub(super) fn acquire(request: wire::AcquireRequest) -> Result<Operation, Status> {
+pub(crate) fn acquire(request: wire::AcquireRequest) -> Result<Operation, Status> {
     let wait = match request.queue {
         true => state::Wait::Queue,
         false => state::Wait::Try,
@@ -59,7 +59,7 @@ pub(super) fn acquire(request: wire::AcquireRequest) -> Result<Operation, Status
     within(request.id, Request::Acquire(acquire))
 }
 
-pub(super) fn release(request: wire::ReleaseRequest) -> Result<Operation, Status> {
+pub(crate) fn release(request: wire::ReleaseRequest) -> Result<Operation, Status> {
     let release = state::Release {
         scope: request.scope,
     };
@@ -77,7 +77,7 @@ fn within(id: Option<wire::RequestId>, request: Request) -> Result<Operation, St
 }
 
 /// What the machine answered.
-pub(super) fn outcome(proposed: &Proposed) -> Result<Outcome, Status> {
+pub(crate) fn outcome(proposed: &Proposed) -> Result<Outcome, Status> {
     let answer = state::Answer::decode(proposed.response.as_slice())
         .map_err(|error| Status::internal(format!("the answer cannot be read: {error}")))?;
     answer
@@ -85,7 +85,7 @@ pub(super) fn outcome(proposed: &Proposed) -> Result<Outcome, Status> {
         .ok_or_else(|| Status::internal("the answer is of a newer version"))
 }
 
-pub(super) fn record(key: Vec<u8>, record: Record) -> wire::Record {
+pub(crate) fn record(key: Vec<u8>, record: Record) -> wire::Record {
     wire::Record {
         key,
         value: record.value,
@@ -95,7 +95,7 @@ pub(super) fn record(key: Vec<u8>, record: Record) -> wire::Record {
     }
 }
 
-pub(super) fn change(proposed: &Proposed) -> Result<wire::ChangeResponse, Status> {
+pub(crate) fn change(proposed: &Proposed) -> Result<wire::ChangeResponse, Status> {
     let told = match outcome(proposed)? {
         Outcome::Opened(_) | Outcome::Done(_) => Told::Done(wire::Done {}),
         Outcome::Written(written) => Told::Written(wire::Written {

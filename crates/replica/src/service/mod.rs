@@ -10,10 +10,10 @@
 //!   before it was asked.
 //! - Errors: gRPC codes, as `proto/regraft/store/v1/store.proto` lists them; a `leader` in the metadata names who leads.
 
-mod convert;
+pub(crate) mod convert;
 mod limits;
 mod wait;
-mod watch;
+pub(crate) mod watch;
 
 use crate::certs::{ClientRole, Identity};
 use crate::error::{BarrierError, ProposeError};

@@ -56,7 +56,7 @@ async fn next(changes: &mut Subscription, prefix: &[u8]) -> Result<wire::WatchRe
 }
 
 /// What a write means to who follows records; nothing when it is of something else.
-fn change(write: &Write, prefix: &[u8]) -> Option<Result<wire::Change, ReadError>> {
+pub(crate) fn change(write: &Write, prefix: &[u8]) -> Option<Result<wire::Change, ReadError>> {
     let (stored, value) = match write {
         Write::Put { key, value } => (key, Some(value)),
         Write::Delete { key } => (key, None),

@@ -80,13 +80,7 @@ impl World {
         for violation in regraft_history::check(&self.history) {
             book.violate(format!("{violation:?}"));
         }
-        let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
-        for operation in &self.history.operations {
-            keys.entry(operation.call.key())
-                .or_default()
-                .push(operation);
-        }
-        for (key, operations) in keys {
+        for (key, operations) in self.history.by_key() {
             if regraft_history::search(&operations, SEARCH_STEPS) == Searched::NotLinearizable {
                 book.violate(format!("no order explains what was seen of {key}"));
             }

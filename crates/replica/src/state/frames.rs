@@ -69,18 +69,18 @@ pub(crate) fn read_all(
 }
 
 /// Reads what a stream says of itself.
-pub(super) fn read_header(input: impl Read) -> Result<wire::SnapshotHeader, FrameError> {
+pub(crate) fn read_header(input: impl Read) -> Result<wire::SnapshotHeader, FrameError> {
     FrameReader::new(input)?.header()
 }
 
-pub(super) struct FrameWriter<W: Write> {
+pub(crate) struct FrameWriter<W: Write> {
     out: W,
     sequence: u64,
     end: wire::SnapshotEnd,
 }
 
 impl<W: Write> FrameWriter<W> {
-    pub(super) fn new(mut out: W, header: &wire::SnapshotHeader) -> io::Result<Self> {
+    pub(crate) fn new(mut out: W, header: &wire::SnapshotHeader) -> io::Result<Self> {
         out.write_all(MAGIC)?;
         out.write_all(&FORMAT.to_be_bytes())?;
         let mut writer = Self {
@@ -93,7 +93,7 @@ impl<W: Write> FrameWriter<W> {
     }
 
     /// Writes and empties `chunk`, and counts it.
-    pub(super) fn chunk(&mut self, chunk: &mut wire::SnapshotChunk) -> io::Result<()> {
+    pub(crate) fn chunk(&mut self, chunk: &mut wire::SnapshotChunk) -> io::Result<()> {
         if chunk.pairs.is_empty() {
             return Ok(());
         }
@@ -104,7 +104,7 @@ impl<W: Write> FrameWriter<W> {
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         let end = self.end;
         self.frame(END, &end)?;
         self.out.flush()
@@ -136,6 +136,8 @@ impl<R: Read> FrameReader<R> {
         }
         match u32::from_be_bytes(reader.bytes()?) {
             newer if newer > FORMAT => Err(FrameError::Newer(newer)),
+            // No checksum is over it.
+            0 => Err(damaged("its format is none")),
             _ => Ok(reader),
         }
     }

@@ -240,22 +240,7 @@ impl Snapshots {
     }
 
     fn meta_of(&self, file: &SnapshotFile) -> io::Result<SnapshotMeta> {
-        let header = file.header()?;
-        if header.cluster_id != self.cluster_id {
-            return Err(file.damaged(&format!(
-                "it is of cluster {}, not {}",
-                header.cluster_id, self.cluster_id
-            )));
-        }
-        let membership = header
-            .membership
-            .as_ref()
-            .ok_or_else(|| file.damaged("it has no membership"))?;
-        Ok(SnapshotMeta {
-            last_log_id: header.last_log.as_ref().map(log_id_from_wire),
-            last_membership: stored_membership_from_wire(membership)
-                .map_err(|error| file.damaged(&error.to_string()))?,
-        })
+        meta_in(&file.header()?, &self.cluster_id).map_err(|what| file.damaged(&what))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Taken>>> {
@@ -400,6 +385,24 @@ fn named(dir: &Path) -> io::Result<Option<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// What a snapshot for this cluster is of, as it says itself. Errors: what is wrong with it.
+pub(crate) fn meta_in(
+    header: &wire::SnapshotHeader,
+    cluster_id: &str,
+) -> Result<SnapshotMeta, String> {
+    if header.cluster_id != cluster_id {
+        let found = &header.cluster_id;
+        return Err(format!("it is of cluster {found}, not {cluster_id}"));
+    }
+    let membership = header.membership.as_ref();
+    let membership = membership.ok_or_else(|| "it has no membership".to_owned())?;
+    Ok(SnapshotMeta {
+        last_log_id: header.last_log.as_ref().map(log_id_from_wire),
+        last_membership: stored_membership_from_wire(membership)
+            .map_err(|error| error.to_string())?,
+    })
 }
 
 fn point_to(dir: &Path, name: &str) -> io::Result<()> {

@@ -316,6 +316,11 @@ fn files_that_are_missing_doubled_or_foreign_are_named() {
         bytes[16..20].copy_from_slice(&checksum.to_le_bytes());
         disk.put(&segment_of(3), bytes);
     }), @"0000000003.log has format 2, and this version knows up to 1: start the version that wrote it, or a newer one");
+    insta::assert_snapshot!(check(&|disk| {
+        let bytes = disk.contents_of(&segment_of(3)).unwrap();
+        disk.take_away(&segment_of(3));
+        disk.put("3.log", bytes);
+    }), @"the segment 0000000003.log is missing: put it back");
     // Only what is called as a segment is one.
     let disk = copy(&written());
     disk.put("notes.txt", b"of somebody".to_vec());
