@@ -31,6 +31,7 @@ async fn close(opened: Opened) {
         disks,
         room,
         size,
+        failure: _,
         closed,
     } = opened;
     drop((store, disks, room, size));

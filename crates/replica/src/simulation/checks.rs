@@ -7,7 +7,7 @@ use super::operator::Operator;
 use super::world::World;
 use crate::types::{Entry, entry_to_wire};
 use prost::Message as _;
-use regraft_history::{Operation, Searched};
+use regraft_history::Searched;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Steps of the search for an order that no revision tells, for each key; it gives up after them.
