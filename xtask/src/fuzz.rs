@@ -3,7 +3,7 @@
 //! ```text
 //! fuzz/fuzz_targets/T.rs --cargo-fuzz, the pinned compiler--> target/fuzz/.../T
 //! fuzz/corpus/T (kept) + target/fuzz/corpus/T (found) ──────> T ──> table, target/fuzz/artifacts/T/crash-…
-//!          ^── --keep: the fewest that reach as much ─────────┘
+//!          ^── --keep: the few that reach most ────────────┘
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -29,6 +29,8 @@ const INPUT_TIMEOUT_S: u32 = 10;
 const MEMORY_MIB_MAX: u32 = 2_048;
 /// The longest input that is kept in the sources.
 const KEPT_BYTES_MAX: u32 = 4_096;
+/// Inputs of a target that are kept besides those with names of their own: the first ones that are chosen reach most.
+const KEPT_MAX: usize = 60;
 /// How libFuzzer names what it found by itself: by the SHA-1 of it, in hex. Whatever else lies beside it has a name that
 /// somebody gave it, and stays.
 const FOUND_NAME_CHARS: usize = 40;
@@ -50,7 +52,7 @@ pub(crate) struct Options {
     /// How long each is searched
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     minutes: u64,
-    /// Keep the fewest inputs that reach as much as all: they replace those in fuzz/corpus that have no name of their own
+    /// Keep the few inputs that reach most of all: they replace those in fuzz/corpus that have no name of their own
     #[arg(long)]
     keep: bool,
     /// Give one target this one input, and show what becomes of it
@@ -233,7 +235,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Puts the fewest inputs into the sources that reach every branch that is reached by all.
+    /// Puts the few inputs into the sources that reach most of what is reached by all.
     fn keep(&self) -> Result<()> {
         let fewest = self.found.with_extension("fewest");
         if fewest.exists() {
@@ -261,7 +263,10 @@ impl<'a> Target<'a> {
                 false => known.push(read(&path)?),
             }
         }
-        for path in files_of(&fewest)? {
+        let mut chosen = files_of(&fewest)?;
+        // As they were chosen: those that reach most first.
+        chosen.sort_by_cached_key(|path| path.metadata().and_then(|file| file.modified()).ok());
+        for path in chosen.into_iter().take(KEPT_MAX) {
             let (bytes, name) = (read(&path)?, path.file_name().unwrap_or_default());
             if !known.contains(&bytes) {
                 let to = self.kept.join(name);
