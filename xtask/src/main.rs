@@ -21,16 +21,15 @@ mod figures;
 mod forests;
 mod fuzz;
 mod leftovers;
-mod members;
 mod metadata;
 mod progress;
 mod quality;
-mod raft;
 mod run;
 mod say;
 mod sim;
+mod sim_replica;
 mod test;
-mod torture;
+mod trial;
 mod verify;
 mod workspace;
 
@@ -89,9 +88,12 @@ enum Command {
     },
     /// Judge series of other people, and show how good that is beside floors and bars
     Quality(quality::Options),
-    /// Simulate seeded worlds and check every invariant; or, with `replica --seeds N`, members of the replicated state
+    /// Simulate seeded worlds and check every invariant; or, with `replica`, members of the replicated state
     Sim {
-        /// Arguments of the simulator, such as --seeds N, --seed S, --plant BUG; see --help after --
+        /// What else is simulated
+        #[command(subcommand)]
+        what: Option<Sim>,
+        /// Arguments of the simulator of worlds, such as --seeds N, --seed S, --plant BUG; see --help after --
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -109,6 +111,12 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Parts::All)]
         parts: Parts,
     },
+}
+
+#[derive(Subcommand)]
+enum Sim {
+    /// Members of the replicated state in simulated time, under faults
+    Replica(sim_replica::Options),
 }
 
 #[derive(Subcommand)]
@@ -200,8 +208,12 @@ fn act(cli: &Cli) -> Result<()> {
         }
         Command::Bench { what, profile } => bench(&workspace, what, *profile),
         Command::Quality(options) => quality::quality(&workspace, options),
-        Command::Sim { args } => sim::run(&workspace, args),
-        Command::Torture { args } => torture::torture(&workspace, args),
+        Command::Sim {
+            what: Some(Sim::Replica(options)),
+            ..
+        } => sim_replica::run(&workspace, options),
+        Command::Sim { what: None, args } => sim::run(&workspace, args),
+        Command::Torture { args } => trial::torture(&workspace, args),
         Command::Fuzz(options) => fuzz::fuzz(&workspace, options),
         Command::Bootstrap { parts } => bootstrap::prepare(&workspace, *parts).map(drop),
     }
@@ -223,9 +235,9 @@ fn bench(workspace: &Workspace, what: &Bench, profile: Option<Profile>) -> Resul
         {
             bail!("this is measured as a release only: beside others a dev build says nothing")
         }
-        Bench::Raft { args } => return raft::bench(workspace, "bench", args),
-        Bench::Failover { args } => return raft::bench(workspace, "failover", args),
-        Bench::Size { args } => return raft::bench(workspace, "size", args),
+        Bench::Raft { args } => return trial::bench(workspace, "bench", args),
+        Bench::Failover { args } => return trial::bench(workspace, "failover", args),
+        Bench::Size { args } => return trial::bench(workspace, "size", args),
         Bench::Isotree { rounds, output } => return forests::bench(workspace, *rounds, *output),
     };
     drive::drive(workspace, "bench", profile.unwrap_or_default(), &args)

@@ -11,7 +11,7 @@ use crate::drive::{self, Profile};
 use crate::leftovers;
 use crate::run;
 use crate::say;
-use crate::torture;
+use crate::trial;
 use crate::verify;
 use crate::workspace::Workspace;
 
@@ -67,5 +67,5 @@ fn steps(workspace: &Workspace, prepared: &Prepared, watch: Stopwatch) -> Result
     run::shown(sim.args(["--seeds", &SEEDS.to_string()]))?;
     step("torture");
     let args = TORTURE.map(str::to_owned);
-    torture::run(workspace, prepared, &binaries, &args)
+    trial::torture_built(workspace, prepared, &binaries, &args)
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How long a call may take, unless the caller says so: three elections of a leader that are not won at once.
+/// How long a call may take, unless the caller says so: ten times what it takes until writes go on behind a leader that was killed.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a member may be silent: several round trips around the world, with a slow disk at the end.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);

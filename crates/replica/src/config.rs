@@ -74,6 +74,8 @@ pub struct Timings {
 impl Default for Timings {
     fn default() -> Self {
         Self {
+            // No heartbeat waits for a disk, so two that are late are no reason for an election; with 400..600 ms here it took
+            // 1.1 s until writes went on behind a killed leader, with these .7 s (docs/torture.md).
             heartbeat_ms: 100,
             election_min_ms: 250,
             election_max_ms: 400,

@@ -3,6 +3,8 @@
 use crate::local::Local;
 use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +29,8 @@ pub(crate) async fn follow(leadership: Leadership, stop: CancellationToken) {
     let mut every = tokio::time::interval(LOOK_INTERVAL);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut was_full = false;
+    // Nobody knows whose disk is full, too: each is asked before one is asked again.
+    let mut asked = BTreeMap::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -35,7 +39,7 @@ pub(crate) async fn follow(leadership: Leadership, stop: CancellationToken) {
         let local = &leadership.local;
         let is_full = local.leads().is_some() && local.room.lacking().is_some();
         if is_full && was_full {
-            leadership.hand_over().await;
+            leadership.hand_over_but(&mut asked).await;
             every.reset_after(KEPT_FOR);
         }
         was_full = is_full;
@@ -45,13 +49,19 @@ pub(crate) async fn follow(leadership: Leadership, stop: CancellationToken) {
 impl Leadership {
     /// Makes the best follower lead, so that writes stop for milliseconds only.
     pub(crate) async fn hand_over(&self) {
+        self.hand_over_but(&mut BTreeMap::new()).await;
+    }
+
+    /// As [`Self::hand_over`], rather to one that was asked less often.
+    async fn hand_over_but(&self, asked: &mut BTreeMap<u64, u32>) {
         let raft = &self.local.raft;
         if !raft.is_leader() {
             return;
         }
-        let Some(next) = self.best_follower() else {
+        let Some(next) = self.best_follower(asked) else {
             return;
         };
+        *asked.entry(next).or_default() += 1;
         if raft.trigger().transfer_leader(next).await.is_err() {
             return;
         }
@@ -69,8 +79,8 @@ impl Leadership {
         }
     }
 
-    /// The voter with the longest log among those that answered lately.
-    fn best_follower(&self) -> Option<u64> {
+    /// The voter with the longest log among those that answered lately and were asked least often.
+    fn best_follower(&self, asked: &BTreeMap<u64, u32>) -> Option<u64> {
         let metrics = self.local.raft.metrics().borrow_watched().clone();
         let answered = |member: &u64| {
             let heartbeat = metrics.heartbeat.as_ref().and_then(|all| all.get(member));
@@ -84,6 +94,6 @@ impl Leadership {
             .membership_config
             .voter_ids()
             .filter(|member| *member != self.me && answered(member))
-            .max_by_key(matched)
+            .max_by_key(|member| (Reverse(asked.get(member)), matched(member)))
     }
 }

@@ -17,8 +17,8 @@
 //! The consensus engine is openraft; none of its types is part of this crate's interface or of a
 //! format on disk or on the wire.
 //!
-//! Never: decides what a command means, re-encodes a command, reads a clock (it is an argument), or
-//! answers another member before it knows who asks.
+//! Never: decides what a command means, re-encodes a command, reads a clock (it is an argument; only
+//! certificates are judged by the machine's), or answers another member before it knows who asks.
 #![forbid(unsafe_code)]
 
 pub mod backup;
@@ -29,7 +29,6 @@ mod database;
 mod disk;
 mod error;
 mod format;
-#[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod home;

@@ -39,6 +39,8 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the new leader may take to be known.
 const LEAD_TIMEOUT: Duration = Duration::from_secs(2);
+/// Said of a change whose end was not seen.
+const IN_DOUBT: &str = "; asked for, but it was not seen to be done";
 /// How often a leader looks whether a change was left half-done.
 const CHORES_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -124,9 +126,18 @@ pub(crate) async fn change(
     let Some(asked) = asked else {
         return confirm(local, &metrics).await;
     };
-    apply(&local.raft, asked).await?;
-    note(local, actor, &change).await;
-    Ok(())
+    let applied = apply(&local.raft, asked).await;
+    // It may be done later, and nobody would say so then.
+    let is_in_doubt = matches!(applied, Err(MembersError::Unknown));
+    if let Some(mut note) = note_of(change)
+        && (applied.is_ok() || is_in_doubt)
+    {
+        if is_in_doubt {
+            note.message.push_str(IN_DOUBT);
+        }
+        enter(local, actor, note).await;
+    }
+    applied
 }
 
 /// It looks as if a change were done already. So it is only when this member still leads, so that it knows all changes,
@@ -158,26 +169,31 @@ async fn confirm(local: &Local, looked: &RaftMetrics<Types>) -> Result<(), Membe
     }
 }
 
-/// Into the audit chain, once it is done.
-async fn note(local: &Local, actor: &str, change: &MemberChange) {
+/// What the audit says of a change.
+fn note_of(change: MemberChange) -> Option<NoteMembers> {
     let (member, reason, message) = match change {
-        MemberChange::Add { id, address } => (
-            *id,
-            "MemberAdded",
-            format!("at {address}, without a vote yet"),
-        ),
-        MemberChange::Promote { id, replaces: None } => (*id, "MemberVotes", String::new()),
-        MemberChange::Promote {
-            id,
-            replaces: Some(replaced),
-        } => (
-            *id,
-            "MemberVotes",
-            format!("in the place of member {replaced}"),
-        ),
-        MemberChange::Remove { id } => (*id, "MemberRemoved", String::new()),
-        MemberChange::Lead { .. } => return,
+        MemberChange::Add { id, address } => {
+            let message = format!("at {address}, without a vote yet");
+            (id, "MemberAdded", message)
+        }
+        MemberChange::Promote { id, replaces } => {
+            let message = replaces.map(|replaced| format!("in the place of member {replaced}"));
+            (id, "MemberVotes", message.unwrap_or_default())
+        }
+        MemberChange::Remove { id } => (id, "MemberRemoved", String::new()),
+        // No change of the members.
+        MemberChange::Lead { .. } => return None,
     };
+    Some(NoteMembers {
+        member,
+        reason: reason.to_owned(),
+        message,
+    })
+}
+
+/// Into the audit chain, in the name of who asked for it.
+async fn enter(local: &Local, actor: &str, note: NoteMembers) {
+    let (member, reason) = (note.member, note.reason.clone());
     tracing::info!(member, reason, actor, "the members were changed");
     let raised = local.state.read(|read, _| regraft_state::format::of(read));
     if !matches!(raised, Ok(Ok(raised)) if raised >= FORMAT) {
@@ -185,11 +201,7 @@ async fn note(local: &Local, actor: &str, change: &MemberChange) {
         return;
     }
     let operation = Operation {
-        request: Some(Request::NoteMembers(NoteMembers {
-            member,
-            reason: reason.to_owned(),
-            message,
-        })),
+        request: Some(Request::NoteMembers(note)),
         ..Operation::default()
     };
     let command = Envelope::of_operation(actor, operation).encode_to_vec();
@@ -481,7 +493,18 @@ pub(crate) async fn follow(local: Arc<Local>, stop: CancellationToken) {
         if let Some((_, target)) = half_done.as_ref().filter(|_| seen == half_done) {
             let ended = apply(&local.raft, Change::ReplaceAllVoters(target.clone()));
             match ended.await {
-                Ok(()) => tracing::info!(?target, "a change of the members was ended"),
+                Ok(()) => {
+                    let voters: Vec<String> = target.iter().map(u64::to_string).collect();
+                    let note = NoteMembers {
+                        member: metrics.id,
+                        reason: "MembersChangeEnded".to_owned(),
+                        message: format!(
+                            "what an earlier leader began: {} vote now",
+                            voters.join(", ")
+                        ),
+                    };
+                    enter(&local, &format!("member-{}", metrics.id), note).await;
+                }
                 Err(error) => tracing::debug!(%error, "a change of the members is not ended yet"),
             }
         }

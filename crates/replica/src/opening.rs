@@ -88,9 +88,9 @@ pub(crate) fn open_storage_with(
         &dir.join(StateStore::FOLDER),
         Arc::clone(&config.machine),
     )?);
-    let snapshots = Arc::new(open_snapshots(config, &state)?);
     let durable = Arc::clone(&state);
     let opened = open_log(Box::new(move || durable.make_durable()))?;
+    let snapshots = Arc::new(open_snapshots(config, &state, &opened.store)?);
     let closed = [opened.closed, state.closed()];
     Ok(Storage {
         closed,
@@ -105,11 +105,19 @@ pub(crate) fn open_storage_with(
     })
 }
 
-/// A state of which there is no snapshot (an earlier version kept them otherwise) gets one: its log may be purged.
-fn open_snapshots(config: &Config, state: &StateStore) -> Result<Snapshots, Error> {
+/// Who is brought up to date gets a snapshot and the log behind it. Where these do not reach the state, as after a crash
+/// between installing a snapshot and taking the next, a snapshot is taken of it; so it is where there is none (an earlier
+/// version kept them otherwise).
+fn open_snapshots(config: &Config, state: &StateStore, log: &LogStore) -> Result<Snapshots, Error> {
     let dir = config.data_dir.join("snapshots");
     let snapshots = Snapshots::open(&dir, &config.cluster_id, state.open_guard())?;
-    if snapshots.current().is_none() && state.position().applied.is_some() {
+    let applied = state.position().applied;
+    let current = snapshots.current();
+    let reached = current.is_some_and(|taken| {
+        let from = taken.meta().last_log_id;
+        applied <= from || log.holds(from, applied)
+    });
+    if applied.is_some() && !reached {
         let taken = snapshots.take(&state.generation().db);
         taken.map_err(|source| Error::WriteFile { path: dir, source })?;
     }

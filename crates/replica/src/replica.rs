@@ -467,6 +467,8 @@ impl Replica {
     pub async fn shutdown(self) {
         self.0.leadership().hand_over().await;
         self.0.stop.cancel();
+        // The engine may wait for a write that finds none.
+        self.0.local.room.give_up();
         if let Err(error) = self.0.local.raft.shutdown().await {
             tracing::warn!(%error, "the engine did not stop cleanly");
         }

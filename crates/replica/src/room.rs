@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
@@ -38,6 +39,7 @@ const TRIES_WITH_ROOM_MAX: u32 = 120;
 #[derive(Clone)]
 pub(crate) struct Room {
     lacking: Arc<Mutex<BTreeMap<Part, String>>>,
+    given_up: Arc<AtomicBool>,
     look: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -50,8 +52,10 @@ pub(crate) enum Part {
     Tables,
     /// What is applied, before the log of it is purged.
     Purge,
-    /// A snapshot that is taken or installed.
+    /// A snapshot that is taken.
     Snapshot,
+    /// A snapshot that is installed.
+    Install,
     /// The reserve.
     Reserve,
 }
@@ -70,6 +74,7 @@ impl Room {
     pub(crate) fn new(look: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             lacking: Arc::default(),
+            given_up: Arc::default(),
             look: Arc::new(look),
         }
     }
@@ -86,6 +91,15 @@ impl Room {
             (self.look)();
         }
         lacking
+    }
+
+    /// The member stops: what finds no room is not waited for any more.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
     }
 
     pub(crate) fn lacks(&self, part: Part) -> bool {
@@ -185,6 +199,23 @@ pub(crate) async fn follow(room: Room, path: PathBuf, stop: CancellationToken) {
     }
 }
 
+/// Refuses to write so many bytes to the folder `path` where they would use up the reserve: what was accepted needs it.
+pub(crate) fn check_fits(path: &Path, bytes: u64) -> io::Result<()> {
+    // A disk that cannot tell is found full when it is.
+    if has_room(path, RESERVE_BYTES + bytes) || free(path).is_err() {
+        return Ok(());
+    }
+    let said = format!(
+        "{} more would leave less than {}",
+        size(bytes),
+        size(RESERVE_BYTES)
+    );
+    Err(io::Error::new(
+        io::ErrorKind::StorageFull,
+        with_free(&said, path),
+    ))
+}
+
 /// Whether it failed for want of room.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::StorageFull
@@ -238,7 +269,7 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     fn room() -> Room {
         Room::new(|| {})

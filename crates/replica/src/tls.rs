@@ -133,6 +133,7 @@ impl Tls {
         let (leaf, between) = accepted.chain.split_first().ok_or_else(|| {
             std::io::Error::new(std::io::ErrorKind::PermissionDenied, "no certificate")
         })?;
+        // By the clock that rustls judges new connections by.
         verifier
             .verify_client_cert(leaf, between, UnixTime::now())
             .map_err(|error| {

@@ -12,7 +12,6 @@ use regraft_replica::{COMMAND_BYTES_MAX, Change, Error, ProposeError, Replica, R
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use support::{Fleet, LIMIT, applied, get, kill, kill_all, leader_of, put, until};
 
 fn others(members: &BTreeMap<u64, Replica>, leader: u64) -> Vec<u64> {
@@ -143,7 +142,7 @@ async fn another_member_leads_when_the_leader_dies() {
     let closed = dead.closed();
     drop(dead);
     let survivor = others(&members, leader)[0];
-    let failover = tokio::time::timeout(Duration::from_secs(5), put(&members[&survivor], "a=2"));
+    let failover = tokio::time::timeout(LIMIT, put(&members[&survivor], "a=2"));
     let proposed = failover.await.unwrap();
     assert_eq!(proposed.response, b"1");
     assert_ne!(leader_of(&members).await, leader);

@@ -32,7 +32,7 @@ const MAX_CLIENTS: usize = 512;
 
 /// A client as it was kept before format 2.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Session {
+pub(crate) struct Together {
     at: Timestamp,
     answers: BTreeMap<u64, Response>,
     /// Highest sequence whose answer was dropped.
@@ -50,7 +50,7 @@ pub(crate) enum Seen {
 /// How the answers of the client of a new command are kept.
 pub(crate) enum Kept {
     /// In one record; none yet when this is its first command.
-    Together(Option<Session>),
+    Together(Option<Together>),
     /// In slots.
     Slots,
     /// In slots, from this command on.
@@ -77,7 +77,7 @@ pub(crate) fn seen(
     match known {
         Some(known) if sequence <= known.floor => stale(client, sequence),
         Some(_) => Ok(Seen::New(Kept::Slots)),
-        None => match transaction.get(&table::session(client))? {
+        None => match transaction.get(&table::client_together(client))? {
             Some(session) => {
                 take_apart(transaction, client, session)?;
                 seen(transaction, client, sequence)
@@ -124,7 +124,7 @@ pub(crate) fn remember(
 fn take_apart(
     transaction: &mut Transaction<'_>,
     client: &str,
-    session: Session,
+    session: Together,
 ) -> Result<(), Halt> {
     // Sequences may have gaps: of two in one slot the later one stays.
     for (sequence, answer) in session.answers {
@@ -141,7 +141,7 @@ fn take_apart(
         used: transaction.index,
     };
     transaction.put_message(table::client(client), &known);
-    transaction.delete(table::session(client));
+    transaction.delete(table::client_together(client));
     transaction.keep();
     Ok(())
 }
@@ -150,7 +150,7 @@ fn take_apart(
 fn make_room(transaction: &mut Transaction<'_>) -> Result<(), Halt> {
     let mut clients: Vec<(Vec<u8>, Client)> =
         transaction.messages(prefix::CLIENTS.as_bytes(), usize::MAX)?;
-    let old = transaction.all::<Session>(prefix::SESSIONS)?;
+    let old = transaction.all::<Together>(prefix::SESSIONS)?;
     if clients.len() + old.len() < MAX_CLIENTS {
         return Ok(());
     }
@@ -189,7 +189,7 @@ fn make_room(transaction: &mut Transaction<'_>) -> Result<(), Halt> {
 }
 
 fn seen_together(transaction: &Transaction<'_>, client: &str, sequence: u64) -> Result<Seen, Halt> {
-    let Some(session) = transaction.get::<Session>(&table::session(client))? else {
+    let Some(session) = transaction.get::<Together>(&table::client_together(client))? else {
         return Ok(Seen::New(Kept::Together(None)));
     };
     if let Some(answer) = session.answers.get(&sequence) {
@@ -205,14 +205,14 @@ fn remember_together(
     transaction: &mut Transaction<'_>,
     client: &str,
     sequence: u64,
-    session: Option<Session>,
+    session: Option<Together>,
     answer: Response,
 ) -> Result<(), Halt> {
     let mut session = match session {
         Some(session) => session,
         None => {
             drop_oldest_together(transaction)?;
-            Session::default()
+            Together::default()
         }
     };
     session.at = transaction.now;
@@ -222,11 +222,11 @@ fn remember_together(
             session.forgotten = session.forgotten.max(dropped);
         }
     }
-    transaction.put(table::session(client), &session)
+    transaction.put(table::client_together(client), &session)
 }
 
 fn drop_oldest_together(transaction: &mut Transaction<'_>) -> Result<(), Halt> {
-    let sessions = transaction.all::<Session>(prefix::SESSIONS)?;
+    let sessions = transaction.all::<Together>(prefix::SESSIONS)?;
     if sessions.len() >= MAX_CLIENTS
         && let Some((key, _)) = sessions.into_iter().min_by_key(|(_, session)| session.at)
     {

@@ -151,7 +151,7 @@ pub(crate) fn application(prefix: &str, name: &ApplicationName) -> String {
     format!("{prefix}{name}")
 }
 
-pub(crate) fn session(client: &str) -> String {
+pub(crate) fn client_together(client: &str) -> String {
     format!("{}{client}", prefix::SESSIONS)
 }
 

@@ -11,7 +11,8 @@
 //! slow for a while is slow for both. Everything listens on loopback.
 #![expect(
     clippy::print_stdout,
-    reason = "figures are printed on standard output"
+    clippy::print_stderr,
+    reason = "figures are printed on standard output, what went wrong on the other"
 )]
 
 mod bench;
@@ -41,6 +42,9 @@ enum What {
     Size(bench::size::Options),
     /// Under a load and real faults: whether anything that was promised is broken
     Torture(torture::Options),
+    /// A slow way to a member, as a process of its own
+    #[command(hide = true)]
+    Delay(torture::delay::Options),
     /// One member's replicated state, without the rest of the product: what is tried, as a process of its own
     Member(member::Options),
 }
@@ -53,7 +57,7 @@ fn main() -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            println!("the trial cannot start: {error}");
+            eprintln!("the trial cannot start: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -63,13 +67,14 @@ fn main() -> ExitCode {
             What::Failover(options) => bench::failover::failover(&options).await,
             What::Size(options) => bench::size::size(&options).await,
             What::Torture(options) => torture::torture(&options).await,
+            What::Delay(options) => torture::delay::run(options).await,
             What::Member(options) => member::run(options).await,
         }
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("the trial failed: {error:#}");
+            eprintln!("the trial failed: {error:#}");
             ExitCode::FAILURE
         }
     }

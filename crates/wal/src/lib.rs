@@ -87,7 +87,6 @@ mod planted;
 mod reader;
 mod recover;
 mod segment;
-#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod upkeep;
 mod writer;

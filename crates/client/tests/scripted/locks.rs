@@ -152,7 +152,7 @@ async fn a_release_of_unknown_outcome_is_carried_on_and_frees_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_is_lost_with_its_session_and_its_release_frees_nobody_elses() {
     let trio = Trio::start().await;
-    let ttl = Duration::from_millis(600);
+    let ttl = Duration::from_secs(2);
     let session = trio.client().open_session(ttl).await.unwrap();
     let lock = session.try_acquire(&named()).await.unwrap();
     assert_eq!(lock.loss(), None);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 /// A third of it is short enough to wait for.
-const TTL: Duration = Duration::from_millis(1_200);
+const TTL: Duration = Duration::from_millis(2_400);
 const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]

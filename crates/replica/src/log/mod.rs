@@ -203,6 +203,12 @@ impl LogStore {
         self.shared.memory().vote.is_some()
     }
 
+    /// Whether all entries behind `from` up to `to` are in it.
+    pub(crate) fn holds(&self, from: Option<LogId>, to: Option<LogId>) -> bool {
+        let memory = self.shared.memory();
+        memory.purged <= from && to <= memory.last
+    }
+
     async fn send(&self, job: Job) -> io::Result<()> {
         self.queue.send(job).await.map_err(|_| stopped())
     }
@@ -291,14 +297,25 @@ impl RaftLogStorage<Types> for LogStore {
             .await
     }
 
+    /// Waits for the disk only where the log goes on behind a hole: what is purged late is only more than anybody needs, and
+    /// meanwhile the engine would send no heartbeat.
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
-        {
+        let leaves_hole = {
             let mut memory = self.shared.memory();
+            let leaves_hole = memory.last < Some(upto);
             memory.purged = memory.purged.max(Some(upto));
             memory.last = memory.last.max(Some(upto));
             memory.tail.purge(upto.index);
+            leaves_hole
+        };
+        match leaves_hole {
+            true => self.send_and_wait(|done| Job::Purge { upto, done }).await,
+            false => {
+                // A failure stops the writer, which whoever asks next is told.
+                let (done, _) = oneshot::channel();
+                self.send(Job::Purge { upto, done }).await
+            }
         }
-        self.send_and_wait(|done| Job::Purge { upto, done }).await
     }
 }
 

@@ -258,6 +258,7 @@ impl Writing {
                 self.room.tell(Part::Purge, Some(said));
                 let last = last_appended(group).or(self.shared.reader.bounds().next.checked_sub(1));
                 match upto.map(|upto| upto.index) > last {
+                    true if self.room.is_given_up() => Err(error),
                     true => Ok(Some(FullDisk)),
                     false => {
                         self.put_off = upto;
@@ -294,7 +295,7 @@ impl Writing {
             Ok(()) => Ok(None),
             Err(
                 error @ (regraft_wal::Error::DiskFull { .. } | regraft_wal::Error::Prepare { .. }),
-            ) if !self.jobs.is_closed() => {
+            ) if !self.jobs.is_closed() && !self.room.is_given_up() => {
                 // Nobody is answered meanwhile, so nobody takes for written what is not.
                 self.lack(&with_causes(&error));
                 Ok(Some(FullDisk))

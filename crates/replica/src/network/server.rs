@@ -8,6 +8,7 @@ use crate::error::ProposeError;
 use crate::home;
 use crate::local::{Local, ReadIndexError};
 use crate::members::{self, MemberChange, MembersError};
+use crate::room;
 use crate::state::snapshot::{SnapshotData, Snapshots};
 use crate::tls::Peer;
 use crate::types::{
@@ -155,9 +156,9 @@ impl RaftService {
                     "the snapshot is longer than {limit} bytes"
                 )));
             }
-            file.write_at(received, &bytes)
-                .map_err(|error| broken(&error))?;
+            let (into, offset) = (file.clone(), received);
             received += bytes.len() as u64;
+            away(move || into.write_at(offset, &bytes)).await?;
         }
         if received < size_bytes {
             return Err(Status::invalid_argument(format!(
@@ -261,10 +262,7 @@ impl RaftRpc for RaftService {
             .await?;
         let vote = vote_from_wire(&required(start.ballot, "ballot")?);
         if let Some(reason) = self.local.room.lacking() {
-            // It is sent again later; the leader says why it was not taken.
-            return Err(Status::unavailable(format!(
-                "the disk of this member is full: {reason}"
-            )));
+            return Err(full(&reason));
         }
         let _slot = self
             .receiving
@@ -273,13 +271,13 @@ impl RaftRpc for RaftService {
         let file = self.receive(start.size_bytes, &mut parts).await?;
         let snapshots = Arc::clone(&self.snapshots);
         let checking = file.clone();
-        let meta = home::blocking(move || {
+        let meta = away(move || {
             checking.sync()?;
-            snapshots.verify(&checking)
+            let meta = snapshots.verify(&checking)?;
+            checking.check_installable()?;
+            Ok(meta)
         })
-        .await
-        .and_then(|checked| checked)
-        .map_err(|error| broken(&error))?;
+        .await?;
         tracing::info!(
             index = meta.last_log_id.map_or(0, |id| id.index),
             size_bytes = file.size_bytes().unwrap_or_default(),
@@ -506,8 +504,24 @@ fn required<T>(field: Option<T>, name: &'static str) -> Result<T, Status> {
     field.ok_or_else(|| Status::invalid_argument(Lacks(name).to_string()))
 }
 
+/// Waits for the disk away from the thread that answers heartbeats.
+async fn away<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Status> {
+    let done = home::blocking(work).await.and_then(|done| done);
+    done.map_err(|error| broken(&error))
+}
+
 fn broken(error: &io::Error) -> Status {
-    Status::internal(error.to_string())
+    match room::is_full(error) {
+        true => full(&error.to_string()),
+        false => Status::internal(error.to_string()),
+    }
+}
+
+/// What was sent is sent again later; the leader says why it was not taken.
+fn full(reason: &str) -> Status {
+    Status::unavailable(format!("the disk of this member is full: {reason}"))
 }
 
 fn stopped(error: &impl std::fmt::Display) -> Status {

@@ -41,13 +41,24 @@ impl Limiter {
 
     /// Lets a request of a client through, or tells it to ask less often.
     pub(super) fn admit(&self, request: Request<()>) -> Result<Request<()>, Status> {
+        self.count(&request, NonZeroU32::MIN)?;
+        Ok(request)
+    }
+
+    /// Counts a request as so many, at most as those of a second.
+    pub(super) fn count<T>(
+        &self,
+        request: &Request<T>,
+        requests: NonZeroU32,
+    ) -> Result<(), Status> {
         let Some(Peer(Ok(Identity::Client { name, .. }))) = request.extensions().get() else {
             // Refused for what it is, where it is answered.
-            return Ok(request);
+            return Ok(());
         };
-        match self.by_client.check_key(name) {
-            Ok(()) => Ok(request),
-            Err(_) => Err(Status::unavailable(format!(
+        let requests = requests.min(self.limits.requests_per_s);
+        match self.by_client.check_key_n(name, requests) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Status::unavailable(format!(
                 "client {name} asks this member more than {} times a second: ask less often",
                 self.limits.requests_per_s
             ))),

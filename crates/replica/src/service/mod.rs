@@ -17,6 +17,7 @@ pub(crate) mod watch;
 
 use crate::certs::{ClientRole, Identity};
 use crate::error::{BarrierError, ProposeError};
+use crate::home;
 use crate::listener;
 use crate::local::Proposed;
 use crate::replica::Replica;
@@ -29,7 +30,9 @@ use regraft_state::view::sessions as view;
 use regraft_wire::store::v1 as wire;
 use regraft_wire::store::v1::store_server::{Store, StoreServer};
 use std::fmt::Display;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +46,11 @@ pub use limits::StoreLimits;
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Calls at the same time on one connection.
 const STREAMS_MAX: u32 = 256;
+/// A program whose machine is gone gives its connection and its watches back after this and `PING_TIMEOUT`.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a page counts for, in requests: it is read and sent for as long as so many.
+const PAGE_REQUESTS: NonZeroU32 = NonZeroU32::new(50).expect("it is not zero");
 /// Watches, and requests that wait for locks, that are open at the same time on one member.
 const WATCHES_MAX: usize = 1_024;
 /// The metadata that names the leader.
@@ -64,10 +72,13 @@ pub async fn serve_store(
         replica: replica.clone(),
         stop: stop.clone(),
         watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+        limiter: Arc::clone(&limiter),
     })
     .max_decoding_message_size(REQUEST_BYTES_MAX);
     let service = InterceptedService::new(service, move |request| limiter.admit(request));
     let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .max_concurrent_streams(STREAMS_MAX)
         .add_service(service);
     let incoming = listener::incoming(listener, tls, stop.clone());
@@ -84,6 +95,7 @@ struct StoreService {
     /// Ends what would never end by itself: open calls keep the databases open.
     stop: CancellationToken,
     watches: Arc<Semaphore>,
+    limiter: Arc<Limiter>,
 }
 
 #[tonic::async_trait]
@@ -190,6 +202,8 @@ impl Store for StoreService {
         actor(&request)?;
         let slot = self.watch_slot()?;
         let request = request.into_inner();
+        let barrier = self.replica.barrier().await;
+        barrier.map_err(|error| self.unread(&error))?;
         let waiting = wait::granted(&self.replica, request.session, &request.scope);
         let waited = self.stop.run_until_cancelled(waiting).await;
         let waited = waited.unwrap_or_else(|| Err(stopping()));
@@ -220,25 +234,33 @@ impl Store for StoreService {
         request: Request<wire::ListRequest>,
     ) -> Result<Response<wire::ListResponse>, Status> {
         allowed(&request, ClientRole::Viewer)?;
-        let request = request.get_ref();
+        self.limiter.count(&request, PAGE_REQUESTS)?;
+        let request = request.into_inner();
         self.read_point(request.consistency).await?;
         let limit = match request.limit {
             0 => view::PAGE_RECORDS_MAX,
             limit => limit as usize,
         };
-        let after = (!request.after.is_empty()).then_some(request.after.as_slice());
-        let read = self.replica.read_at(|view, revision| {
-            let page = view::records(view, &request.prefix, after, limit)?;
-            let records = page.records.into_iter();
-            Ok::<_, ReadError>(wire::ListResponse {
-                revision,
-                records: records
-                    .map(|(key, record)| convert::record(key, record))
-                    .collect(),
-                more: page.next.is_some(),
-            })
+        let replica = self.replica.clone();
+        // A page is too much for the thread that answers heartbeats.
+        let reading = home::blocking(move || {
+            let after = (!request.after.is_empty()).then_some(request.after.as_slice());
+            let read = replica.read_at(|view, revision| {
+                let page = view::records(view, &request.prefix, after, limit)?;
+                let records = page.records.into_iter();
+                Ok::<_, ReadError>(wire::ListResponse {
+                    revision,
+                    records: records
+                        .map(|(key, record)| convert::record(key, record))
+                        .collect(),
+                    more: page.next.is_some(),
+                })
+            });
+            read.flatten().map_err(|error| unreadable(&error))
         });
-        let response = read.flatten().map_err(|error| unreadable(&error))?;
+        let response = reading
+            .await
+            .map_err(|error| Status::internal(error.to_string()))??;
         Ok(Response::new(response))
     }
 

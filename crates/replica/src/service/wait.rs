@@ -1,4 +1,4 @@
-//! Waits until a request that was queued is granted.
+//! Waits until a request that was queued is granted, as this member has it: the caller made a read point before.
 
 use super::{stopping, unreadable};
 use crate::changes::{Change, ChangesError};
@@ -29,8 +29,6 @@ pub(super) async fn granted(
         .map_err(|problem| Status::invalid_argument(format!("{scope:?}: {problem}")))?;
     // Before the first look, so that nothing happens unseen in between.
     let mut changes = replica.changes();
-    let barrier = replica.barrier().await;
-    barrier.map_err(|error| Status::unavailable(error.to_string()))?;
     let watched = [table::held(&scope), table::open_session(session)];
     loop {
         let looked = replica

@@ -139,7 +139,7 @@ impl Applier {
             let done = home::blocking(move || work(&state, &snapshots));
             async { done.await? }
         };
-        let part = (Part::Snapshot, Persistence::Endless);
+        let part = (Part::Install, Persistence::Endless);
         let path = self.snapshots.path();
         self.room.until_done(part, path, &self.stop, working).await
     }

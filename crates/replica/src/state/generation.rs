@@ -110,9 +110,12 @@ impl Generations {
             fresh.place.retired.store(unnamed, Ordering::Release);
             return Err(error);
         }
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        current.place.retired.store(true, Ordering::Release);
-        *current = Arc::new(fresh);
+        let old = {
+            let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, Arc::new(fresh))
+        };
+        // Closing and removing it may take long: nobody who wants the current one waits for that.
+        old.place.retired.store(true, Ordering::Release);
         Ok(())
     }
 

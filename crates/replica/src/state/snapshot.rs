@@ -16,6 +16,7 @@ use super::{View, database, read_position};
 use crate::database::Open;
 use crate::error::Error;
 use crate::planted::{self, Bug};
+use crate::room;
 use crate::types::{
     SnapshotMeta, log_id_from_wire, log_id_to_wire, stored_membership_from_wire,
     stored_membership_to_wire,
@@ -69,7 +70,10 @@ pub(crate) struct SnapshotFile {
 pub(crate) struct Snapshots {
     dir: PathBuf,
     cluster_id: String,
+    /// Held only to look or to exchange: the engine asks for it on its own thread.
     current: Mutex<Option<Arc<Taken>>>,
+    /// Held by who makes another one current.
+    changing: Mutex<()>,
     next: AtomicU64,
     /// Kept with every checkpoint that may be opened.
     open: Open,
@@ -110,6 +114,7 @@ impl Snapshots {
             dir: dir.to_owned(),
             cluster_id: cluster_id.to_owned(),
             current: Mutex::new(None),
+            changing: Mutex::new(()),
             next: AtomicU64::new(next),
             open,
         };
@@ -141,18 +146,19 @@ impl Snapshots {
     pub(crate) fn take(&self, db: &DB) -> io::Result<Arc<Taken>> {
         let path = self.checkpoint(db)?;
         let mut taken = self.taken_at(&path, 0)?;
-        let mut current = self.lock();
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current();
         if planted::has(Bug::OldSnapshot)
-            && let Some(old) = &*current
+            && let Some(old) = &current
         {
             taken.path.clone_from(&old.path);
         }
         let taken = Arc::new(taken);
-        if let Some(newer) = &*current
+        if let Some(newer) = current
             && newer.meta.last_log_id >= taken.meta.last_log_id
         {
             taken.retired.store(true, Ordering::Release);
-            return Ok(Arc::clone(newer));
+            return Ok(newer);
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if let Err(error) = point_to(&self.dir, &name) {
@@ -160,7 +166,8 @@ impl Snapshots {
             taken.retired.store(unnamed, Ordering::Release);
             return Err(error);
         }
-        if let Some(old) = current.replace(Arc::clone(&taken)) {
+        let old = self.lock().replace(Arc::clone(&taken));
+        if let Some(old) = old {
             let still_needed = planted::has(Bug::OldSnapshot);
             old.retired.store(!still_needed, Ordering::Release);
         }
@@ -310,9 +317,15 @@ impl SnapshotFile {
         Ok(self.file.metadata()?.len())
     }
 
-    /// Writes received bytes.
+    /// Writes received bytes, unless what was accepted needs the room.
     pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        room::check_fits(&self.path, bytes.len() as u64)?;
         self.file.write_all_at(bytes, offset)
+    }
+
+    /// Whether there is room for the state that it becomes, which takes about as much again.
+    pub(crate) fn check_installable(&self) -> io::Result<()> {
+        room::check_fits(&self.path, self.size_bytes()?)
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
@@ -414,10 +427,15 @@ fn point_to(dir: &Path, name: &str) -> io::Result<()> {
     database::sync_dir(dir)
 }
 
+/// Also what is gone already, as somebody may have removed it by hand.
 fn remove(path: &Path) -> io::Result<()> {
-    match path.is_dir() {
+    let removed = match path.is_dir() {
         true => std::fs::remove_dir_all(path),
         false => std::fs::remove_file(path),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ use regraft_model::id::LockScope;
 /// Most records of one page.
 pub const PAGE_RECORDS_MAX: usize = 1_000;
 /// Bytes of values after which a page ends: with the largest value on top it still is one message.
-pub const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub const PAGE_BYTES_MAX: usize = 512 * 1024;
 
 /// Some records, in order of their keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

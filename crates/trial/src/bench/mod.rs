@@ -37,13 +37,51 @@ pub(crate) struct Options {
     seconds: u64,
     /// Only one of them, to look at it with a profiler
     #[arg(long, value_enum)]
-    only: Option<Kind>,
+    only: Option<Only>,
     /// Beside whom; we have no mode without TLS
-    #[arg(long, value_enum, default_value_t = Kind::Etcd)]
-    beside: Kind,
+    #[arg(long, value_enum, default_value_t = Beside::Etcd)]
+    beside: Beside,
     /// How figures are printed
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
+}
+
+/// One of both kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Only {
+    /// Ours
+    Regraft,
+    /// Theirs
+    Etcd,
+}
+
+impl Only {
+    /// Of both, those that are wanted.
+    fn of(only: Option<Self>, theirs: Kind) -> Vec<Kind> {
+        match only {
+            None => vec![Kind::Regraft, theirs],
+            Some(Self::Regraft) => vec![Kind::Regraft],
+            Some(Self::Etcd) => vec![theirs],
+        }
+    }
+}
+
+/// How etcd is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Beside {
+    /// With mutual TLS, as ours
+    Etcd,
+    /// Without TLS
+    PlainEtcd,
+}
+
+impl From<Beside> for Kind {
+    fn from(beside: Beside) -> Self {
+        match beside {
+            Beside::Etcd => Self::Etcd,
+            Beside::PlainEtcd => Self::PlainEtcd,
+        }
+    }
 }
 
 /// Starts both trios, measures in turn, prints.
@@ -66,10 +104,7 @@ pub(crate) async fn bench(options: &Options) -> Result<()> {
 async fn measure(options: &Options, dir: &TestDir) -> Result<Report> {
     let certificates = Certificates::create(&dir.folder("certificates")?)?;
     let mut trios = Vec::new();
-    for kind in [Kind::Regraft, options.beside]
-        .into_iter()
-        .filter(|kind| options.only.is_none_or(|only| only == *kind))
-    {
+    for kind in Only::of(options.only, options.beside.into()) {
         trios.push(Trio::start(kind, dir.path(), &certificates).await?);
     }
     let time = Duration::from_secs(options.seconds);

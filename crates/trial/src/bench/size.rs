@@ -18,8 +18,8 @@ use regraft_testbed::{Signal, TestDir, end_cleanly_on_signals};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use super::Output;
 use super::report::data_bytes;
+use super::{Only, Output};
 use crate::clock;
 use crate::trio::{Certificates, Kind, Trio};
 
@@ -56,7 +56,7 @@ pub(crate) struct Options {
     rounds: u32,
     /// Only one of them
     #[arg(long, value_enum)]
-    only: Option<Kind>,
+    only: Option<Only>,
     /// How figures are printed
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -109,10 +109,7 @@ pub(crate) async fn size(options: &Options) -> Result<()> {
 async fn measure(options: &Options, dir: &TestDir) -> Result<Vec<Figures>> {
     let certificates = Certificates::create(&dir.folder("certificates")?)?;
     let mut all = Vec::new();
-    for kind in Kind::BOTH
-        .into_iter()
-        .filter(|kind| options.only.is_none_or(|only| only == *kind))
-    {
+    for kind in Only::of(options.only, Kind::Etcd) {
         let folder = dir.folder(&kind.to_string())?;
         let trio = match kind {
             Kind::Regraft => Trio::start_hospitable(&folder, &certificates).await?,

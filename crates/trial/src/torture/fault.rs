@@ -29,6 +29,10 @@ pub(super) enum Kind {
     CutRequests,
     /// Clients do not hear a member
     CutAnswers,
+    /// Some of the packets of a member are lost: what they carry comes late, in bursts
+    Loss,
+    /// All that is sent to a member, and its answers, arrive later
+    Delay,
     /// A member's disk is full
     FullDisk,
     /// Every sync of a member's log takes long
@@ -40,7 +44,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Kill,
         Self::KillAll,
         Self::Freeze,
@@ -50,6 +54,8 @@ impl Kind {
         Self::Mute,
         Self::CutRequests,
         Self::CutAnswers,
+        Self::Loss,
+        Self::Delay,
         Self::FullDisk,
         Self::SlowSync,
         Self::FailSync,
@@ -66,6 +72,8 @@ impl Kind {
                 | Self::Mute
                 | Self::CutRequests
                 | Self::CutAnswers
+                | Self::Loss
+                | Self::Delay
                 | Self::FullDisk
         );
         confinement == Confinement::Own || !needs_own
@@ -127,6 +135,11 @@ impl Schedule {
             kinds,
             left: Vec::new(),
         }
+    }
+
+    /// How many kinds of faults there are to come.
+    pub(super) fn kinds(&self) -> usize {
+        self.kinds.len()
     }
 
     pub(super) fn next(&mut self) -> Blow {

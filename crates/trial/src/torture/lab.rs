@@ -5,7 +5,8 @@
 //!   br0 10.77.0.254 ── clients                  FOLDER/disk-1.img ─ext4, loop─> FOLDER/disk-1
 //!    ├── to1 ── eth0 10.77.0.1  (netns m1)      FOLDER/disk-2.img ...
 //!    ├── to2 ── eth0 10.77.0.2  (netns m2)
-//!    └── to3 ── eth0 10.77.0.3  (netns m3)      nftables in each: whom it does not hear, whom it does not reach
+//!    └── to3 ── eth0 10.77.0.3  (netns m3)      nftables in each: whom it does not hear, whom it does not reach,
+//!                                               which packets are lost, which connections take a slow way
 //! ```
 //!
 //! Nothing of the machine's own network or mounts changes, so nothing has to be put back, however the run ends. Where the
@@ -28,6 +29,8 @@ pub(super) const CONFINED: &str = "--confined";
 const CLIENTS: &str = "10.77.0.254";
 const RAFT_PORT: u16 = 7_202;
 const STORE_PORT: u16 = 7_203;
+/// Where the slow way to a port begins: this much above it.
+const SLOW_ABOVE: u16 = 100;
 /// Bytes of a member's disk: the log keeps some segments of 16 MiB, the state and its snapshots about as much again.
 const DISK_BYTES: u64 = 768 << 20;
 /// Left when a disk is filled: less than anything asks for at once.
@@ -62,13 +65,15 @@ pub(super) enum Party {
     Clients,
 }
 
-/// Traffic to a member that is dropped, as the member sees it.
+/// Traffic of a member that is dropped, as the member sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
     /// What the other one sends.
     From(Party),
     /// What it sends to the other one.
     To(Party),
+    /// So many of a hundred packets, at random, of all that it sends and is sent.
+    Some(u64),
 }
 
 /// Runs this process again with a network and mounts of its own. Comes back where that cannot be had, with the reason.
@@ -174,9 +179,40 @@ impl Lab {
                 Cut::To(party) => {
                     format!("add rule inet cut out ip daddr {} drop\n", address(party))
                 }
+                Cut::Some(percent) => format!(
+                    "add rule inet cut in iifname eth0 numgen random mod 100 < {percent} drop\n\
+                     add rule inet cut out oifname eth0 numgen random mod 100 < {percent} drop\n"
+                ),
             });
         }
         filter(member, &rules)
+    }
+
+    /// The slow ways to a member's ports, and where they lead.
+    pub(super) fn slow_ways(&self, member: u64) -> [String; 2] {
+        let host = self.host(member);
+        [RAFT_PORT, STORE_PORT].map(|port| format!("{host}:{}={host}:{port}", port + SLOW_ABOVE))
+    }
+
+    /// Leads connections to a member by its slow ways, and breaks those that it has.
+    pub(super) fn lead_slowly(&self, member: u64) -> Result<()> {
+        let mut rules = String::from(
+            "flush table inet slow\n\
+             add rule inet slow old tcp flags rst accept\n",
+        );
+        for port in [RAFT_PORT, STORE_PORT] {
+            let slow = port + SLOW_ABOVE;
+            rules.push_str(&format!(
+                "add rule inet slow new iifname eth0 tcp dport {port} redirect to :{slow}\n\
+                 add rule inet slow old iifname eth0 tcp dport {port} reject with tcp reset\n"
+            ));
+        }
+        filter(member, &rules)
+    }
+
+    /// Leads connections to a member straight to it.
+    pub(super) fn lead_straight(&self, member: u64) -> Result<()> {
+        filter(member, "flush table inet slow\n")
     }
 
     /// Fills a member's disk.
@@ -230,7 +266,7 @@ fn disk_folder(folder: &Path, member: u64) -> PathBuf {
 }
 
 impl Disk {
-    /// A file system in a file, which syncs as the disk below does; in memory where there are no loop devices.
+    /// A file system in a file, which syncs as the disk below does.
     fn mount(folder: &Path, member: u64) -> Result<Self> {
         let at = disk_folder(folder, member);
         std::fs::create_dir_all(&at)?;
@@ -274,7 +310,10 @@ fn make_network() -> Result<()> {
         ip(&format!("-n m{member} link set eth0 up"))?;
         let table = "add table inet cut\n\
              add chain inet cut in { type filter hook input priority 0; }\n\
-             add chain inet cut out { type filter hook output priority 0; }\n";
+             add chain inet cut out { type filter hook output priority 0; }\n\
+             add table inet slow\n\
+             add chain inet slow new { type nat hook prerouting priority -100; }\n\
+             add chain inet slow old { type filter hook input priority 0; }\n";
         filter(member, table)?;
     }
     Ok(())

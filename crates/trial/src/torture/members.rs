@@ -34,6 +34,8 @@ pub(super) struct Members {
     certificates: Certificates,
     tls: Arc<Tls>,
     processes: Mutex<BTreeMap<u64, (Process, Instant)>>,
+    /// Who makes the way to a member slow.
+    slow_ways: Mutex<BTreeMap<u64, Process>>,
     /// What each does not hear or reach, by the fault that cut it.
     cuts: Mutex<BTreeMap<u64, Vec<(u32, Cut)>>>,
 }
@@ -57,6 +59,7 @@ impl Members {
             certificates,
             tls: Arc::new(tls),
             processes: Mutex::default(),
+            slow_ways: Mutex::default(),
             cuts: Mutex::default(),
         };
         for member in 1..=MEMBERS {
@@ -95,10 +98,7 @@ impl Members {
     }
 
     fn program(&self, member: u64, tls: &TlsPaths) -> Result<Program> {
-        let binary = std::env::current_exe()?;
-        let mut words = self.lab.prefix(member);
-        words.push(binary.display().to_string());
-        words.push("member".to_owned());
+        let mut words = vec!["member".to_owned()];
         words.extend((1..=MEMBERS).map(|id| format!("--peer={id}={}", self.lab.raft(id))));
         words.extend([
             format!("--node-id={member}"),
@@ -114,6 +114,14 @@ impl Members {
                 self.folder.join(format!("faults-{member}")).display()
             ),
         ]);
+        self.beside(member, words)
+    }
+
+    /// This program with these arguments, in the network of a member.
+    fn beside(&self, member: u64, arguments: Vec<String>) -> Result<Program> {
+        let mut words = self.lab.prefix(member);
+        words.push(std::env::current_exe()?.display().to_string());
+        words.extend(arguments);
         let mut words = words.into_iter();
         let first = words.next().context("a program has a name")?;
         Ok(Program::new(first).args(words))
@@ -176,6 +184,29 @@ impl Members {
             cuts.retain(|(by, _)| *by != fault);
         }
         self.apply(&all)
+    }
+
+    /// Has all that is sent to a member, and its answers, arrive so much later.
+    pub(super) fn delay(&self, member: u64, by: Duration) -> Result<()> {
+        let mut slow_ways = lock(&self.slow_ways);
+        // One at a time has the ports.
+        drop(slow_ways.remove(&member));
+        let mut words = vec!["delay".to_owned(), format!("--by-ms={}", by.as_millis())];
+        words.extend(self.lab.slow_ways(member).map(|way| format!("--way={way}")));
+        let log = self.folder.join(format!("delay-{member}.log"));
+        let program = self.beside(member, words)?;
+        let process = Process::start(&format!("delay-{member}"), &program, &log)?;
+        slow_ways.insert(member, process);
+        self.lab.lead_slowly(member)
+    }
+
+    /// Has it arrive as before.
+    pub(super) fn hasten(&self, member: u64) -> Result<()> {
+        self.lab.lead_straight(member)?;
+        match lock(&self.slow_ways).remove(&member) {
+            Some(mut process) => Ok(process.check()?),
+            None => Ok(()),
+        }
     }
 
     fn apply(&self, all: &BTreeMap<u64, Vec<(u32, Cut)>>) -> Result<()> {

@@ -11,9 +11,9 @@
 //! - Guarantees: nothing outside the folder of the run and the namespaces of this process is changed. A seed gives the same
 //!   blows; what they hit is the processes' business, so two runs are never the same.
 //! - Assumptions: Linux. Faults of the network and of disk space need what root may.
-//! - Left out: delayed and reordered packets (they need netem or a proxy; the simulation has them), and damaged files
-//!   (the log's own tests have them).
+//! - Left out: damaged files (the log's own tests have them), members that come and go (the simulation has them).
 
+pub(crate) mod delay;
 mod fault;
 mod lab;
 mod load;
@@ -288,10 +288,12 @@ async fn blows(
     mut schedule: Schedule,
 ) -> Result<Happened> {
     let mut happened = Happened::default();
+    let kinds = u32::try_from(schedule.kinds()).unwrap_or(u32::MAX);
     let mut number = 0;
     let mut told = clock::now();
     clock::rest(Duration::from_secs(1)).await;
-    while time.0.elapsed() < lasts {
+    // However slow the machine is, each kind comes once: none comes again before all others.
+    while time.0.elapsed() < lasts || number < kinds {
         let Blow { faults, rest } = schedule.next();
         let leader = members.leader().await;
         let strikes = faults.into_iter().map(|planned| {

@@ -26,6 +26,12 @@ const JUMPS_MS: [i64; 6] = [
 /// Slowest and longest sync, milliseconds: a disk that is shared with too many, one that is about to fail.
 const SLOW_MIN_MS: u64 = 20;
 const SLOW_MAX_MS: u64 = 800;
+/// Lost of a hundred packets: what a bad cable loses, what lets next to nothing through.
+const LOSS_MIN_PERCENT: u64 = 2;
+const LOSS_MAX_PERCENT: u64 = 40;
+/// How late all arrives, milliseconds: another region, and more than an election takes.
+const DELAY_MIN_MS: u64 = 20;
+const DELAY_MAX_MS: u64 = 600;
 
 /// A fault that was.
 #[derive(Clone, Debug, Serialize)]
@@ -116,6 +122,16 @@ fn begin(
         Kind::Mute => members.cut(number, &all(Cut::To))?,
         Kind::CutRequests => members.cut(number, &[(member, Cut::From(Party::Clients))])?,
         Kind::CutAnswers => members.cut(number, &[(member, Cut::To(Party::Clients))])?,
+        Kind::Loss => {
+            let percent = LOSS_MIN_PERCENT + dice.below(LOSS_MAX_PERCENT - LOSS_MIN_PERCENT);
+            struck.how = format!("{percent} %");
+            members.cut(number, &[(member, Cut::Some(percent))])?;
+        }
+        Kind::Delay => {
+            let by = DELAY_MIN_MS + dice.below(DELAY_MAX_MS - DELAY_MIN_MS);
+            struck.how = format!("{by} ms");
+            members.delay(member, Duration::from_millis(by))?;
+        }
         Kind::FullDisk => members.lab.fill(member)?,
         Kind::SlowSync => {
             let slow = SLOW_MIN_MS + dice.below(SLOW_MAX_MS - SLOW_MIN_MS);
@@ -147,7 +163,9 @@ fn end(members: &Members, number: u32, struck: &Struck) -> Result<()> {
         | Kind::Deafen
         | Kind::Mute
         | Kind::CutRequests
-        | Kind::CutAnswers => members.mend(number),
+        | Kind::CutAnswers
+        | Kind::Loss => members.mend(number),
+        Kind::Delay => members.hasten(member),
         Kind::FullDisk => members.lab.empty(member),
         Kind::SlowSync | Kind::FailSync => Ok(members.faults(member).set_disk(None)?),
         Kind::ClockJump => Ok(members.faults(member).set_clock(0)?),

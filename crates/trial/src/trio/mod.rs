@@ -32,7 +32,7 @@ const LEADER_POLL: Duration = Duration::from_millis(20);
 const LOOPBACK: &str = "127.0.0.1";
 
 /// Whose members they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Ours
     Regraft,
@@ -117,7 +117,7 @@ pub(crate) enum Client {
     Etcd(etcd::Client),
 }
 
-/// Certificates that both kinds take: members for 127.0.0.1, and one client.
+/// Certificates that both kinds take: members for 127.0.0.1, and programs.
 pub(crate) struct Certificates {
     authority: Authority,
     client: Files,

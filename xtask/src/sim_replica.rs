@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use anyhow::{Context as _, Result, bail};
-use clap::Parser;
+use clap::Args;
 use serde::Deserialize;
 
 use crate::bootstrap::{self, Parts, Prepared};
@@ -31,10 +31,9 @@ const TOLD_EVERY: u64 = 100;
 /// More processes than cores help nobody.
 const JOBS_MAX: u64 = 64;
 
-/// Arguments.
-#[derive(Parser)]
-#[command(name = "cargo xtask sim replica")]
-pub(crate) struct Members {
+/// Which seeds.
+#[derive(Args)]
+pub(crate) struct Options {
     /// The first seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -80,11 +79,11 @@ struct Target {
     name: String,
 }
 
-pub(crate) fn run(workspace: &Workspace, members: &Members) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let prepared = bootstrap::prepare(workspace, Parts::Build)?;
     let program = build(workspace, &prepared)?;
     let watch = Stopwatch::start();
-    let shares = shares(members);
+    let shares = shares(options);
     let sums = std::thread::scope(|scope| {
         let (told, heard) = mpsc::channel();
         let running: Vec<_> = shares
@@ -101,7 +100,7 @@ pub(crate) fn run(workspace: &Workspace, members: &Members) -> Result<()> {
             })
             .collect();
         drop(told);
-        let sums = listen(&heard, members.seeds, watch);
+        let sums = listen(&heard, options.seeds, watch);
         for running in running {
             running
                 .join()
@@ -116,8 +115,8 @@ pub(crate) fn run(workspace: &Workspace, members: &Members) -> Result<()> {
     if !sums.broken.is_empty() {
         bail!("{} of {} seeds are broken", sums.broken.len(), sums.seeds);
     }
-    if sums.seeds != members.seeds {
-        bail!("only {} of {} seeds were run", sums.seeds, members.seeds);
+    if sums.seeds != options.seeds {
+        bail!("only {} of {} seeds were run", sums.seeds, options.seeds);
     }
     Ok(())
 }
@@ -156,10 +155,10 @@ fn build(workspace: &Workspace, prepared: &Prepared) -> Result<PathBuf> {
 }
 
 /// First seed and count of each process.
-fn shares(members: &Members) -> Vec<(u64, u64)> {
-    let jobs = members.jobs.min(members.seeds);
-    let (each, more) = (members.seeds / jobs, members.seeds % jobs);
-    let mut first = members.seed;
+fn shares(options: &Options) -> Vec<(u64, u64)> {
+    let jobs = options.jobs.min(options.seeds);
+    let (each, more) = (options.seeds / jobs, options.seeds % jobs);
+    let mut first = options.seed;
     let mut shares = Vec::new();
     for job in 0..jobs {
         let count = each + u64::from(job < more);
@@ -316,12 +315,12 @@ mod tests {
     #[test]
     fn processes_share_all_seeds() {
         let check = |jobs, seeds, expected: &[(u64, u64)]| {
-            let members = Members {
+            let options = Options {
                 seed: 10,
                 seeds,
                 jobs,
             };
-            assert_eq!(shares(&members), expected);
+            assert_eq!(shares(&options), expected);
         };
         check(1, 5, &[(10, 5)]);
         check(2, 5, &[(10, 3), (13, 2)]);
