@@ -218,3 +218,76 @@ fn engine_config(cluster_id: &str, timings: &Timings) -> Result<openraft::Config
         reason: format!("its timings do not fit each other: {error}"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PeerAddress;
+    use crate::state::Patience;
+    use crate::types::{Entry, LeaderId, LogId, Payload};
+    use openraft::storage::RaftLogStorageExt as _;
+    use openraft::vote::RaftLeaderId as _;
+    use std::path::Path;
+
+    fn config(dir: &Path) -> Config {
+        let peer = PeerAddress {
+            address: "127.0.0.1:1".to_owned(),
+            name: "member-1".to_owned(),
+        };
+        Config {
+            node_id: 1,
+            cluster_id: "shop".to_owned(),
+            data_dir: dir.to_owned(),
+            raft_listen: "127.0.0.1:0".parse().unwrap(),
+            peers: [(1, peer)].into(),
+            tls: None,
+            timings: Timings::default(),
+            clock: Arc::new(|| 0),
+            machine: Arc::new(crate::StateMachine),
+            log_disk: None,
+        }
+    }
+
+    fn blank(index: u64) -> Entry {
+        let leader_id = LeaderId::new(1, 1);
+        Entry {
+            log_id: LogId { leader_id, index },
+            payload: Payload::Blank,
+        }
+    }
+
+    /// The snapshot after a start of which the state is applied up to 5 and the one before is of 2, with so much in the log.
+    async fn check(logged: u64, expected: u64) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let mut storage = open_storage(&config).unwrap();
+        let entries: Vec<Entry> = (0..=5).map(blank).collect();
+        let logged = entries.iter().take_while(|it| it.log_id.index <= logged);
+        let appended = storage.log.blocking_append(logged.cloned());
+        appended.await.unwrap();
+        let apply = |entries: &[Entry]| {
+            let applied = storage.state.apply(entries, Patience::Waits);
+            assert!(applied.is_ok_and(|applied| applied.outcome.is_ok()));
+        };
+        apply(&entries[..=2]);
+        let generation = storage.state.generation();
+        storage.snapshots.take(&generation.db).unwrap();
+        apply(&entries[3..]);
+        storage.state.make_durable().unwrap();
+        let closed = storage.closed.clone();
+        drop((storage, generation));
+        for closed in closed {
+            closed.wait().await;
+        }
+        let storage = open_storage(&config).unwrap();
+        let current = storage.snapshots.current().unwrap();
+        let index = current.meta().last_log_id.map(|id| id.index);
+        assert_eq!(index, Some(expected));
+    }
+
+    #[tokio::test]
+    async fn a_state_that_its_snapshot_and_the_log_do_not_reach_gets_another() {
+        check(5, 2).await;
+        check(3, 5).await;
+    }
+}

@@ -144,8 +144,11 @@ async fn nothing_is_purged_when_the_state_cannot_be_made_durable() {
         .blocking_append((1..=5).map(|index| entry(1, index, 1)))
         .await
         .unwrap();
-    let error = store.purge(log_id(1, 3)).await.unwrap_err();
-    assert_eq!(error.to_string(), "disk full");
+    // Nobody waits for it.
+    store.purge(log_id(1, 3)).await.unwrap();
+    let failure = Arc::clone(&opened.failure);
+    until("it has failed", || failure.get().is_some()).await;
+    assert_eq!(failure.get().map(String::as_str), Some("disk full"));
     // The writer has stopped for good.
     let error = store.blocking_append([entry(1, 6, 1)]).await.unwrap_err();
     assert!(error.to_string().contains("stopped"), "{error}");
@@ -222,6 +225,23 @@ async fn a_full_disk_is_told_and_writes_wait_for_room() {
     let mut reader = opened.store.get_log_reader().await;
     let entries = reader.try_get_log_entries(..).await.unwrap();
     assert_eq!(indexes(&entries), (1..=index + 1).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_write_that_waits_for_room_ends_with_its_member() {
+    let (mut opened, _) = beside_a_full_state();
+    let room = opened.room.clone();
+    let store = &mut opened.store;
+    store.blocking_append([entry(1, 1, 1)]).await.unwrap();
+    // Nothing can follow behind the hole before there is room.
+    let purging = store.purge(log_id(1, 8));
+    let giving_up = async {
+        until("it is told", || room.lacking().is_some()).await;
+        room.give_up();
+    };
+    let (purged, ()) = futures::future::join(purging, giving_up).await;
+    purged.unwrap_err();
+    assert!(opened.failure.get().is_some());
 }
 
 /// A log on a disk with room, beside a state that finds none while it is told so.
