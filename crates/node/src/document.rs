@@ -242,6 +242,8 @@ words! {
         Learner => "learner",
         /// Nothing is heard of it.
         Unknown => "unknown",
+        /// The answering member's configuration names it, and it is no member: not any more, or not yet.
+        None => "none",
     }
 }
 

@@ -7,13 +7,18 @@
 
 use crate::certs::Identity;
 use crate::error::Error;
-use crate::{database, line, tls};
+use crate::state::StateStore;
+use crate::{database, line, log, tls};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write as _};
 use std::path::Path;
 
 const MARKER: &str = "member.json";
+/// What is in the folder of a member that ever ran.
+const PARTS: [&str; 2] = [log::FOLDER, StateStore::FOLDER];
+/// What a file system has in its own root.
+pub(crate) const LOST_AND_FOUND: &str = "lost+found";
 const MARKER_NEW: &str = "member.json.new";
 /// Newest format of a marker. One without a line is still written in the first, which older versions read.
 const FORMAT: u32 = 2;
@@ -41,6 +46,14 @@ impl Disk {
     /// Reads the marker of `dir`, or writes it when the folder is new.
     pub(crate) fn claim(dir: &Path, cluster_id: &str, node_id: u64) -> Result<Self, Error> {
         let Some(disk) = Self::read(dir)? else {
+            if let Some(left) = PARTS.iter().find(|part| holds_files(&dir.join(part))) {
+                return Err(Error::DamagedDatabase {
+                    path: dir.join(MARKER),
+                    reason: format!(
+                        "it is gone, but `{left}` beside it is there: nobody knows whose it is"
+                    ),
+                });
+            }
             let disk = Self::new(dir, cluster_id, node_id)?;
             disk.write(dir)?;
             return Ok(disk);
@@ -157,6 +170,14 @@ impl Disk {
     }
 }
 
+/// An empty folder may be a disk of its own, mounted there.
+fn holds_files(part: &Path) -> bool {
+    let entries = std::fs::read_dir(part).into_iter().flatten().flatten();
+    entries
+        .into_iter()
+        .any(|entry| entry.file_name() != LOST_AND_FOUND)
+}
+
 /// Whether a restore into the folder was cut off.
 pub(crate) fn is_half_restored(dir: &Path) -> Result<bool, Error> {
     Ok(Disk::read(dir)?.is_some_and(|disk| disk.restoring))
@@ -208,6 +229,21 @@ mod tests {
             marker(),
             (2.into(), "clusterId diskId format line nodeId".into())
         );
+    }
+
+    #[test]
+    fn a_folder_that_lost_its_marker_is_nobodys() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join(StateStore::FOLDER);
+        // A new disk of its own for the state.
+        std::fs::create_dir_all(state.join("lost+found")).unwrap();
+        Disk::claim(dir.path(), "shop", 1).unwrap();
+        std::fs::write(state.join("CURRENT"), "db-1").unwrap();
+        Disk::claim(dir.path(), "shop", 1).unwrap();
+        remove_marker(dir.path()).unwrap();
+        let error = Disk::claim(dir.path(), "shop", 1).unwrap_err();
+        assert!(matches!(error, Error::DamagedDatabase { .. }), "{error}");
+        assert!(error.to_string().contains("`state`"), "{error}");
     }
 
     #[test]

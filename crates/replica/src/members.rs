@@ -270,14 +270,20 @@ impl Known {
                 "give the new member an address of its own",
             );
         }
-        let voters = peers.introduce(id, address).await.map_err(|reason| {
+        let introduced = peers.introduce(id, address).await.map_err(|reason| {
             let action = format!(
                 "start member {id} with its own certificate, an empty data folder, and all members under `peers`; then ask again"
             );
             MembersError::Refused { reason, action }
         })?;
-        if !voters.is_empty() {
-            let voters: Vec<String> = voters.iter().map(u64::to_string).collect();
+        if introduced.known_otherwise {
+            return refuse(
+                format!("a member {id} was here before, with another disk"),
+                "start it with an empty data folder under an id that was never used, with a certificate of that id",
+            );
+        }
+        if !introduced.voters.is_empty() {
+            let voters: Vec<String> = introduced.voters.iter().map(u64::to_string).collect();
             return refuse(
                 format!(
                     "member {id} brings a log of its own, in which member {} votes",

@@ -125,9 +125,20 @@ fn open_snapshots(config: &Config, state: &StateStore, log: &LogStore) -> Result
 }
 
 /// Every vote is durable before anything of its term is applied, snapshots included. A state without one stands beside a
-/// log that was lost, and a member that forgot its votes could help to elect two leaders.
+/// log that was lost, and a member that forgot its votes could help to elect two leaders. Nor is there a state to be made
+/// again where the log begins behind it.
 pub(crate) fn check_promises(config: &Config, storage: &Storage) -> Result<(), Error> {
-    match storage.state.position().applied {
+    let applied = storage.state.position().applied;
+    if let (None, Some(purged)) = (applied, storage.log.purged()) {
+        return Err(Error::DamagedDatabase {
+            path: config.data_dir.join(StateStore::FOLDER),
+            reason: format!(
+                "it is empty, but the log beside it begins behind entry {}: the state was lost",
+                purged.index
+            ),
+        });
+    }
+    match applied {
         Some(applied) if !storage.log.has_vote() => Err(Error::DamagedDatabase {
             path: config.data_dir.join(log::FOLDER),
             reason: format!(

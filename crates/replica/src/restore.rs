@@ -46,8 +46,6 @@ pub(crate) const INDEX_GAP: u64 = 1_000_000_000_000;
 const NOBODY: u64 = 0;
 /// Bytes of a line's name.
 const LINE_BYTES: usize = 8;
-/// What may be in a data folder that counts as empty: a new file system has it.
-const ALLOWED: &str = "lost+found";
 
 /// Whether a state may go on under another cluster's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +139,8 @@ fn check_folder(dir: &Path) -> Result<(), Error> {
         .map(|entry| Ok(entry?.file_name()))
         .collect::<io::Result<Vec<_>>>()
         .map_err(failed)?;
-    names.retain(|name| name != ALLOWED);
+    // A new file system has it.
+    names.retain(|name| name != disk::LOST_AND_FOUND);
     match names.iter().min() {
         None => Ok(()),
         Some(name) => Err(Error::FolderNotEmpty {

@@ -85,7 +85,7 @@ impl Tls {
     /// is not trusted any more end.
     ///
     /// # Errors
-    /// When a file cannot be read or used, or names somebody else than before: the old
+    /// When a file cannot be read or used, ran out, or names somebody else than before: the old
     /// configuration stays.
     pub fn reload(&self) -> Result<(), Error> {
         let (material, identity) = read(&self.paths)?;
@@ -94,6 +94,13 @@ impl Tls {
                 path: self.paths.cert.clone(),
                 expected: self.identity.to_string(),
                 found: identity.to_string(),
+            });
+        }
+        let now_ms = UnixTime::now().as_secs().saturating_mul(1_000);
+        if material.expires_ms < i64::try_from(now_ms).unwrap_or(i64::MAX) {
+            return Err(Error::ReadCertificate {
+                path: self.paths.cert.clone(),
+                reason: "it ran out, or every authority did".to_owned(),
             });
         }
         *self

@@ -181,14 +181,22 @@ async fn receive(
 }
 
 fn refuse_existing(args: &BackupArgs) -> Result<(), Failure> {
-    match args.force || !args.file.exists() {
-        true => Ok(()),
-        false => Err(Failure::new(
+    let name = args.file.display();
+    match std::fs::metadata(&args.file) {
+        // Replacing a device or a pipe would break whoever else uses it.
+        Ok(found) if !found.is_file() => Err(Failure::new(
+            Exit::Refused,
+            "NotAFile",
+            format!("{name} is no regular file"),
+            "name a file",
+        )),
+        Ok(_) if !args.force => Err(Failure::new(
             Exit::Refused,
             "FileExists",
-            format!("{} exists already", args.file.display()),
+            format!("{name} exists already"),
             "name another file, or replace it with --force",
         )),
+        _ => Ok(()),
     }
 }
 

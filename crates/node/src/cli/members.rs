@@ -66,6 +66,14 @@ pub(super) async fn run(mut client: Client, command: &Members) -> Result<(), Fai
 }
 
 async fn add(mut client: Client, args: &AddArgs) -> Result<(), Failure> {
+    if args.replace == Some(args.id) {
+        return Err(Failure::new(
+            Exit::Usage,
+            "SameMember",
+            format!("member {} cannot take its own place", args.id),
+            "give the new member an id that was never used",
+        ));
+    }
     let new = wire::NewMember {
         id: args.id,
         address: args.raft.clone(),

@@ -95,6 +95,10 @@ pub(super) fn clusters(view: &View, member: &Member) -> Vec<ClusterDocument> {
         .collect()
 }
 
+/// Said of who is in the configuration of the answering member only.
+const NO_MEMBER: &str =
+    "it is no member: take it out of `peers`, or take it in with `regraft members add`";
+
 /// Every member of the configuration, and those of the trio besides.
 pub(super) fn members(member: &Member, asked: Asked) -> Vec<MemberDocument> {
     let status = member.replica.status();
@@ -111,7 +115,7 @@ pub(super) fn members(member: &Member, asked: Asked) -> Vec<MemberDocument> {
     ids.into_iter()
         .map(|id| {
             let peer = member.config.members.iter().find(|peer| peer.id.0 == id);
-            let contact = contact(&status, proof, id);
+            let (is_member, contact) = (is_member(&status, id), contact(&status, proof, id));
             MemberDocument {
                 id: MemberId(id),
                 role: role(&status, contact, id),
@@ -128,12 +132,26 @@ pub(super) fn members(member: &Member, asked: Asked) -> Vec<MemberDocument> {
                     true => Some(0),
                     false => status.contact_ms.get(&id).copied().flatten(),
                 },
-                trouble: status.troubles.get(&id).cloned(),
+                trouble: match is_member {
+                    true => trouble_with(&status, proof, contact, id),
+                    false => Some(NO_MEMBER.to_owned()),
+                },
                 answering: id == status.node_id,
                 full_disk: status.full_disk.clone().filter(|_| id == status.node_id),
             }
         })
         .collect()
+}
+
+/// Before it knows its members, a member believes its configuration.
+fn is_member(status: &Status, id: u64) -> bool {
+    status.members.is_empty() || status.members.contains_key(&id)
+}
+
+/// Who follows seldom tries to reach who follows beside it: with proof that there is a majority, an old trouble tells nothing.
+fn trouble_with(status: &Status, proof: Proof, contact: Contact, id: u64) -> Option<String> {
+    let is_old = contact == Contact::Unknown && proof == Proof::Fresh;
+    status.troubles.get(&id).filter(|_| !is_old).cloned()
 }
 
 /// How fresh an answer was asked for.
@@ -167,6 +185,9 @@ fn contact(status: &Status, proof: Proof, id: u64) -> Contact {
     if id == status.node_id {
         return Contact::Reachable;
     }
+    if !is_member(status, id) {
+        return Contact::Unknown;
+    }
     if status.role == Role::Leader {
         let silent_ms = status.contact_ms.get(&id).copied().flatten();
         let silent_ms = silent_ms.and_then(|ms| i64::try_from(ms).ok());
@@ -185,6 +206,7 @@ fn contact(status: &Status, proof: Proof, id: u64) -> Contact {
 /// What a member is, as far as it is heard of.
 fn role(status: &Status, contact: Contact, id: u64) -> MemberRole {
     match contact {
+        _ if !is_member(status, id) => MemberRole::None,
         _ if status.members.contains_key(&id) && !status.voters.contains(&id) => {
             MemberRole::Learner
         }

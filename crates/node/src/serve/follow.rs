@@ -156,8 +156,17 @@ fn warn_of_expiry(member: &Member) {
     let Some(tls) = member.replica.tls() else {
         return;
     };
-    let days_left = tls.expires_ms().saturating_sub(clock::now().0) / DAY_MS;
-    if days_left < EXPIRY_WARNED_DAYS {
+    let days_left = tls
+        .expires_ms()
+        .saturating_sub(clock::now().0)
+        .div_euclid(DAY_MS);
+    if days_left < 0 {
+        tracing::error!(
+            days = -days_left,
+            next = "replace the files under `tls`, and send SIGHUP: see Certificates in docs/operations.md",
+            "a certificate ran out: nobody takes it"
+        );
+    } else if days_left < EXPIRY_WARNED_DAYS {
         tracing::warn!(
             days_left,
             next = "replace the files under `tls`, and send SIGHUP: see Certificates in docs/operations.md",

@@ -27,6 +27,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// A second signal to stop that comes within this is the first one, sent twice.
+const TOLD_ONCE_WITHIN: Duration = Duration::from_millis(500);
 /// How long open questions may take after the member is told to stop.
 const STOP_BOUND: Duration = Duration::from_secs(3);
 /// Random bytes of a boot and of an installation.
@@ -73,9 +75,19 @@ pub(super) async fn serve(config: MemberConfig) -> Result<(), Failure> {
     };
     let tasks = begin(&member, listeners, &stop);
     let outcome = wait(&member.replica, &mut signals, &ended).await;
+    let told = clock::instant();
+    // Some tools send it to the process and to its group: that is once.
+    let told_twice = async {
+        loop {
+            let name = signals.next().await;
+            if told.elapsed() >= TOLD_ONCE_WITHIN {
+                return name;
+            }
+        }
+    };
     tokio::select! {
         () = shut_down(member, &stop, &ended, &tasks) => outcome,
-        name = signals.next() => {
+        name = told_twice => {
             tracing::warn!(signal = name, "told twice to stop: this member ends at once, without closing its databases; they are recovered at the next start");
             signals.end_at_once(name)
         }

@@ -203,6 +203,11 @@ impl LogStore {
         self.shared.memory().vote.is_some()
     }
 
+    /// Up to where entries are in the state only.
+    pub(crate) fn purged(&self) -> Option<LogId> {
+        self.shared.memory().purged
+    }
+
     /// Whether all entries behind `from` up to `to` are in it.
     pub(crate) fn holds(&self, from: Option<LogId>, to: Option<LogId>) -> bool {
         let memory = self.shared.memory();
@@ -371,6 +376,12 @@ impl RaftLogReader<Types> for LogReader {
 }
 
 impl KnownDisks {
+    /// Whether `member` is known with another disk.
+    pub(crate) fn is_of_other(&self, member: u64, disk: &[u8]) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&member).is_some_and(|known| known != disk)
+    }
+
     /// Whether no other member was ever heard of.
     pub(crate) fn is_empty(&self) -> bool {
         let known = self.known.lock();

@@ -331,9 +331,17 @@ impl Peers {
     }
 }
 
+/// What somebody says who may become a member.
+pub(crate) struct Introduced {
+    /// Who votes in the log that it brings.
+    pub(crate) voters: Vec<u64>,
+    /// Whether a member of this id was here before, with another disk.
+    pub(crate) known_otherwise: bool,
+}
+
 impl Peers {
-    /// Asks somebody at `address` whether it is member `id` of this cluster; gives the voters that its own log names.
-    pub(crate) async fn introduce(&self, id: u64, address: &str) -> Result<Vec<u64>, String> {
+    /// Asks somebody at `address` whether it is member `id` of this cluster.
+    pub(crate) async fn introduce(&self, id: u64, address: &str) -> Result<Introduced, String> {
         let transport = self
             .transport
             .as_ref()
@@ -345,7 +353,13 @@ impl Peers {
         };
         let asked = tokio::time::timeout(INTRODUCE_TIMEOUT, client.introduce(request));
         match asked.await {
-            Ok(Ok(response)) => Ok(response.into_inner().voters),
+            Ok(Ok(response)) => {
+                let response = response.into_inner();
+                Ok(Introduced {
+                    known_otherwise: self.disks.is_of_other(id, &response.disk_id),
+                    voters: response.voters,
+                })
+            }
             Ok(Err(status)) if status.code() == Code::Unimplemented => {
                 Err(format!("member {id} runs an older version"))
             }
@@ -377,11 +391,11 @@ impl Peers {
         let Ok(answer) = asked.await else {
             return Err(MembersError::Unknown);
         };
-        // As in `forward`: only a refusal that is the leader's own says that nothing was done.
-        let is_refused = matches!(
-            &answer,
-            Err(status) if matches!(status.code(), Code::PermissionDenied | Code::Unimplemented)
-        );
+        // As in `forward`: only a refusal that is the leader's own says that nothing was done, and that nobody was reached.
+        let is_refused = answer.as_ref().is_err_and(|status| {
+            matches!(status.code(), Code::PermissionDenied | Code::Unimplemented)
+                || was_not_sent(status)
+        });
         let response = self.settle(leader, answer).await;
         let response = response.map_err(|status| match is_refused {
             true => unavailable(&status),
@@ -402,6 +416,18 @@ impl Peers {
             Some(Outcome::Unknown(_)) | None => Err(MembersError::Unknown),
         }
     }
+}
+
+/// Whether there was no connection to send it by.
+fn was_not_sent(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 pub(crate) fn change_to_wire(change: MemberChange) -> wire::change_members_request::Change {

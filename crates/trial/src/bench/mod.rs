@@ -20,6 +20,9 @@ use load::Load;
 pub(crate) use report::Output;
 use report::{Report, Row};
 
+/// More clients of one driver than this measure the driver.
+const CLIENTS_MAX: i64 = 10_000;
+
 /// What is measured, and how long.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -27,8 +30,8 @@ pub(crate) struct Options {
     #[arg(long = "load", value_enum, value_delimiter = ',', default_values_t = Load::ALL)]
     loads: Vec<Load>,
     /// How many clients at the same time
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
-    clients: Vec<usize>,
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256], value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
+    clients: Vec<u32>,
     /// Rounds of each; medians are told
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -110,11 +113,11 @@ async fn measure(options: &Options, dir: &TestDir) -> Result<Report> {
     let time = Duration::from_secs(options.seconds);
     let mut rows = Vec::new();
     for load in &options.loads {
-        for clients in &options.clients {
-            let mut row = Row::new(*load, *clients);
+        for clients in options.clients.iter().map(|clients| *clients as usize) {
+            let mut row = Row::new(*load, clients);
             for round in 0..options.rounds {
                 for trio in &trios {
-                    let figures = load::run(trio, *load, *clients, round, time).await?;
+                    let figures = load::run(trio, *load, clients, round, time).await?;
                     row.add(trio.kind, figures);
                 }
             }

@@ -51,6 +51,10 @@ const RECOVERY_BOUND: Duration = Duration::from_secs(20);
 const LAST_READS_BOUND: Duration = Duration::from_secs(30);
 /// How often it is looked who has ended.
 const SUPERVISE_EVERY: Duration = Duration::from_millis(250);
+/// A week.
+const MINUTES_MAX: f64 = 10_080.0;
+/// More threads of one driver than this say nothing of the members.
+const CLIENTS_MAX: i64 = 1_000;
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
@@ -58,13 +62,13 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Minutes under faults
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = minutes)]
     minutes: f64,
     /// What the faults follow from; of the time of day unless told
     #[arg(long)]
     seed: Option<u64>,
     /// Clients
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
     clients: u32,
     /// Only these faults
     #[arg(long, value_enum, value_delimiter = ',')]
@@ -78,6 +82,13 @@ pub(crate) struct Options {
     /// Said by this program to itself: network and mounts are its own already
     #[arg(long, hide = true)]
     confined: bool,
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(minutes) if minutes > 0.0 && minutes <= MINUTES_MAX => Ok(minutes),
+        _ => Err(format!("more than 0 and at most {MINUTES_MAX} are wanted")),
+    }
 }
 
 /// The one clock of a run.
