@@ -1,9 +1,10 @@
 //! `regraft members`: changes of the trio itself, while it runs.
 
 use super::act::{agreed, not_confirmed, told};
-use super::{Exit, Failure, complain};
+use super::{Exit, Failure, complain, read};
 use crate::client::Client;
 use crate::clock;
+use crate::document::{MemberDocument, MemberRole};
 use clap::{Args, Subcommand};
 use regraft_wire::admin::v1 as wire;
 use regraft_wire::admin::v1::change_members_request::Change;
@@ -66,13 +67,8 @@ pub(super) async fn run(mut client: Client, command: &Members) -> Result<(), Fai
 }
 
 async fn add(mut client: Client, args: &AddArgs) -> Result<(), Failure> {
-    if args.replace == Some(args.id) {
-        return Err(Failure::new(
-            Exit::Usage,
-            "SameMember",
-            format!("member {} cannot take its own place", args.id),
-            "give the new member an id that was never used",
-        ));
+    if let Some(replaced) = args.replace {
+        check_replaced(&read::members(&mut client).await?, args.id, replaced)?;
     }
     let new = wire::NewMember {
         id: args.id,
@@ -115,8 +111,71 @@ async fn add(mut client: Client, args: &AddArgs) -> Result<(), Failure> {
     }
 }
 
+/// Before anything is changed: who gives its vote up has one, unless the same command was given before.
+fn check_replaced(members: &[MemberDocument], id: u64, replaced: u64) -> Result<(), Failure> {
+    let votes = |id: u64| {
+        let has_none = [MemberRole::Learner, MemberRole::None];
+        let mut members = members.iter();
+        members.any(|it| it.id.0 == id && !has_none.contains(&it.role))
+    };
+    let (reason, message) = match id == replaced {
+        true => (
+            "SameMember",
+            format!("member {id} cannot take its own place"),
+        ),
+        false if votes(replaced) || votes(id) => return Ok(()),
+        false => (
+            "NoVote",
+            format!("member {replaced}, which it should replace, has no vote"),
+        ),
+    };
+    let action = "see who votes with `regraft get members`";
+    Err(Failure::new(Exit::Usage, reason, message, action))
+}
+
 fn request(change: Change) -> wire::ChangeMembersRequest {
     wire::ChangeMembersRequest {
         change: Some(change),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn member(id: u64, role: &str) -> MemberDocument {
+        let document = json!({
+            "id": id, "role": role, "address": "", "admin": null, "applied": null, "lastContactMs": null,
+            "answering": false,
+        });
+        serde_json::from_value(document).unwrap()
+    }
+
+    #[track_caller]
+    fn check(id: u64, replaced: u64, expected: Option<&str>) {
+        let members = [
+            member(1, "leader"),
+            member(2, "follower"),
+            member(3, "unknown"),
+            member(4, "learner"),
+            member(5, "none"),
+        ];
+        let told = check_replaced(&members, id, replaced);
+        let told = told.err().map(|failure| failure.to_string());
+        let reason = told.as_deref().and_then(|text| text.split(": ").nth(1));
+        assert_eq!(reason, expected, "{told:?}");
+    }
+
+    #[test]
+    fn who_is_replaced_has_a_vote_to_give() {
+        check(6, 3, None);
+        check(4, 2, None);
+        // The command was given before, and it was done.
+        check(2, 7, None);
+        check(6, 6, Some("SameMember"));
+        check(6, 4, Some("NoVote"));
+        check(6, 5, Some("NoVote"));
+        check(6, 9, Some("NoVote"));
     }
 }

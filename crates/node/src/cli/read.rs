@@ -469,6 +469,12 @@ fn missing(kind: Kind, name: &str) -> Failure {
     )
 }
 
+/// The members as the majority knows them.
+pub(super) async fn members(client: &mut Client) -> Result<Vec<MemberDocument>, Failure> {
+    let freshness = Freshness { stale: false };
+    read(&list(client, Kind::Members, None, freshness).await?)
+}
+
 async fn list(
     client: &mut Client,
     kind: Kind,
