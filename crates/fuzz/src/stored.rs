@@ -16,21 +16,8 @@ use regraft_state::table::{self, prefix};
 use regraft_state::view::{self, View, sessions};
 use regraft_state::{Halt, apply, stored as records};
 
-/// Tables, by the first byte of a part.
-const TABLES: [&str; 32] = [
-    prefix::HEADS,
-    prefix::CONFIGURATIONS,
-    prefix::CLUSTERS,
-    prefix::ASSIGNMENTS,
-    prefix::STATUSES,
-    prefix::INCIDENTS,
-    prefix::LOCKS,
-    prefix::VETOES,
-    prefix::CLOSED,
-    prefix::SUSPENSIONS,
-    prefix::CONFIRMATIONS,
-    prefix::RETIRING,
-    prefix::SYNCS,
+/// Tables and single keys beside those of a view.
+const OTHER_TABLES: [&str; 19] = [
     prefix::BASELINES,
     prefix::SESSIONS,
     prefix::CLIENTS,
@@ -58,7 +45,7 @@ const INDEX: u64 = 1_000;
 
 /// Reads a state of any pairs, and applies to it something that members and programs ask for.
 ///
-/// A part is a pair: a letter for its table (`A` is the first), the rest of its key, `=`, its value.
+/// A part is a pair: a letter for its table (`A` is the first of a view), the rest of its key, `=`, its value.
 ///
 /// Promises: a record that cannot be read is an error that names it; whatever lies in the state, the machine goes on or
 /// halts, and does so alike each time; a chain that was changed is told.
@@ -68,14 +55,16 @@ pub fn stored(input: &[u8]) {
         let Some((table, rest)) = part.split_first() else {
             continue;
         };
-        let table = usize::from(table.wrapping_sub(b'A')) % TABLES.len();
+        let tables = || view::TABLES.iter().chain(&OTHER_TABLES);
+        let number = usize::from(table.wrapping_sub(b'A')) % tables().count();
+        let table = tables().nth(number).map_or("", |table| table);
         let end = rest.iter().position(|byte| *byte == EQUALS);
         let (key, value) = rest.split_at(end.unwrap_or(rest.len()));
         let value = value.get(1..).unwrap_or_default();
         check_record(value);
         store
             .0
-            .insert([TABLES[table].as_bytes(), key].concat(), value.to_vec());
+            .insert([table.as_bytes(), key].concat(), value.to_vec());
     }
     check_reads(&store);
     check_chain(&store);

@@ -15,11 +15,11 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 const MARKER: &str = "member.json";
+const MARKER_NEW: &str = "member.json.new";
 /// What is in the folder of a member that ever ran.
 const PARTS: [&str; 2] = [log::FOLDER, StateStore::FOLDER];
 /// What a file system has in its own root.
 pub(crate) const LOST_AND_FOUND: &str = "lost+found";
-const MARKER_NEW: &str = "member.json.new";
 /// Newest format of a marker. One without a line is still written in the first, which older versions read.
 const FORMAT: u32 = 2;
 const FORMAT_WITHOUT_LINE: u32 = 1;
@@ -172,10 +172,8 @@ impl Disk {
 
 /// An empty folder may be a disk of its own, mounted there.
 fn holds_files(part: &Path) -> bool {
-    let entries = std::fs::read_dir(part).into_iter().flatten().flatten();
-    entries
-        .into_iter()
-        .any(|entry| entry.file_name() != LOST_AND_FOUND)
+    let mut entries = std::fs::read_dir(part).into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_name() != LOST_AND_FOUND)
 }
 
 /// Whether a restore into the folder was cut off.
@@ -236,7 +234,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join(StateStore::FOLDER);
         // A new disk of its own for the state.
-        std::fs::create_dir_all(state.join("lost+found")).unwrap();
+        std::fs::create_dir_all(state.join(LOST_AND_FOUND)).unwrap();
         Disk::claim(dir.path(), "shop", 1).unwrap();
         std::fs::write(state.join("CURRENT"), "db-1").unwrap();
         Disk::claim(dir.path(), "shop", 1).unwrap();

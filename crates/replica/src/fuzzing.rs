@@ -13,7 +13,6 @@ use crate::types::{
     entry_to_wire, log_id_to_wire, stored_membership_from_wire, stored_membership_to_wire,
     vote_to_wire,
 };
-use openraft::raft::AppendEntriesResponse;
 use regraft_state::operation as state;
 use regraft_state::store::Write;
 use regraft_wire::raft::v1 as raft;
@@ -34,13 +33,8 @@ pub fn append_request(request: raft::AppendRequest) -> Understood<raft::AppendRe
 pub fn append_outcome(
     outcome: Option<raft::append_response::Outcome>,
 ) -> Understood<raft::append_response::Outcome> {
-    use raft::append_response::Outcome;
-    match stream::response(outcome).map_err(text)? {
-        AppendEntriesResponse::Success => Ok(Outcome::Appended(raft::Appended {})),
-        AppendEntriesResponse::Conflict => Ok(Outcome::Conflict(raft::Conflict {})),
-        AppendEntriesResponse::HigherVote(vote) => Ok(Outcome::Higher(vote_to_wire(&vote))),
-        AppendEntriesResponse::PartialSuccess(_) => Err("a part was appended".to_owned()),
-    }
+    let read = stream::response(outcome).map_err(text)?;
+    server::append_outcome(&read).map_err(text)
 }
 
 /// A request for a vote, without its caller.

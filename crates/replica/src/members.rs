@@ -40,7 +40,7 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the new leader may take to be known.
 const LEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Said of a change whose end was not seen.
-const IN_DOUBT: &str = "; asked for, but it was not seen to be done";
+const IN_DOUBT: &str = "asked for, and not seen to be done";
 /// How often a leader looks whether a change was left half-done.
 const CHORES_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -133,7 +133,10 @@ pub(crate) async fn change(
         && (applied.is_ok() || is_in_doubt)
     {
         if is_in_doubt {
-            note.message.push_str(IN_DOUBT);
+            note.message = match note.message.is_empty() {
+                true => IN_DOUBT.to_owned(),
+                false => format!("{}; {IN_DOUBT}", note.message),
+            };
         }
         enter(local, actor, note).await;
     }
@@ -194,7 +197,13 @@ fn note_of(change: MemberChange) -> Option<NoteMembers> {
 /// Into the audit chain, in the name of who asked for it.
 async fn enter(local: &Local, actor: &str, note: NoteMembers) {
     let (member, reason) = (note.member, note.reason.clone());
-    tracing::info!(member, reason, actor, "the members were changed");
+    tracing::info!(
+        member,
+        reason,
+        note.message,
+        actor,
+        "a change of the members"
+    );
     let raised = local.state.read(|read, _| regraft_state::format::of(read));
     if !matches!(raised, Ok(Ok(raised)) if raised >= FORMAT) {
         // A member of an older version would halt on it.

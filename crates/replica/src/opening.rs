@@ -21,6 +21,7 @@ use futures::future::BoxFuture;
 use openraft::SnapshotPolicy;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 /// How long a snapshot may take to be sent and installed.
 const SNAPSHOT_TIMEOUT_MS: u64 = 120_000;
@@ -68,12 +69,12 @@ pub(crate) async fn listen(config: &Config) -> Result<TcpListener, Error> {
         })
 }
 
-pub(crate) fn open_storage(config: &Config) -> Result<Storage, Error> {
+pub(crate) fn open_storage(config: &Config, stop: CancellationToken) -> Result<Storage, Error> {
     let dir = &config.data_dir;
     let wal = dir.join(log::FOLDER);
     open_storage_with(config, |make_durable| {
         log::conversion::convert(dir, &wal)?;
-        log::open(&wal, config.log_disk.as_ref(), make_durable)
+        log::open(&wal, config.log_disk.as_ref(), make_durable, stop)
     })
 }
 
@@ -271,7 +272,7 @@ mod tests {
     async fn check(logged: u64, expected: u64) {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
-        let mut storage = open_storage(&config).unwrap();
+        let mut storage = open_storage(&config, CancellationToken::new()).unwrap();
         let entries: Vec<Entry> = (0..=5).map(blank).collect();
         let logged = entries.iter().take_while(|it| it.log_id.index <= logged);
         let appended = storage.log.blocking_append(logged.cloned());
@@ -290,7 +291,7 @@ mod tests {
         for closed in closed {
             closed.wait().await;
         }
-        let storage = open_storage(&config).unwrap();
+        let storage = open_storage(&config, CancellationToken::new()).unwrap();
         let current = storage.snapshots.current().unwrap();
         let index = current.meta().last_log_id.map(|id| id.index);
         assert_eq!(index, Some(expected));

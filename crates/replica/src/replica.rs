@@ -132,9 +132,10 @@ impl Replica {
             }
         };
         let storage = {
-            let config = config.clone();
-            let opening =
-                move || open_storage(&config).map_err(|error| error.at_start(&config.data_dir));
+            let (config, stop) = (config.clone(), stop.clone());
+            let opening = move || {
+                open_storage(&config, stop).map_err(|error| error.at_start(&config.data_dir))
+            };
             home::blocking(opening)
                 .await
                 .map_err(|error| Error::Raft {
@@ -185,7 +186,6 @@ impl Replica {
             state: Arc::clone(&storage.state),
             snapshots: Arc::clone(&storage.snapshots),
             room: storage.room.clone(),
-            stop: stop.clone(),
         };
         let raft = start_engine(&config, &peers, storage.log, applier).await?;
         let local = Arc::new(Local::new(
@@ -467,8 +467,6 @@ impl Replica {
     pub async fn shutdown(self) {
         self.0.leadership().hand_over().await;
         self.0.stop.cancel();
-        // The engine may wait for a write that finds none.
-        self.0.local.room.give_up();
         if let Err(error) = self.0.local.raft.shutdown().await {
             tracing::warn!(%error, "the engine did not stop cleanly");
         }
@@ -540,7 +538,7 @@ impl Inner {
         let following = leadership::follow(self.leadership(), self.stop.clone());
         self.tasks.spawn_on(following, &self.home.runtime);
         let path = self.config.data_dir.join(StateStore::FOLDER);
-        let following = room::follow(self.local.room.clone(), path, self.stop.clone());
+        let following = room::follow(self.local.room.clone(), path);
         self.tasks.spawn_on(following, &self.home.runtime);
     }
 

@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
@@ -39,7 +38,8 @@ const TRIES_WITH_ROOM_MAX: u32 = 120;
 #[derive(Clone)]
 pub(crate) struct Room {
     lacking: Arc<Mutex<BTreeMap<Part, String>>>,
-    given_up: Arc<AtomicBool>,
+    /// The member stops: nothing is waited for any more.
+    stop: CancellationToken,
     look: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -70,11 +70,11 @@ pub(crate) enum Persistence {
 }
 
 impl Room {
-    /// `look` has the log look whether it finds room now.
-    pub(crate) fn new(look: impl Fn() + Send + Sync + 'static) -> Self {
+    /// `look` has the log look whether it finds room now; nobody waits for room after `stop`.
+    pub(crate) fn new(stop: CancellationToken, look: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             lacking: Arc::default(),
-            given_up: Arc::default(),
+            stop,
             look: Arc::new(look),
         }
     }
@@ -93,13 +93,9 @@ impl Room {
         lacking
     }
 
-    /// The member stops: what finds no room is not waited for any more.
-    pub(crate) fn give_up(&self) {
-        self.given_up.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn is_given_up(&self) -> bool {
-        self.given_up.load(Ordering::Acquire)
+    /// Whether what finds no room may wait for some.
+    pub(crate) fn may_wait(&self) -> bool {
+        !self.stop.is_cancelled()
     }
 
     pub(crate) fn lacks(&self, part: Part) -> bool {
@@ -130,7 +126,7 @@ impl Room {
         }
     }
 
-    /// Does what needs room in the folder `path`, again and again until it finds some, or until `stop`.
+    /// Does what needs room in the folder `path`, again and again until it finds some, or until the member stops.
     ///
     /// # Errors
     /// What else stands against it, and that there is no room when it is tried no more.
@@ -138,7 +134,6 @@ impl Room {
         &self,
         (part, persistence): (Part, Persistence),
         path: &Path,
-        stop: &CancellationToken,
         mut attempt: impl FnMut() -> F,
     ) -> io::Result<T>
     where
@@ -158,7 +153,9 @@ impl Room {
                 true => tries_with_room += 1,
                 false => tries_with_room = 0,
             }
-            let stopped = tokio::time::timeout(REST, stop.cancelled()).await.is_ok();
+            let stopped = tokio::time::timeout(REST, self.stop.cancelled())
+                .await
+                .is_ok();
             if stopped || tries_with_room > TRIES_WITH_ROOM_MAX {
                 return Err(error);
             }
@@ -171,12 +168,12 @@ impl Room {
 }
 
 /// Looks at the free space of the folder `path`, and at what lacked room.
-pub(crate) async fn follow(room: Room, path: PathBuf, stop: CancellationToken) {
+pub(crate) async fn follow(room: Room, path: PathBuf) {
     let mut every = tokio::time::interval(LOOK_INTERVAL);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = room.stop.cancelled() => return,
             _ = every.tick() => {}
         }
         let needed = match room.lacks(Part::Reserve) {
@@ -269,10 +266,10 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     fn room() -> Room {
-        Room::new(|| {})
+        Room::new(CancellationToken::new(), || {})
     }
 
     fn full() -> io::Error {
@@ -293,12 +290,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_finds_no_room_is_tried_until_it_does_and_told_meanwhile() {
-        let (room, stop) = (room(), CancellationToken::new());
-        let tries = AtomicU32::new(0);
+        let (room, tries) = (room(), AtomicU32::new(0));
         let done = room.until_done(
             (Part::Tables, Persistence::Endless),
             Path::new("/"),
-            &stop,
             || async {
                 let tried = tries.fetch_add(1, Ordering::Relaxed);
                 assert_eq!(room.lacks(Part::Tables), tried > 0);
@@ -319,17 +314,12 @@ mod tests {
             has_room(dir.path(), ENOUGH_BYTES),
             "this test needs a disk that is not full"
         );
-        let (room, stop) = (room(), CancellationToken::new());
-        let tries = AtomicU32::new(0);
-        let done = room.until_done::<(), _>(
-            (Part::Tables, Persistence::GivesUp),
-            dir.path(),
-            &stop,
-            || async {
+        let (room, tries) = (room(), AtomicU32::new(0));
+        let done =
+            room.until_done::<(), _>((Part::Tables, Persistence::GivesUp), dir.path(), || async {
                 tries.fetch_add(1, Ordering::Relaxed);
                 Err(full())
-            },
-        );
+            });
         assert!(is_full(&done.await.unwrap_err()));
         assert_eq!(tries.into_inner(), TRIES_WITH_ROOM_MAX + 1);
         assert!(room.lacking().is_some());
@@ -337,14 +327,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn another_error_is_not_waited_for_and_a_stop_ends_the_waiting() {
-        let (room, stop) = (room(), CancellationToken::new());
+        let room = room();
         let part = (Part::Log, Persistence::Endless);
-        let other = room.until_done::<(), _>(part, Path::new("/"), &stop, || async {
+        let other = room.until_done::<(), _>(part, Path::new("/"), || async {
             Err(io::Error::other("something else"))
         });
         assert_eq!(other.await.unwrap_err().to_string(), "something else");
-        stop.cancel();
-        let none = room.until_done::<(), _>(part, Path::new("/"), &stop, || async { Err(full()) });
+        room.stop.cancel();
+        let none = room.until_done::<(), _>(part, Path::new("/"), || async { Err(full()) });
         assert!(is_full(&none.await.unwrap_err()));
     }
 

@@ -11,7 +11,7 @@
 
 mod support;
 
-use regraft_replica::{Error, Machine, Replica};
+use regraft_replica::{Error, Machine, MemberChange, Replica};
 use regraft_state::store::{Batch, Read, Write};
 use regraft_state::{Applied, Halt};
 use std::collections::BTreeMap;
@@ -125,6 +125,21 @@ fn counting() -> Fleet {
     fleet
 }
 
+/// Three members with disks of their own, mounted at `part` of their folders, and who leads; `before` is 1.
+async fn three_with_disks(part: &str) -> (Fleet, BTreeMap<u64, Disk>, BTreeMap<u64, Replica>, u64) {
+    let fleet = counting();
+    let disks = disks(&fleet, part);
+    let members = fleet.start_all().await;
+    let leader = leader_of(&members).await;
+    put(&members[&leader], "before=1").await;
+    (fleet, disks, members, leader)
+}
+
+fn disks(fleet: &Fleet, part: &str) -> BTreeMap<u64, Disk> {
+    let mount = |id: &u64| (*id, Disk::mount(fleet.data_dir(*id).join(part)));
+    fleet.addresses.keys().map(mount).collect()
+}
+
 /// Values that compression makes no smaller, under keys of their own.
 async fn put_many(member: &Replica, name: &str) -> u64 {
     let mut last = 0;
@@ -177,23 +192,16 @@ async fn all_have_the_same(members: &BTreeMap<u64, Replica>, last: u64) {
 fn a_follower_whose_tables_find_no_room_goes_on_when_there_is_some() {
     let test = "a_follower_whose_tables_find_no_room_goes_on_when_there_is_some";
     alone(test, async || {
-        let fleet = counting();
-        let disks: Vec<Disk> = (1..=3)
-            .map(|member| Disk::mount(fleet.data_dir(member).join("state")))
-            .collect();
-        let members = fleet.start_all().await;
-        let leader = leader_of(&members).await;
+        let (_fleet, disks, members, leader) = three_with_disks("state").await;
         let full = leader % 3 + 1;
-        put(&members[&leader], "before=1").await;
-        let disk = &disks[usize::try_from(full).unwrap() - 1];
-        disk.fill_but(0);
+        disks[&full].fill_but(0);
         let last = put_many(&members[&leader], "meanwhile").await;
         let told = told_full(&members[&full], "No space left on device").await;
         assert!(told.contains("are free in"), "{told}");
         let behind = members[&full].status();
         assert!(behind.applied < last, "{behind:?}");
         assert_eq!(get(&members[&full], "before").as_deref(), Some("1"));
-        disk.empty();
+        disks[&full].empty();
         has_room(&members[&full]).await;
         let last = put(&members[&leader], "after=1").await.index;
         all_have_the_same(&members, last).await;
@@ -205,15 +213,8 @@ fn a_follower_whose_tables_find_no_room_goes_on_when_there_is_some() {
 fn a_leader_whose_disk_is_full_has_another_one_lead() {
     let test = "a_leader_whose_disk_is_full_has_another_one_lead";
     alone(test, async || {
-        let fleet = counting();
-        let disks: Vec<Disk> = (1..=3)
-            .map(|member| Disk::mount(fleet.data_dir(member)))
-            .collect();
-        let members = fleet.start_all().await;
-        let leader = leader_of(&members).await;
-        put(&members[&leader], "before=1").await;
-        let disk = &disks[usize::try_from(leader).unwrap() - 1];
-        disk.fill_but(0);
+        let (_fleet, disks, members, leader) = three_with_disks("").await;
+        disks[&leader].fill_but(0);
         let next = until("another one leads", async || {
             match leader_of(&members).await {
                 next if next != leader => Ok(next),
@@ -223,9 +224,44 @@ fn a_leader_whose_disk_is_full_has_another_one_lead() {
         .await;
         put_many(&members[&next], "meanwhile").await;
         assert_eq!(get(&members[&leader], "before").as_deref(), Some("1"));
-        disk.empty();
+        disks[&leader].empty();
         has_room(&members[&leader]).await;
         let last = put(&members[&next], "after=1").await.index;
+        all_have_the_same(&members, last).await;
+        kill_all(members.into_values()).await;
+    });
+}
+
+#[test]
+fn the_one_whose_disk_has_room_leads_in_the_end() {
+    let test = "the_one_whose_disk_has_room_leads_in_the_end";
+    alone(test, async || {
+        let (_fleet, disks, members, leader) = three_with_disks("").await;
+        // Among those that are as good the highest number is asked first: the two that are full ask each other.
+        let (has_room, full) = (1, [2, 3]);
+        if leader == has_room {
+            let lead = MemberChange::Lead { id: full[1] };
+            members[&leader]
+                .change_members("user/alice", lead)
+                .await
+                .unwrap();
+        }
+        for id in full {
+            disks[&id].fill_but(0);
+        }
+        until("the one with room leads", async || {
+            match leader_of(&members).await {
+                id if id == has_room => Ok(()),
+                id => Err(format!("{id} leads")),
+            }
+        })
+        .await;
+        put(&members[&has_room], "meanwhile=1").await;
+        for id in full {
+            disks[&id].empty();
+            self::has_room(&members[&id]).await;
+        }
+        let last = put(&members[&has_room], "after=1").await.index;
         all_have_the_same(&members, last).await;
         kill_all(members.into_values()).await;
     });
@@ -235,14 +271,8 @@ fn a_leader_whose_disk_is_full_has_another_one_lead() {
 fn where_all_disks_are_full_nothing_is_accepted_until_there_is_room() {
     let test = "where_all_disks_are_full_nothing_is_accepted_until_there_is_room";
     alone(test, async || {
-        let fleet = counting();
-        let disks: Vec<Disk> = (1..=3)
-            .map(|member| Disk::mount(fleet.data_dir(member)))
-            .collect();
-        let members = fleet.start_all().await;
-        let leader = leader_of(&members).await;
-        put(&members[&leader], "before=1").await;
-        for disk in &disks {
+        let (fleet, disks, members, leader) = three_with_disks("").await;
+        for disk in disks.values() {
             disk.fill_but(0);
         }
         for (id, member) in &members {
@@ -265,7 +295,7 @@ fn where_all_disks_are_full_nothing_is_accepted_until_there_is_room() {
         })
         .await;
         assert_eq!(get(&members[&leader], "before").as_deref(), Some("1"));
-        for disk in &disks {
+        for disk in disks.values() {
             disk.empty();
         }
         for member in members.values() {
@@ -312,9 +342,7 @@ fn a_snapshot_that_finds_no_room_is_sent_again() {
     alone(test, async || {
         let mut fleet = counting();
         fleet.timings.keep_entries = 1;
-        let disks: Vec<Disk> = (1..=3)
-            .map(|member| Disk::mount(fleet.data_dir(member)))
-            .collect();
+        let disks = disks(&fleet, "");
         let mut members = fleet.start_all().await;
         let leader = leader_of(&members).await;
         let behind = leader % 3 + 1;
@@ -329,7 +357,7 @@ fn a_snapshot_that_finds_no_room_is_sent_again() {
             }
         })
         .await;
-        let disk = &disks[usize::try_from(behind).unwrap() - 1];
+        let disk = &disks[&behind];
         // Enough to start.
         disk.fill_but(4 << 20);
         let back = fleet.start(behind).await;

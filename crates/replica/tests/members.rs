@@ -251,7 +251,99 @@ async fn changes_that_would_do_damage_are_refused_with_the_reason() {
         .await
         .unwrap();
     assert_eq!(asked.status().voters.len(), 2);
-    kill_all(members.into_values().chain([asked])).await;
+    // Under its id may only its own disk come again.
+    std::fs::remove_dir_all(fleet.data_dir(third)).unwrap();
+    let emptied = start(&fleet, third, Arc::new(StateMachine)).await;
+    assert_eq!(
+        refused(add(&fleet, third)).await,
+        format!("a member {third} was here before, with another disk")
+    );
+    kill_all(members.into_values().chain([asked, emptied])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_a_dead_leader_left_half_done_is_ended_and_in_the_audit() {
+    let (fleet, mut members) = three_of_four().await;
+    let leader = leader_of(&members).await;
+    until("the format is raised", async || {
+        let checked = members[&leader].check_format(FORMAT);
+        checked.map_err(|error| error.to_string())
+    })
+    .await;
+    let fourth = start(&fleet, 4, Arc::new(StateMachine)).await;
+    change(&members[&leader], add(&fleet, 4)).await.unwrap();
+
+    until("the fourth has answered", async || {
+        let behind = members[&leader].status().behind;
+        match behind.contains_key(&4) {
+            true => Ok(()),
+            false => Err(format!("{behind:?}")),
+        }
+    })
+    .await;
+    kill(fourth).await;
+
+    // With the fourth two of four are silent: the leader counts on the one that answered lately, and cannot end it.
+    let silent = members.keys().copied().find(|id| *id != leader).unwrap();
+    kill(members.remove(&silent).unwrap()).await;
+    let begins = members.remove(&leader).unwrap();
+    let promote = MemberChange::Promote {
+        id: 4,
+        replaces: None,
+    };
+    let begun = until("the change has begun", async || {
+        let voters = begins.status().voters;
+        match voters.contains(&4) {
+            true => Ok(()),
+            false => Err(format!("{voters:?}")),
+        }
+    });
+    tokio::select! {
+        ended = begins.change_members(WHO, promote) => panic!("it ended: {ended:?}"),
+        () = begun => {}
+    }
+    kill(begins).await;
+
+    for id in [leader, silent, 4] {
+        members.insert(id, start(&fleet, id, Arc::new(StateMachine)).await);
+    }
+    let noted = until("it is ended", async || {
+        let noted = audit(&members[&4]);
+        match noted.last() {
+            Some(last) if last.contains("MembersChangeEnded") => Ok(last.clone()),
+            _ => Err(format!("{noted:?}")),
+        }
+    })
+    .await;
+    let ended = leader_of(&members).await;
+    assert_eq!(
+        noted,
+        format!("member-{ended} MembersChangeEnded member/{ended}")
+    );
+    assert_eq!(
+        members[&4].status().voters,
+        members.keys().copied().collect()
+    );
+    kill_all(members.into_values()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_leader_was_asked_for_is_known_not_to_be_done() {
+    let (_fleet, mut members) = three_of_four().await;
+    let leader = leader_of(&members).await;
+    let last = members.keys().copied().find(|id| *id != leader).unwrap();
+    let alone = members.remove(&last).unwrap();
+    kill_all(members.into_values()).await;
+    // What was on its way over the connections of before may have arrived.
+    until("it is told that nothing was changed", async || {
+        let asked = alone.change_members(WHO, MemberChange::Remove { id: leader });
+        match asked.await {
+            Err(MembersError::Unavailable { .. } | MembersError::NotLeader { .. }) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    kill(alone).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

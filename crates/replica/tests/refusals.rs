@@ -22,6 +22,8 @@ use support::{Fleet, applied, get, kill, kill_all, leader_of, now_ms, put, until
 use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
 
+const DAY_MS: i64 = 86_400_000;
+
 /// Asks member 1 who it is, with these certificates and these claims.
 async fn ask(
     fleet: &Fleet,
@@ -215,6 +217,31 @@ async fn a_member_that_lost_its_log_alone_does_not_start() {
     assert_eq!(refused_start(&fleet, config).await, refused);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_lost_its_state_alone_does_not_start() {
+    let mut fleet = Fleet::new(1);
+    fleet.timings.keep_entries = 1;
+    let member = fleet.start(1).await;
+    for number in 0..5 {
+        put(&member, &format!("a={number}")).await;
+    }
+    member.take_snapshot().await.unwrap();
+    let purged = until("the log is purged", async || match member.status().purged {
+        0 => Err(format!("{:?}", member.status())),
+        purged => Ok(purged),
+    })
+    .await;
+    member.shutdown().await;
+    std::fs::remove_dir_all(fleet.data_dir(1).join("state")).unwrap();
+    let refused = refused_start(&fleet, fleet.config(1)).await;
+    assert_eq!(
+        refused,
+        format!(
+            "the database DIR/data-1/state is damaged: it is empty, but the log beside it begins behind entry {purged}: the state was lost"
+        )
+    );
+}
+
 /// A disk whose folder cannot be synced.
 struct Unsynced(Arc<dyn regraft_wal::Disk>);
 
@@ -374,6 +401,14 @@ async fn certificates_are_read_again_without_a_restart() {
     std::fs::copy(&other.key, &own.key).unwrap();
     let error = members[&leader].reload_certificates().unwrap_err();
     assert!(error.to_string().contains("but this member is"), "{error}");
+    // Nor is one that ran out.
+    let made_ms = now_ms() - 900 * DAY_MS;
+    let old = fleet
+        .authority
+        .member(leader, &[], made_ms, Overwrite::Force);
+    assert_eq!(old.unwrap().cert, own.cert);
+    let error = members[&leader].reload_certificates().unwrap_err();
+    assert!(error.to_string().contains("it ran out"), "{error}");
     put(&members[&leader], "a=1").await;
     kill_all(members.into_values()).await;
 }

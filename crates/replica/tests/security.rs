@@ -232,6 +232,34 @@ async fn a_client_that_asks_too_often_is_told_so_and_the_others_are_answered() {
     kill(member).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_a_list_counts_as_many_requests() {
+    let fleet = Fleet::new(3);
+    let limits = StoreLimits {
+        requests_per_s: NonZeroU32::new(200).unwrap(),
+    };
+    let (member, door) = single(&fleet, limits).await;
+    let paths = client_paths(&fleet.authority, "reader", ClientRole::Viewer);
+    let tls = Arc::new(Tls::load(paths).unwrap());
+    let channel = programs::connect(tls, 1, door.address.to_string()).await;
+    let mut reader = StoreClient::new(channel.unwrap());
+    for _ in 0..20 {
+        reader.status(StatusRequest {}).await.unwrap();
+    }
+    let mut told = 0;
+    // Nobody is so slow that this takes a quarter of a second for each.
+    for _ in 0..20 {
+        if let Err(status) = reader.list(ListRequest::default()).await {
+            assert_eq!(status.code(), Code::Unavailable, "{status}");
+            assert!(status.message().contains("ask less often"), "{status}");
+            told += 1;
+        }
+    }
+    assert!((1..20).contains(&told), "{told}");
+    door.stop.cancel();
+    kill(member).await;
+}
+
 /// Three members, and a program that writes all the time.
 struct Rotating {
     fleet: Fleet,

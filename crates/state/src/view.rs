@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
 /// The tables of a view. Baselines, the audit chain and what sessions keep are long and not among them.
-const TABLES: [&str; 13] = [
+pub const TABLES: [&str; 13] = [
     prefix::HEADS,
     prefix::CONFIGURATIONS,
     prefix::CLUSTERS,

@@ -1,17 +1,25 @@
 //! The bench itself: real members of both kinds answer, and what it prints can be read.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use serde_json::Value;
 use std::process::Command;
 
-#[test]
-fn members_of_both_kinds_answer_every_load() {
+/// What the trial reports of this, as a program reads it.
+fn report_of(arguments: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_trial"))
-        .args(["bench", "--clients=2", "--rounds=1", "--seconds=1"])
+        .args(arguments)
         .arg("--output=json")
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
-    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn members_of_both_kinds_answer_every_load() {
+    let report = report_of(&["bench", "--clients=2", "--rounds=1", "--seconds=1"]);
     let rows = report["rows"].as_array().unwrap();
     let loads: Vec<&str> = rows
         .iter()
@@ -30,14 +38,7 @@ fn members_of_both_kinds_answer_every_load() {
 
 #[test]
 fn members_of_both_kinds_start_again_and_one_joins() {
-    let output = Command::new(env!("CARGO_BIN_EXE_trial"))
-        .args(["size", "--records=500", "--mib=1", "--rounds=1"])
-        .arg("--output=json")
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{text}");
-    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let report = report_of(&["size", "--records=500", "--mib=1", "--rounds=1"]);
     for (at, kind) in ["regraft", "etcd"].into_iter().enumerate() {
         let figures = &report[at];
         assert_eq!(figures["kind"], kind);

@@ -82,6 +82,14 @@ fn a_lost_trio_comes_back_from_a_backup_and_those_of_before_do_not() {
       next: make a certificate with `regraft certs client NAME --role admin`
     ");
     assert!(!file.exists());
+    let arguments = ["backup", folder.to_str().unwrap(), "--force"];
+    let refused = trio.regraft_as("client-root", 1, &arguments);
+    assert_eq!(refused.code, 5, "{}", refused.err);
+    assert!(
+        refused.err.contains("is no regular file"),
+        "{}",
+        refused.err
+    );
     let taken = trio.backup(&file);
     assert_eq!(taken["cluster"], "trio");
     assert_eq!(taken["members"].as_array().unwrap().len(), 3);

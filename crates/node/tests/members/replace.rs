@@ -92,8 +92,9 @@ fn an_admin_replaces_a_lost_member_and_nobody_with_less_rights_does() {
         )
     );
     let members = as_root(&trio, &["get", "members", "-o", "json"]).json();
-    let fourth_row = members.as_array().unwrap().iter().find(|it| it["id"] == 4);
-    assert_eq!(fourth_row.unwrap()["address"], address.as_str());
+    let row = |id: usize| members.as_array().unwrap().iter().find(|it| it["id"] == id);
+    assert_eq!(row(4).unwrap()["address"], address.as_str());
+    assert_eq!(row(lost).unwrap()["role"], "none", "{members}");
     let audit = as_root(&trio, &["audit", "-o", "json"]).json();
     let last = audit.as_array().unwrap().last().unwrap();
     assert_eq!(

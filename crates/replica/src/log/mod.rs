@@ -46,6 +46,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tail::Tail;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use writer::Job;
 pub(crate) use writer::Writing;
 
@@ -120,6 +121,7 @@ pub(crate) fn open(
     path: &Path,
     above: Option<&LogDisk>,
     make_durable: MakeDurable,
+    stop: CancellationToken,
 ) -> Result<Opened, Error> {
     let (open, closed) = database::open_and_closed();
     let folder = Folder::open(path).map_err(|error| refused(path, error))?;
@@ -131,6 +133,7 @@ pub(crate) fn open(
         disk,
         closed,
         options: Options::default(),
+        stop,
     };
     open_on(under, path, make_durable, writer::run_on_a_thread)
 }
@@ -140,6 +143,8 @@ pub(crate) struct Under {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) closed: Closed,
     pub(crate) options: Options,
+    /// What finds no room is not waited for after it.
+    pub(crate) stop: CancellationToken,
 }
 
 /// Opens the log; `drive` runs its writer.
@@ -153,6 +158,7 @@ pub(crate) fn open_on(
         disk,
         closed,
         options,
+        stop,
     } = under;
     let (mut wal, reader, recovered) =
         regraft_wal::open(disk, options).map_err(|error| refused(path, error))?;
@@ -174,7 +180,7 @@ pub(crate) fn open_on(
         memory: Mutex::new(memory),
     });
     let (queue, jobs) = mpsc::channel(QUEUE_JOBS_MAX);
-    let writing = Writing::new(Arc::clone(&shared), wal, &queue, jobs, make_durable);
+    let writing = Writing::new(Arc::clone(&shared), wal, &queue, jobs, make_durable, stop);
     let (room, failure) = (writing.room(), writing.failure());
     drive(writing)?;
     let disks = KnownDisks {

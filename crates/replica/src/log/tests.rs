@@ -21,7 +21,7 @@ pub(super) fn log_id(term: u64, index: u64) -> LogId {
 }
 
 pub(super) fn open_at(path: &Path) -> Opened {
-    open(path, None, Box::new(|| Ok(()))).unwrap()
+    open(path, None, Box::new(|| Ok(())), CancellationToken::new()).unwrap()
 }
 
 /// Waits until the folder may be opened again.
@@ -138,7 +138,7 @@ async fn nothing_is_purged_when_the_state_cannot_be_made_durable() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("wal");
     let broken: MakeDurable = Box::new(|| Err(io::Error::other("disk full")));
-    let mut opened = open(&path, None, broken).unwrap();
+    let mut opened = open(&path, None, broken, CancellationToken::new()).unwrap();
     let store = &mut opened.store;
     store
         .blocking_append((1..=5).map(|index| entry(1, index, 1)))
@@ -195,6 +195,7 @@ async fn a_full_disk_is_told_and_writes_wait_for_room() {
             disk: Arc::new(disk.clone()),
             closed,
             options: Options::default(),
+            stop: CancellationToken::new(),
         },
         Path::new("memory"),
         keeps,
@@ -229,7 +230,7 @@ async fn a_full_disk_is_told_and_writes_wait_for_room() {
 
 #[tokio::test]
 async fn a_write_that_waits_for_room_ends_with_its_member() {
-    let (mut opened, _) = beside_a_full_state();
+    let (mut opened, _, stop) = beside_a_full_state();
     let room = opened.room.clone();
     let store = &mut opened.store;
     store.blocking_append([entry(1, 1, 1)]).await.unwrap();
@@ -237,7 +238,7 @@ async fn a_write_that_waits_for_room_ends_with_its_member() {
     let purging = store.purge(log_id(1, 8));
     let giving_up = async {
         until("it is told", || room.lacking().is_some()).await;
-        room.give_up();
+        stop.cancel();
     };
     let (purged, ()) = futures::future::join(purging, giving_up).await;
     purged.unwrap_err();
@@ -245,8 +246,8 @@ async fn a_write_that_waits_for_room_ends_with_its_member() {
 }
 
 /// A log on a disk with room, beside a state that finds none while it is told so.
-fn beside_a_full_state() -> (Opened, Arc<AtomicBool>) {
-    let full = Arc::new(AtomicBool::new(true));
+fn beside_a_full_state() -> (Opened, Arc<AtomicBool>, CancellationToken) {
+    let (full, stop) = (Arc::new(AtomicBool::new(true)), CancellationToken::new());
     let told = Arc::clone(&full);
     let make_durable: MakeDurable = Box::new(move || match told.load(Ordering::Acquire) {
         true => Err(io::ErrorKind::StorageFull.into()),
@@ -256,15 +257,16 @@ fn beside_a_full_state() -> (Opened, Arc<AtomicBool>) {
         disk: Arc::new(MemoryDisk::new()),
         closed: database::open_and_closed().1,
         options: Options::default(),
+        stop: stop.clone(),
     };
     let path = Path::new("memory");
     let opened = open_on(under, path, make_durable, writer::run_on_a_thread);
-    (opened.unwrap(), full)
+    (opened.unwrap(), full, stop)
 }
 
 #[tokio::test]
 async fn a_purge_is_put_off_while_the_state_finds_no_room_and_hinders_nothing() {
-    let (mut opened, full) = beside_a_full_state();
+    let (mut opened, full, _) = beside_a_full_state();
     let first = |opened: &Opened| opened.store.shared.reader.bounds().first;
     let store = &mut opened.store;
     let entries = (1..=5).map(|index| entry(1, index, 1));
@@ -290,7 +292,7 @@ async fn a_purge_is_put_off_while_the_state_finds_no_room_and_hinders_nothing() 
 
 #[tokio::test]
 async fn nothing_follows_behind_a_hole_before_the_state_is_durable() {
-    let (mut opened, full) = beside_a_full_state();
+    let (mut opened, full, _) = beside_a_full_state();
     let room = opened.room.clone();
     let store = &mut opened.store;
     store.blocking_append([entry(1, 1, 1)]).await.unwrap();
@@ -341,6 +343,7 @@ async fn a_writer_that_stops_for_good_says_so_whoever_it_failed() {
         disk: Arc::new(disk.clone()),
         closed: database::open_and_closed().1,
         options: Options::default(),
+        stop: CancellationToken::new(),
     };
     let keeps: MakeDurable = Box::new(|| Ok(()));
     let opened = open_on(under, Path::new("memory"), keeps, writer::run_on_a_thread);

@@ -15,6 +15,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// Jobs that one sync takes at most.
 const GROUP_JOBS_MAX: usize = 512;
@@ -86,9 +87,10 @@ impl Writing {
         queue: &mpsc::Sender<Job>,
         jobs: mpsc::Receiver<Job>,
         make_durable: MakeDurable,
+        stop: CancellationToken,
     ) -> Self {
         let queue = queue.downgrade();
-        let room = Room::new(move || {
+        let room = Room::new(stop, move || {
             if let Some(queue) = queue.upgrade() {
                 // A full queue will look anyway.
                 let _ = queue.try_send(Job::Look);
@@ -246,7 +248,7 @@ impl Writing {
             Ok(()) => {
                 self.room.tell(Part::Purge, None);
                 if let Some(upto) = self.put_off.take() {
-                    // Who asked was answered; in front, for it may be less than what is asked for now.
+                    // Who asked was answered. In front, for what this group asks for may reach further.
                     let (done, _) = oneshot::channel();
                     group.insert(0, Job::Purge { upto, done });
                 }
@@ -258,8 +260,8 @@ impl Writing {
                 self.room.tell(Part::Purge, Some(said));
                 let last = last_appended(group).or(self.shared.reader.bounds().next.checked_sub(1));
                 match upto.map(|upto| upto.index) > last {
-                    true if self.room.is_given_up() => Err(error),
-                    true => Ok(Some(FullDisk)),
+                    true if self.room.may_wait() => Ok(Some(FullDisk)),
+                    true => Err(error),
                     false => {
                         self.put_off = upto;
                         Ok(None)
@@ -295,7 +297,7 @@ impl Writing {
             Ok(()) => Ok(None),
             Err(
                 error @ (regraft_wal::Error::DiskFull { .. } | regraft_wal::Error::Prepare { .. }),
-            ) if !self.jobs.is_closed() && !self.room.is_given_up() => {
+            ) if self.room.may_wait() && !self.jobs.is_closed() => {
                 // Nobody is answered meanwhile, so nobody takes for written what is not.
                 self.lack(&with_causes(&error));
                 Ok(Some(FullDisk))

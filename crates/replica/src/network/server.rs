@@ -184,20 +184,7 @@ impl RaftRpc for RaftService {
             .append_entries(rpc)
             .await
             .map_err(|error| stopped(&error))?;
-        let outcome = match response {
-            AppendEntriesResponse::Success => {
-                wire::append_response::Outcome::Appended(wire::Appended {})
-            }
-            AppendEntriesResponse::Conflict => {
-                wire::append_response::Outcome::Conflict(wire::Conflict {})
-            }
-            AppendEntriesResponse::HigherVote(vote) => {
-                wire::append_response::Outcome::Higher(vote_to_wire(&vote))
-            }
-            AppendEntriesResponse::PartialSuccess(_) => {
-                return Err(Status::internal("a part of the entries was appended"));
-            }
-        };
+        let outcome = append_outcome(&response)?;
         Ok(Response::new(wire::AppendResponse {
             disk_id: self.disk_id(),
             outcome: Some(outcome),
@@ -453,6 +440,20 @@ pub(crate) fn append_request(
             .map_err(|lacks| Status::invalid_argument(lacks.to_string()))?,
         leader_commit: request.leader_commit.as_ref().map(log_id_from_wire),
     })
+}
+
+pub(crate) fn append_outcome(
+    response: &AppendEntriesResponse<crate::types::Types>,
+) -> Result<wire::append_response::Outcome, Status> {
+    use wire::append_response::Outcome;
+    match response {
+        AppendEntriesResponse::Success => Ok(Outcome::Appended(wire::Appended {})),
+        AppendEntriesResponse::Conflict => Ok(Outcome::Conflict(wire::Conflict {})),
+        AppendEntriesResponse::HigherVote(vote) => Ok(Outcome::Higher(vote_to_wire(vote))),
+        AppendEntriesResponse::PartialSuccess(_) => {
+            Err(Status::internal("a part of the entries was appended"))
+        }
+    }
 }
 
 /// The next request of a stream. What cannot be read ends it, as a connection that breaks does.

@@ -206,7 +206,8 @@ impl Host {
         let (asks, asked) = mpsc::unbounded_channel();
         let (door, incoming) = mpsc::unbounded_channel();
         let guard = runtime.enter();
-        let opened = self.open();
+        let stop = CancellationToken::new();
+        let opened = self.open(stop.clone());
         let (log, state) = match opened {
             Ok((storage, config, log)) => {
                 let state = Arc::clone(&storage.state);
@@ -217,7 +218,7 @@ impl Host {
                     incoming: Some(tokio_stream::wrappers::UnboundedReceiverStream::new(
                         incoming,
                     )),
-                    stop: CancellationToken::new(),
+                    stop,
                 };
                 let (stage, answers) = (Arc::clone(&stage), Arc::clone(&answers));
                 tokio::spawn(async move {
@@ -251,7 +252,10 @@ impl Host {
         });
     }
 
-    fn open(&self) -> Result<(crate::opening::Storage, Config, LogReader), Error> {
+    fn open(
+        &self,
+        stop: CancellationToken,
+    ) -> Result<(crate::opening::Storage, Config, LogReader), Error> {
         let config = self.config();
         let mut reader = None;
         let storage = open_storage_with(&config, |make_durable| {
@@ -262,6 +266,7 @@ impl Host {
                     segment_bytes: SEGMENT_BYTES,
                     upkeep: Upkeep::Within,
                 },
+                stop,
             };
             let pace = self.pace.clone();
             let mut opened = log::open_on(under, Path::new("memory"), make_durable, |writing| {

@@ -11,7 +11,6 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 use std::io;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 /// Entries that are applied together at most: the first of them is not answered before the last is applied.
 const CHUNK_ENTRIES_MAX: usize = 64;
@@ -21,8 +20,6 @@ pub(crate) struct Applier {
     pub(crate) state: Arc<StateStore>,
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) room: Room,
-    /// Ends the waiting for room.
-    pub(crate) stop: CancellationToken,
 }
 
 /// Takes a snapshot of the generation that was current when it was made.
@@ -30,7 +27,6 @@ pub(crate) struct SnapshotBuilder {
     generation: Arc<Generation>,
     snapshots: Arc<Snapshots>,
     room: Room,
-    stop: CancellationToken,
 }
 
 impl RaftStateMachine<Types> for Applier {
@@ -70,7 +66,6 @@ impl RaftStateMachine<Types> for Applier {
             generation: self.state.generation(),
             snapshots: Arc::clone(&self.snapshots),
             room: self.room.clone(),
-            stop: self.stop.clone(),
         }
     }
 
@@ -115,17 +110,13 @@ impl Applier {
         };
         let generation = self.state.generation();
         let part = (Part::Tables, Persistence::GivesUp);
-        let applied = self
-            .room
-            .until_done(part, generation.path(), &self.stop, applying);
-        applied
-            .await
-            .map_err(|error| match self.stop.is_cancelled() {
-                true => error,
-                false => self
-                    .state
-                    .halt(format!("the state cannot be written: {error}")),
-            })
+        let applied = self.room.until_done(part, generation.path(), applying);
+        applied.await.map_err(|error| match self.room.may_wait() {
+            false => error,
+            true => self
+                .state
+                .halt(format!("the state cannot be written: {error}")),
+        })
     }
 
     /// Does something to state and snapshots away from the engine's thread, as soon as there is room for it.
@@ -141,7 +132,7 @@ impl Applier {
         };
         let part = (Part::Install, Persistence::Endless);
         let path = self.snapshots.path();
-        self.room.until_done(part, path, &self.stop, working).await
+        self.room.until_done(part, path, working).await
     }
 }
 
@@ -158,7 +149,7 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
         };
         let part = (Part::Snapshot, Persistence::Endless);
         let path = self.snapshots.path();
-        let taken = self.room.until_done(part, path, &self.stop, taking).await?;
+        let taken = self.room.until_done(part, path, taking).await?;
         tracing::info!(
             index = taken.meta().last_log_id.map_or(0, |id| id.index),
             "a snapshot was taken"

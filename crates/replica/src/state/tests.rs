@@ -72,8 +72,7 @@ fn applier(dir: &Path) -> Applier {
     Applier {
         state: Arc::new(state),
         snapshots: Arc::new(snapshots.unwrap()),
-        room: Room::new(|| {}),
-        stop: CancellationToken::new(),
+        room: Room::new(CancellationToken::new(), || {}),
     }
 }
 
@@ -114,7 +113,13 @@ impl StoreBuilder<Types, LogStore, Applier, Guard> for Builder {
         let applier = applier(dir.path());
         let state = Arc::clone(&applier.state);
         let make_durable = Box::new(move || state.make_durable());
-        let opened = log::open(&dir.path().join("wal"), None, make_durable).unwrap();
+        let opened = log::open(
+            &dir.path().join("wal"),
+            None,
+            make_durable,
+            CancellationToken::new(),
+        )
+        .unwrap();
         let guard = Guard {
             closed: Some(opened.closed),
             _dir: dir,

@@ -9,6 +9,9 @@ use regraft_state::store::ReadError;
 use regraft_wire::admin::v1 as wire;
 use tonic::{Code, Status};
 
+/// An election takes a second; what lasts is a lost quorum.
+const NO_LEADER_ACTION: &str = "try again in a second; where it stays so, most members do not reach each other: look at each with `regraft get members --stale`, and start those that are missing";
+
 /// A question that is not answered.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
@@ -93,7 +96,7 @@ impl From<BarrierError> for Refusal {
                 Code::Unavailable,
                 "NoLeader",
                 error.to_string(),
-                "try again in a second; `--stale` shows what this member has",
+                format!("{NO_LEADER_ACTION}; `--stale` shows what this member has"),
             ),
             BarrierError::Halted { .. } => Self::new(
                 Code::Unavailable,
@@ -110,9 +113,12 @@ impl From<BackupError> for Refusal {
         let again =
             |reason, action| Self::new(Code::Unavailable, reason, error.to_string(), action);
         match &error {
-            BackupError::NotFresh(BarrierError::Unavailable { .. }) => {
-                again("NoLeader", "nothing was taken: try again in a second")
-            }
+            BackupError::NotFresh(BarrierError::Unavailable { .. }) => Self::new(
+                Code::Unavailable,
+                "NoLeader",
+                error.to_string(),
+                format!("nothing was taken: {NO_LEADER_ACTION}"),
+            ),
             BackupError::NotFresh(BarrierError::Halted { .. }) => {
                 again("Halted", "ask another member, and look at this one's log")
             }
@@ -131,7 +137,7 @@ impl From<MembersError> for Refusal {
                 Code::Unavailable,
                 "NoLeader",
                 message,
-                "nothing was changed: try again in a second",
+                format!("nothing was changed: {NO_LEADER_ACTION}"),
             ),
             MembersError::Unavailable { .. } => Self::new(
                 Code::Unavailable,
