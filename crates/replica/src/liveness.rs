@@ -15,6 +15,7 @@
 use crate::changes::{Change, ChangesError, Subscription};
 use crate::error::BarrierError;
 use crate::local::{Local, ReadIndexError};
+use crate::planted::{self, Bug};
 use crate::types::LeaderId;
 use prost::Message as _;
 use regraft_state::command::Envelope;
@@ -151,8 +152,12 @@ impl Liveness {
         known.now += 1;
         let now = known.now;
         let silent = known.sessions.iter_mut().filter(|(_, life)| {
+            let whole_ms = match planted::has(Bug::EarlyExpiry) {
+                true => life.ttl_ms / 2,
+                false => life.ttl_ms,
+            };
             // The ticks at both ends may be cut: only whole ones between them count.
-            life.given_up || (now - life.heard).saturating_sub(1) * TICK_MS > life.ttl_ms
+            life.given_up || (now - life.heard).saturating_sub(1) * TICK_MS > whole_ms
         });
         let given_up = silent.take(GIVEN_UP_MAX).map(|(id, life)| {
             life.given_up = true;

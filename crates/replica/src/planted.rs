@@ -17,6 +17,8 @@ pub(crate) enum Bug {
     HalfDoneStays,
     /// Who believes to lead tells that a change is done as soon as it looks so there, committed or not.
     ChangeToldEarly,
+    /// A leader gives sessions up after half of their time.
+    EarlyExpiry,
     /// The state forgets which requests it has answered.
     #[cfg(test)]
     NoDedupe,

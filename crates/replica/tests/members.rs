@@ -22,9 +22,15 @@ use regraft_state::table::prefix;
 use regraft_state::{Applied, Halt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use support::{Fleet, kill, kill_all, leader_of, until};
+use std::sync::atomic::Ordering;
+use support::{Fleet, applied, kill, kill_all, leader_of, until};
 
 const WHO: &str = "user/alice";
+/// What members of the version before format 2 were asked: lines `entry TIME CLIENT SEQUENCE ACTOR COMMAND`, and others.
+const STORED: &str = include_str!("../../state/tests/machine/format-1.txt");
+
+/// So many of the last answers are surely kept of every client of them.
+const ANSWERS_KEPT: usize = 10;
 
 /// A member as it was before sessions.
 struct Old;
@@ -421,5 +427,87 @@ async fn nothing_newer_is_proposed_before_every_member_reads_it() {
         ),
         "{refused}"
     );
+    kill_all(members.into_values()).await;
+}
+
+/// The commands of the version before, and when each was stamped.
+fn stored() -> Vec<(i64, Vec<u8>)> {
+    let entries = STORED
+        .lines()
+        .filter_map(|line| line.strip_prefix("entry "));
+    let read = entries.map(|entry| {
+        let [time, client, sequence, actor, command] = entry.splitn(5, ' ').collect::<Vec<_>>()[..]
+        else {
+            panic!("{entry}")
+        };
+        let envelope = Envelope {
+            client: client.to_owned(),
+            sequence: sequence.parse().unwrap(),
+            actor: actor.to_owned(),
+            format: COMMAND_FORMAT,
+            command: command.as_bytes().to_vec(),
+            operation: None,
+        };
+        (time.parse().unwrap(), envelope.encode_to_vec())
+    });
+    read.collect()
+}
+
+/// Has this applied, again until it is; every one of these has a client and a sequence, and is done once.
+async fn propose(member: &Replica, command: &[u8]) -> Vec<u8> {
+    let proposed = until("it is applied", async || {
+        let proposed = member.propose(command.to_vec()).await;
+        proposed.map_err(|error| error.to_string())
+    })
+    .await;
+    proposed.response
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trio_of_the_version_before_is_upgraded_one_by_one_with_what_it_has() {
+    let mut fleet = Fleet::new(3);
+    fleet.machine = Arc::new(Old);
+    let mut members = fleet.start_all().await;
+    leader_of(&members).await;
+    let stored = stored();
+    let parts: Vec<_> = stored.chunks(stored.len().div_ceil(4)).collect();
+    let mut answers = Vec::new();
+    for (number, part) in parts.into_iter().enumerate() {
+        // All are of the version before, then one of them is of this, then two, then all.
+        if let id @ 1..=3 = number as u64 {
+            kill(members.remove(&id).unwrap()).await;
+            members.insert(id, start(&fleet, id, Arc::new(StateMachine)).await);
+            leader_of(&members).await;
+        }
+        for (time, command) in part {
+            fleet.clock_ms.store(*time, Ordering::Relaxed);
+            answers.push(propose(&members[&1], command).await);
+        }
+    }
+    until("the format is raised everywhere", async || {
+        let formats: Vec<u32> = members.values().map(raised).collect();
+        match formats.iter().all(|format| *format == FORMAT) {
+            true => Ok(()),
+            false => Err(format!("{formats:?}")),
+        }
+    })
+    .await;
+    // What was answered before the upgrade is answered so after it, and not done again.
+    let newest = stored.len() - ANSWERS_KEPT;
+    for ((_, command), answer) in stored.iter().zip(&answers).skip(newest) {
+        let again = propose(&members[&2], command).await;
+        assert_eq!(
+            String::from_utf8_lossy(&again),
+            String::from_utf8_lossy(answer)
+        );
+    }
+    let last = members[&2].propose(note()).await.unwrap().index;
+    let mut states = Vec::new();
+    for member in members.values() {
+        applied(member, last).await;
+        states.push(member.list(b"").unwrap().pairs);
+    }
+    assert!(states[0].len() > 10, "{}", states[0].len());
+    assert!(states.windows(2).all(|pair| pair[0] == pair[1]));
     kill_all(members.into_values()).await;
 }

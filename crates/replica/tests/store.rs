@@ -28,6 +28,13 @@ use support::{Fleet, kill, kill_all, leader_of, until};
 use tonic::Code;
 use tonic::transport::Channel;
 
+/// More than a member has open for watches, over so many connections.
+const WATCHING_CONNECTIONS: usize = 6;
+const WATCHES_EACH: usize = 200;
+
+/// Many, beside the few entries that members write by themselves.
+const SIGNS: u64 = 200;
+
 /// Three members that serve programs.
 struct Served {
     fleet: Fleet,
@@ -390,6 +397,29 @@ async fn a_silent_session_ends_and_one_that_gives_signs_of_life_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn signs_of_life_are_not_in_the_log() {
+    let served = Served::start().await;
+    let leader = leader_of(&served.members).await;
+    let mut alive = served.program(leader, 60_000).await;
+    let session = alive.session;
+    let sign = KeepAliveRequest { session };
+    until("the leader takes signs of life", async || {
+        let kept = alive.client.keep_alive(sign).await;
+        kept.map(drop).map_err(|status| status.to_string())
+    })
+    .await;
+    let last = served.members[&leader].status().last_log;
+    for _ in 0..SIGNS {
+        let kept = alive.client.keep_alive(sign).await;
+        assert_eq!(kept.unwrap().into_inner().ttl_ms, 60_000);
+    }
+    // Another session may have ended meanwhile.
+    let written = served.members[&leader].status().last_log - last;
+    assert!(written < SIGNS / 10, "{written}");
+    served.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_leader_takes_signs_of_life_and_it_is_named() {
     let served = Served::start().await;
     let leader = leader_of(&served.members).await;
@@ -427,5 +457,107 @@ async fn nobody_ends_the_session_of_somebody_else_and_members_are_no_programs() 
     assert!(told.starts_with("a member's certificate"), "{told}");
     let closed = changed(program.client.close_session(close).await);
     assert!(matches!(closed, Outcome::Done(_)), "{closed:?}");
+    served.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_looks_and_changes_nothing() {
+    let served = Served::start().await;
+    let mut program = served.program(1, 60_000).await;
+    program.put("a", "1").await;
+    fence(&program.acquire("named/a", false).await);
+    let paths = client_paths(&served.fleet.authority, "looks", ClientRole::Viewer);
+    let mut viewer = served
+        .connect_as(Arc::new(Tls::load(paths).unwrap()), 1)
+        .await;
+    let (session, id) = (program.session, program.next());
+    let open = viewer.open_session(OpenSessionRequest { ttl_ms: 60_000 });
+    let refused = [
+        open.await.map(drop),
+        viewer
+            .keep_alive(KeepAliveRequest { session })
+            .await
+            .map(drop),
+        viewer
+            .close_session(CloseSessionRequest { session })
+            .await
+            .map(drop),
+        viewer
+            .put(PutRequest {
+                id,
+                key: "a".into(),
+                value: "2".into(),
+                expected: None,
+            })
+            .await
+            .map(drop),
+        viewer
+            .delete(DeleteRequest {
+                id,
+                key: b"a".to_vec(),
+                expected: None,
+            })
+            .await
+            .map(drop),
+        viewer
+            .acquire(AcquireRequest {
+                id,
+                scope: "named/b".to_owned(),
+                ..AcquireRequest::default()
+            })
+            .await
+            .map(drop),
+        viewer
+            .release(ReleaseRequest {
+                id,
+                scope: "named/a".to_owned(),
+            })
+            .await
+            .map(drop),
+        viewer
+            .wait(WaitRequest {
+                session,
+                scope: "named/a".to_owned(),
+            })
+            .await
+            .map(drop),
+    ];
+    for (at, refused) in refused.into_iter().enumerate() {
+        let status = refused.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied, "{at}: {status}");
+        assert!(status.message().contains("operator"), "{at}: {status}");
+    }
+    let get = GetRequest {
+        key: "a".into(),
+        consistency: Consistency::Linearizable.into(),
+    };
+    let read = viewer.get(get).await.unwrap().into_inner().record;
+    assert_eq!(&read.unwrap().value[..], b"1");
+    let listed = viewer.list(ListRequest::default()).await.unwrap();
+    assert_eq!(listed.into_inner().records.len(), 1);
+    served.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_are_bounded_and_the_bound_is_told() {
+    let served = Served::start().await;
+    let leader = leader_of(&served.members).await;
+    let mut open = Vec::new();
+    let refused = 'open: {
+        for _ in 0..WATCHING_CONNECTIONS {
+            let mut client = served.connect(leader).await;
+            for _ in 0..WATCHES_EACH {
+                match client.watch(WatchRequest::default()).await {
+                    Ok(watch) => open.push(watch),
+                    Err(status) => break 'open status,
+                }
+            }
+        }
+        panic!("{} watches are open", open.len())
+    };
+    assert_eq!(open.len(), 1_024);
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(refused.message(), "1024 watches are open");
+    drop(open);
     served.end().await;
 }

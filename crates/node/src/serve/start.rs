@@ -258,14 +258,19 @@ async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
             Error::ForeignDisk { .. } => (
                 Exit::Usage,
                 "ForeignData",
-                "name this member's own `dataDir`",
+                "name this member's own `dataDir`, or correct `member.id` and `cluster`",
             ),
             Error::HalfRestored { .. } => (
                 Exit::Usage,
                 "HalfRestored",
                 "give the same `regraft restore` again: it begins anew",
             ),
-            Error::WrongCertificate { .. } | Error::ReadCertificate { .. } | Error::Tls { .. } => (
+            Error::WrongCertificate { .. } => (
+                Exit::Usage,
+                "BadCertificate",
+                "correct `member.id` and `cluster`, or make this member's certificate with `regraft certs member ID`",
+            ),
+            Error::ReadCertificate { .. } | Error::Tls { .. } => (
                 Exit::Usage,
                 "BadCertificate",
                 "make this member's certificate with `regraft certs member ID`",
@@ -290,7 +295,12 @@ async fn start_replica(config: &MemberConfig) -> Result<Replica, Failure> {
                 "CannotListen",
                 "does another process listen there? change `listen.raft`",
             ),
-            Error::Halted { .. } | Error::DamagedDatabase { .. } | Error::NewerDisk { .. } => {
+            Error::NewerDisk { .. } => (
+                Exit::Halted,
+                "NewerData",
+                "start the version that ran on this folder before, or a newer one",
+            ),
+            Error::Halted { .. } | Error::DamagedDatabase { .. } => {
                 (Exit::Halted, "Halted", AFTER_HALT)
             }
             _ => (Exit::Failed, "CannotStart", "the log says more"),

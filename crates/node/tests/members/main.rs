@@ -7,6 +7,7 @@
 )]
 
 mod backup;
+mod data;
 mod health;
 mod refusals;
 mod replace;

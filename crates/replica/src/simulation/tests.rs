@@ -168,3 +168,37 @@ fn a_change_of_voters_that_nobody_ends_is_found() {
 fn a_change_that_is_told_before_it_is_sure_is_found() {
     check_is_found(Bug::ChangeToldEarly);
 }
+
+#[test]
+fn a_session_that_ends_before_its_time_is_found() {
+    check_is_found(Bug::EarlyExpiry);
+}
+
+#[test]
+#[ignore]
+fn explore() {
+    for bug in [
+        Bug::LostAnswerIsYes,
+        Bug::UnsyncedAppend,
+        Bug::OldSnapshot,
+        Bug::ReadWithoutQuorum,
+        Bug::NoDedupe,
+        Bug::NoJointStep,
+        Bug::HalfDoneStays,
+        Bug::ChangeToldEarly,
+        Bug::EarlyExpiry,
+    ] {
+        for seed in 1..=SEEDS {
+            let outcome = run(seed, Some(bug));
+            for text in &outcome.violations {
+                println!(
+                    "EXPLORE {bug:?} {seed} {}",
+                    text.chars()
+                        .take(160)
+                        .collect::<String>()
+                        .replace('\n', " ")
+                );
+            }
+        }
+    }
+}

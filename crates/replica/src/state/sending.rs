@@ -42,16 +42,18 @@ pub(crate) fn parts(
     // It goes on by itself.
     drop(reading);
     let each = Duration::from_secs(1) * PART_BYTES as u32 / BYTES_PER_S;
+    Box::pin(paced(read, each))
+}
+
+/// What is read, one part after the other, each no sooner than so long after the one before.
+fn paced<T>(read: mpsc::Receiver<T>, each: Duration) -> impl Stream<Item = T> {
     let mut pace = tokio::time::interval(each);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    Box::pin(futures::stream::unfold(
-        (read, pace),
-        move |(mut read, mut pace)| async move {
-            pace.tick().await;
-            let part = read.recv().await?;
-            Some((part, (read, pace)))
-        },
-    ))
+    futures::stream::unfold((read, pace), |(mut read, mut pace)| async move {
+        pace.tick().await;
+        let part = read.recv().await?;
+        Some((part, (read, pace)))
+    })
 }
 
 /// Writes into a stream; waits while it is behind.
@@ -83,5 +85,26 @@ impl Write for Parts {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::stream::StreamExt as _;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn parts_that_are_there_already_are_sent_no_faster_than_their_pace() {
+        let (parts, read) = mpsc::channel(PARTS_AHEAD);
+        for part in 0..PARTS_AHEAD {
+            parts.send(part).await.unwrap();
+        }
+        drop(parts);
+        let each = Duration::from_millis(2);
+        let began = Instant::now();
+        let sent = paced(read, each).count().await;
+        assert_eq!(sent, PARTS_AHEAD);
+        assert!(began.elapsed() >= each * (PARTS_AHEAD as u32 - 1));
     }
 }

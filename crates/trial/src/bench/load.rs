@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -10,6 +9,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
+use super::value::Values;
 use crate::clock;
 use crate::trio::{Client, Trio};
 
@@ -76,7 +76,6 @@ pub(crate) async fn run(
         let channel = channel.clone().context("no connection")?;
         ready.push(trio.client(channel).await?);
     }
-    let value: Arc<[u8]> = vec![b'v'; VALUE_BYTES].into();
     let begin = clock::now() + WARM_UP;
     let end = begin + time;
     let mut tasks = JoinSet::new();
@@ -86,7 +85,7 @@ pub(crate) async fn run(
             number,
             round,
             done: 0,
-            value: Arc::clone(&value),
+            values: Values::new(seed(number, round), VALUE_BYTES),
         };
         tasks.spawn(worker.work(load, begin, end));
     }
@@ -108,6 +107,11 @@ pub(crate) async fn run(
     })
 }
 
+/// No two clients write the same, and no two rounds.
+fn seed(number: usize, round: u32) -> u64 {
+    u64::from(round) << 32 | number as u64
+}
+
 fn histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)?)
 }
@@ -117,7 +121,7 @@ struct Worker {
     number: usize,
     round: u32,
     done: u64,
-    value: Arc<[u8]>,
+    values: Values,
 }
 
 impl Worker {
@@ -130,7 +134,7 @@ impl Worker {
         let mut took = histogram()?;
         if matches!(load, Load::Get | Load::Mixed) {
             let key = self.key();
-            self.client.put(key.as_bytes(), &self.value).await?;
+            self.client.put(key.as_bytes(), &self.values.next()).await?;
         }
         loop {
             let sent = clock::now();
@@ -160,7 +164,7 @@ impl Worker {
         };
         if write {
             let key = self.key();
-            return self.client.put(key.as_bytes(), &self.value).await;
+            return self.client.put(key.as_bytes(), &self.values.next()).await;
         }
         let key = format!("{:06}-{:06}", self.number, 0);
         let bytes = self.client.get(key.as_bytes()).await?;

@@ -9,6 +9,7 @@ pub(crate) mod failover;
 mod load;
 mod report;
 pub(crate) mod size;
+mod value;
 
 use std::time::Duration;
 

@@ -12,17 +12,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use comfy_table::{CellAlignment, Table, presets};
 use regraft_testbed::{Signal, TestDir, end_cleanly_on_signals};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::report::data_bytes;
+use super::value::Values;
 use super::{Only, Output};
 use crate::clock;
 use crate::trio::{Certificates, Kind, Trio};
 
+/// What keys begin with.
+const SMALL: &str = "small";
+const LARGE: &str = "large";
 const SMALL_BYTES: u64 = 256;
 const LARGE_BYTES: u64 = 16 << 10;
 const MIB: u64 = 1 << 20;
@@ -39,6 +43,8 @@ const BOUND: Duration = Duration::from_secs(120);
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Between two of them.
 const POLL: Duration = Duration::from_millis(10);
+/// Records of each size that are looked at in the member that joined.
+const LOOKED_AT: u64 = 100;
 /// Read to see whether a member is ready.
 const PROBE: &[u8] = b"probe";
 
@@ -125,7 +131,7 @@ async fn measure_one(options: &Options, trio: Trio) -> Result<Figures> {
         kind: trio.kind.to_string(),
         ..Figures::default()
     };
-    let trio = fill(trio, "small", options.records, SMALL_BYTES).await?;
+    let trio = fill(trio, SMALL, options.records, SMALL_BYTES).await?;
     progress(&figures.kind, "has its records");
     figures.leader_resident_bytes = resident_bytes(&trio, trio.leader)?;
     for at in 0..trio.members.len() {
@@ -133,8 +139,7 @@ async fn measure_one(options: &Options, trio: Trio) -> Result<Figures> {
         figures.most_resident_bytes = figures.most_resident_bytes.max(resident);
     }
     figures.data_bytes = data_bytes(&trio);
-    let large = options.mib * MIB / LARGE_BYTES;
-    let mut trio = fill(trio, "large", large, LARGE_BYTES).await?;
+    let mut trio = fill(trio, LARGE, large_count(options), LARGE_BYTES).await?;
     progress(&figures.kind, "has its large values");
     figures.large_leader_resident_bytes = resident_bytes(&trio, trio.leader)?;
     figures.large_data_bytes = data_bytes(&trio);
@@ -146,7 +151,7 @@ async fn measure_one(options: &Options, trio: Trio) -> Result<Figures> {
     figures.follower_starts_ms.sort_unstable();
     figures.starts_ms.sort_unstable();
     if trio.kind == Kind::Regraft {
-        figures.join = Some(join(trio).await?);
+        figures.join = Some(join(trio, options).await?);
     }
     Ok(figures)
 }
@@ -158,8 +163,8 @@ fn resident_bytes(trio: &Trio, at: usize) -> Result<u64> {
 }
 
 /// Writes each key once.
-async fn fill(trio: Trio, what: &str, count: u64, bytes: u64) -> Result<Trio> {
-    let value: Arc<[u8]> = vec![b'v'; usize::try_from(bytes)?].into();
+async fn fill(trio: Trio, what: &'static str, count: u64, bytes: u64) -> Result<Trio> {
+    let bytes = usize::try_from(bytes)?;
     let mut tasks: JoinSet<Result<()>> = JoinSet::new();
     let mut channel = None;
     for number in 0..FILLING {
@@ -169,11 +174,11 @@ async fn fill(trio: Trio, what: &str, count: u64, bytes: u64) -> Result<Trio> {
         let mut client = trio
             .client(channel.clone().context("no connection")?)
             .await?;
-        let (value, what) = (Arc::clone(&value), what.to_owned());
+        let mut values = Values::new(number, bytes);
         tasks.spawn(async move {
             for key in (number..count).step_by(FILLING as usize) {
-                let key = format!("{what}-{key:09}");
-                client.put(key.as_bytes(), &value).await?;
+                let key = key_of(what, key);
+                client.put(key.as_bytes(), &values.next()).await?;
             }
             Ok(())
         });
@@ -242,18 +247,18 @@ struct Written {
     longest_ms: AtomicU64,
 }
 
-async fn join(mut trio: Trio) -> Result<Join> {
+async fn join(mut trio: Trio, options: &Options) -> Result<Join> {
     let written = Arc::new(Written::default());
     let mut tasks = JoinSet::new();
     for number in 0..BESIDE {
         let mut client = trio.client(trio.connect().await?).await?;
         let written = Arc::clone(&written);
         tasks.spawn(async move {
-            let value = vec![b'v'; SMALL_BYTES as usize];
+            let mut values = Values::new(number, SMALL_BYTES as usize);
             let key = format!("beside-{number}");
             loop {
                 let sent = clock::now();
-                if let Err(error) = client.put(key.as_bytes(), &value).await {
+                if let Err(error) = client.put(key.as_bytes(), &values.next()).await {
                     return error;
                 }
                 written.count.fetch_add(1, Ordering::Relaxed);
@@ -278,12 +283,40 @@ async fn join(mut trio: Trio) -> Result<Join> {
     if let Some(failed) = tasks.try_join_next() {
         return Err(failed?.context("a write failed meanwhile"));
     }
+    check_joined(&trio, at, options).await?;
     Ok(Join {
         took_ms,
         puts_per_s_before,
         puts_per_s_meanwhile,
         longest_put_ms: written.longest_ms.load(Ordering::Relaxed),
     })
+}
+
+/// Looks at some of what the new member should have.
+async fn check_joined(trio: &Trio, at: usize, options: &Options) -> Result<()> {
+    let mut client = trio.client(trio.connect_to(at).await?).await?;
+    for (what, count, bytes) in [
+        (SMALL, options.records, SMALL_BYTES),
+        (LARGE, large_count(options), LARGE_BYTES),
+    ] {
+        for key in (0..count).step_by((count / LOOKED_AT).max(1) as usize) {
+            let key = key_of(what, key);
+            let found = client.get(key.as_bytes()).await?;
+            ensure!(
+                found as u64 == bytes,
+                "the new member has {found} bytes at {key}, not {bytes}"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn large_count(options: &Options) -> u64 {
+    options.mib * MIB / LARGE_BYTES
+}
+
+fn key_of(what: &str, number: u64) -> String {
+    format!("{what}-{number:09}")
 }
 
 fn millis(time: Duration) -> u64 {
