@@ -409,7 +409,7 @@ impl Core {
 
     /// Until when the members have not ended it.
     fn trusted_until(&self) -> Instant {
-        self.heard() + (self.ttl - self.ttl / DRIFT)
+        self.heard() + trusted(self.ttl)
     }
 
     /// Gives signs of life until the session is lost.
@@ -474,5 +474,27 @@ pub(crate) fn unexpected(operation: String, outcome: &Outcome) -> Error {
         operation,
         why: format!("the answer is of another request: {outcome:?}"),
         source: None,
+    }
+}
+
+/// How long after a sign of life was sent no clock of a member can have ended the session.
+fn trusted(ttl: Duration) -> Duration {
+    ttl - ttl / DRIFT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_trusted_no_longer_than_the_fastest_clock_lets_it_live_by_the_slowest() {
+        for ttl_ms in [1_000, 30_000, 3_600_000] {
+            let ttl = Duration::from_millis(ttl_ms);
+            // A thousandth slow here, and fast where it is counted down.
+            let trusted_at_most = trusted(ttl).mul_f64(1.0 / (1.0 - 0.001));
+            let lives_at_least = ttl.mul_f64(1.0 / (1.0 + 0.001));
+            assert!(trusted_at_most <= lives_at_least, "{ttl_ms} ms");
+            assert!(trusted(ttl) > ttl.mul_f64(0.99), "{ttl_ms} ms");
+        }
     }
 }

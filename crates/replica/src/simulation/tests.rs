@@ -91,12 +91,14 @@ fn check(first: u64, count: u64) {
     assert!(sum.broken.is_empty(), "broken seeds: {:?}", sum.broken);
 }
 
-fn check_is_found(bug: Bug) {
+/// That the bug breaks a seed, and for what it is: a violation says `told`.
+fn check_is_found(bug: Bug, told: &str) {
     let found = (1..=SEEDS).find_map(|seed| {
         let outcome = run(seed, Some(bug));
-        outcome.violations.first().map(|text| (seed, text.clone()))
+        let text = outcome.violations.into_iter().find(|it| it.contains(told));
+        text.map(|text| (seed, text))
     });
-    let (seed, text) = found.unwrap_or_else(|| panic!("{bug:?} is not found"));
+    let (seed, text) = found.unwrap_or_else(|| panic!("{bug:?} is not found as {told:?}"));
     println!("{bug:?} is found by seed {seed}: {text}");
 }
 
@@ -131,74 +133,45 @@ fn the_same_seed_is_the_same_run() {
 
 #[test]
 fn a_commit_without_a_quorum_is_found() {
-    check_is_found(Bug::LostAnswerIsYes);
+    check_is_found(Bug::LostAnswerIsYes, "was acknowledged, but there are");
 }
 
 #[test]
 fn an_answer_before_the_sync_is_found() {
-    check_is_found(Bug::UnsyncedAppend);
+    check_is_found(Bug::UnsyncedAppend, "is another on member");
 }
 
 #[test]
 fn a_snapshot_older_than_it_says_is_found() {
-    check_is_found(Bug::OldSnapshot);
+    check_is_found(Bug::OldSnapshot, "does something else on member");
 }
 
 #[test]
 fn a_read_without_a_quorum_is_found() {
-    check_is_found(Bug::ReadWithoutQuorum);
+    check_is_found(Bug::ReadWithoutQuorum, "before it began");
 }
 
 #[test]
 fn a_request_applied_twice_is_found() {
-    check_is_found(Bug::NoDedupe);
+    check_is_found(Bug::NoDedupe, "and again at");
 }
 
 #[test]
 fn a_change_of_voters_without_its_joint_step_is_found() {
-    check_is_found(Bug::NoJointStep);
+    check_is_found(Bug::NoJointStep, "the members that member");
 }
 
 #[test]
 fn a_change_of_voters_that_nobody_ends_is_found() {
-    check_is_found(Bug::HalfDoneStays);
+    check_is_found(Bug::HalfDoneStays, "does not come to rest");
 }
 
 #[test]
 fn a_change_that_is_told_before_it_is_sure_is_found() {
-    check_is_found(Bug::ChangeToldEarly);
+    check_is_found(Bug::ChangeToldEarly, "nobody has applied it");
 }
 
 #[test]
 fn a_session_that_ends_before_its_time_is_found() {
-    check_is_found(Bug::EarlyExpiry);
-}
-
-#[test]
-#[ignore]
-fn explore() {
-    for bug in [
-        Bug::LostAnswerIsYes,
-        Bug::UnsyncedAppend,
-        Bug::OldSnapshot,
-        Bug::ReadWithoutQuorum,
-        Bug::NoDedupe,
-        Bug::NoJointStep,
-        Bug::HalfDoneStays,
-        Bug::ChangeToldEarly,
-        Bug::EarlyExpiry,
-    ] {
-        for seed in 1..=SEEDS {
-            let outcome = run(seed, Some(bug));
-            for text in &outcome.violations {
-                println!(
-                    "EXPLORE {bug:?} {seed} {}",
-                    text.chars()
-                        .take(160)
-                        .collect::<String>()
-                        .replace('\n', " ")
-                );
-            }
-        }
-    }
+    check_is_found(Bug::EarlyExpiry, "was ended though it was told to live");
 }
