@@ -1,11 +1,18 @@
 //! The figures, for people and for programs.
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use super::load::{Figures, Load};
 use crate::trio::{Kind, Trio};
+
+/// What a file's blocks are told in (stat(2)).
+const BLOCK_BYTES: u64 = 512;
 
 /// How figures are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -174,23 +181,25 @@ fn median(sorted: &[f64]) -> f64 {
     }
 }
 
-/// What the members keep on disk.
+/// What the members keep on disk; a file that has two names once.
 pub(super) fn data_bytes(trio: &Trio) -> u64 {
-    let members = trio.members.iter();
-    members.map(|member| size_of(member.folder())).sum()
+    let mut files = BTreeMap::new();
+    for member in &trio.members {
+        sizes_in(member.folder(), &mut files);
+    }
+    files.values().sum()
 }
 
-fn size_of(folder: &std::path::Path) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return 0;
-    };
-    entries
-        .filter_map(Result::ok)
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
-            Ok(metadata) => metadata.blocks() * 512,
-            Err(_) => 0,
-        })
-        .sum()
+/// The bytes on disk of each file, by its inode.
+fn sizes_in(folder: &Path, files: &mut BTreeMap<u64, u64>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => sizes_in(&entry.path(), files),
+            Ok(metadata) => {
+                files.insert(metadata.ino(), metadata.blocks() * BLOCK_BYTES);
+            }
+            // It was removed meanwhile.
+            Err(_) => {}
+        }
+    }
 }
