@@ -88,6 +88,27 @@ fn raised(member: &Replica) -> u32 {
     read.flatten().unwrap()
 }
 
+/// Waits until the leader may propose what is newest.
+async fn is_raised(leader: &Replica) {
+    until("the format is raised", async || {
+        let checked = leader.check_format(FORMAT);
+        checked.map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+/// Waits until every member has applied that the format is raised.
+async fn are_raised(members: &BTreeMap<u64, Replica>) {
+    until("the format is raised everywhere", async || {
+        let formats: Vec<u32> = members.values().map(raised).collect();
+        match formats.iter().all(|format| *format == FORMAT) {
+            true => Ok(()),
+            false => Err(format!("{formats:?}")),
+        }
+    })
+    .await;
+}
+
 /// The audit chain's entries about members, as a member has them.
 fn audit(member: &Replica) -> Vec<String> {
     let listing = member.list(prefix::AUDIT.as_bytes()).unwrap();
@@ -102,11 +123,7 @@ fn audit(member: &Replica) -> Vec<String> {
 async fn a_lost_member_is_replaced_by_a_new_one_that_has_everything() {
     let (fleet, mut members) = three_of_four().await;
     let leader = leader_of(&members).await;
-    until("the format is raised", async || {
-        let checked = members[&leader].check_format(FORMAT);
-        checked.map_err(|error| error.to_string())
-    })
-    .await;
+    is_raised(&members[&leader]).await;
     let lost = *members.keys().find(|id| **id != leader).unwrap();
     kill(members.remove(&lost).unwrap()).await;
     let asked = members.keys().find(|id| **id != leader).copied().unwrap();
@@ -271,11 +288,7 @@ async fn changes_that_would_do_damage_are_refused_with_the_reason() {
 async fn a_change_that_a_dead_leader_left_half_done_is_ended_and_in_the_audit() {
     let (fleet, mut members) = three_of_four().await;
     let leader = leader_of(&members).await;
-    until("the format is raised", async || {
-        let checked = members[&leader].check_format(FORMAT);
-        checked.map_err(|error| error.to_string())
-    })
-    .await;
+    is_raised(&members[&leader]).await;
     let fourth = start(&fleet, 4, Arc::new(StateMachine)).await;
     change(&members[&leader], add(&fleet, 4)).await.unwrap();
 
@@ -401,14 +414,7 @@ async fn nothing_newer_is_proposed_before_every_member_reads_it() {
 
     kill(members.remove(&3).unwrap()).await;
     members.insert(3, start(&fleet, 3, Arc::new(StateMachine)).await);
-    until("the format is raised everywhere", async || {
-        let formats: Vec<u32> = members.values().map(raised).collect();
-        match formats.iter().all(|format| *format == FORMAT) {
-            true => Ok(()),
-            false => Err(format!("{formats:?}")),
-        }
-    })
-    .await;
+    are_raised(&members).await;
     members[&1].check_format(FORMAT).unwrap();
 
     // From now on the older version does not run on this state.
@@ -484,14 +490,7 @@ async fn a_trio_of_the_version_before_is_upgraded_one_by_one_with_what_it_has() 
             answers.push(propose(&members[&1], command).await);
         }
     }
-    until("the format is raised everywhere", async || {
-        let formats: Vec<u32> = members.values().map(raised).collect();
-        match formats.iter().all(|format| *format == FORMAT) {
-            true => Ok(()),
-            false => Err(format!("{formats:?}")),
-        }
-    })
-    .await;
+    are_raised(&members).await;
     // What was answered before the upgrade is answered so after it, as long as it is kept, and not done again. Format 2 keeps
     // other sequences of a client that left some out.
     let mut kept = 0;

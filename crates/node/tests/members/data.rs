@@ -76,7 +76,7 @@ fn a_newer_format_is_told_with_the_version_to_start() {
 
 #[test]
 fn a_damaged_log_is_told_with_its_file_and_never_skipped() {
-    let single = Single::stopped();
+    let mut single = Single::stopped();
     let segment = &files(&single.data("wal"), "")[0];
     let kept = std::fs::read(segment).unwrap();
     // In the middle of what was written: what follows shows that it is no torn end.
@@ -89,16 +89,7 @@ fn a_damaged_log_is_told_with_its_file_and_never_skipped() {
     // Nothing was mended behind anybody's back: the same again, and well with what was there.
     assert_eq!(single.refused(7), refused);
     std::fs::write(segment, kept).unwrap();
-    let options = MemberOptions {
-        name: "alone".to_owned(),
-        config: std::fs::read_to_string(single.config()).unwrap(),
-        environment: Vec::new(),
-    };
-    let again = Member::start(single.folder.path(), &options).unwrap();
-    let mut single = Single {
-        member: again,
-        ..single
-    };
+    single.member.restart().unwrap();
     single.wait_ready();
 }
 
